@@ -1,0 +1,1 @@
+"""The emulated network: Mininet hosts and switches, forwarding, shaping, delay, leftovers."""

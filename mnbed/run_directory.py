@@ -1,0 +1,107 @@
+"""The only place that knows the names inside a run directory (DESIGN section 9).
+
+The files that the controller writes, and the results read:
+
+    experiment.yaml     the resolved experiment
+    environment.json    {"mnbed": version, "versions": {package: version}, "kernel", "cores", "memory_bytes", "git_revision",
+                         "command": [argv], "started": ISO time, "delay_backend", "switch", "dilation", "standin": bool,
+                         "data": text that says what the data is,
+                         "step_wall_s": measured solo time of one local step, "num_parameters": int,
+                         "hosts": [{"name", "index", "address", "straggler", "step_time_s", "peers": [...]}],
+                         "switches": [...],
+                         "links": [{"a", "b", "a_interface", "b_interface", "straggler", "asked": {LinkProperties},
+                                    "wire": {...}, "readback": {"a": {...}, "b": {...}}}]}
+    nodes/controller.jsonl   among others: {"event": "link_counters", "links": [{"a", "b", "a_bytes", "b_bytes", "a_drops", "b_drops",
+                         "a_peak_bps", "b_peak_bps"}]}: what left interface a and b; peaks in emulated bit/s, null where not sampled
+                         and one {"event": "finished", "status", "reasons": [...], "emulated_s", "startup_s",
+                         "agent_memory_mb", "error": text or null} and {"event": "torn_down", "teardown_s"}
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths inside one run directory."""
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def nodes(self) -> Path:
+        return self.path / "nodes"
+
+    @property
+    def controller_journal(self) -> Path:
+        return self.nodes / "controller.jsonl"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.path / "snapshots"
+
+    @property
+    def evaluation(self) -> Path:
+        """Accuracy and loss per node and instant, one JSON object per line."""
+        return self.path / "evaluation.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def messages(self) -> Path:
+        return self.path / "messages.csv"
+
+    @property
+    def links(self) -> Path:
+        return self.path / "links.csv"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    def node_journal(self, node: str) -> Path:
+        return self.nodes / f"{node}.jsonl"
+
+    def node_log(self, node: str) -> Path:
+        return self.nodes / f"{node}.log"
+
+    def create(self) -> None:
+        """Make the directory and its folders. Raises FileExistsError where the run directory is there already."""
+        self.path.mkdir(parents=True)
+        for folder in (self.nodes, self.snapshots, self.plots):
+            folder.mkdir()
+
+
+def new_run_id(name: str, now: datetime) -> str:
+    """20261120-213000-cifar-stragglers"""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+    return f"{now:%Y%m%d-%H%M%S}-{slug}"

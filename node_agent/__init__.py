@@ -1,0 +1,1 @@
+"""What runs inside an emulated host: clock, wire, transport, fragments, algorithms, training, journal."""

@@ -1,0 +1,28 @@
+"""Every quantity an agent counts, as one field each; the field's name is its name in journal, CSV and summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(kw_only=True)
+class Counters:
+    """Totals since the common start."""
+
+    bytes_sent: int = 0
+    """Frame bytes handed to the kernel, headers included."""
+    bytes_received: int = 0
+    fragments_created: int = 0
+    """(fragment, peer) pairs put in the out-queue."""
+    fragments_sent: int = 0
+    fragments_dropped_stale: int = 0
+    """Pairs replaced by newer data before their first byte was sent."""
+    fragments_received: int = 0
+    fragments_aggregated: int = 0
+    frames_rejected: int = 0
+    """Foreign, oversized, torn or corrupt frames; each closed its connection."""
+    connections_lost: int = 0
+    overruns: int = 0
+    """Local steps that took longer than their slot."""
+    late_s: float = 0.0
+    """Sum of all overruns, emulated seconds."""

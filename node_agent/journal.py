@@ -1,0 +1,80 @@
+"""The journal: one JSON object per line, flushed line by line, so that a crash loses at most the line in hand.
+
+Every record has `t` (emulated seconds since the common start; null before it), `node` and `event`. Events of an agent:
+
+    ready       pid, memory_bytes                      at the start barrier
+    round       round, steps, train_loss, aggregated, staleness_s, overruns, late_s
+                    one per finished local phase; `aggregated`: fragments averaged in when the round began,
+                    `staleness_s`: their mean age since they were sent; `overruns`: steps that overran their slot,
+                    `late_s`: the largest overrun, emulated seconds
+    snapshot    instant, file, round, steps, train_loss, staleness_s, and every field of counters.Counters
+                    `file` is relative to the run directory: flat float32 parameters
+    peer_lost   peer, reason                           a connection broke
+    rejected    peer, reason                           a foreign, torn or corrupt frame closed a connection
+    end         reason, and every field of Counters, memory_bytes, cpu_s,
+                    rtt_s: {peer: least round-trip time the kernel saw, emulated seconds}
+    error       message, traceback
+
+The ledger (optional), one record for each step in a fragment's life; `round` is the sender's round:
+
+    created     round, sends: [[fragment, peer], ...]
+    sent        round, fragment, peer, begun, bytes     `begun`: when its first byte went to the kernel
+    dropped     round, fragment, peer                   replaced by newer data while still unsent
+    arrived     round, fragment, sender, sent, bytes    `sent`: the emulated send time in the frame's header
+    aggregated  round, of: [[sender, round, fragment], ...]    here `round` is the receiver's own
+
+Events of the controller (node "controller"): phase (name), progress, agent_died (agent, cause), finished
+(see mnbed.run_directory).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """Appends records to one file; safe to use from several threads, since each record is one write."""
+
+    def __init__(self, path: Path, node: str, now: Callable[[], float | None]) -> None:
+        """`now` gives the emulated time, or None before the common start."""
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._node = node
+        self._now = now
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one record and hand it to the kernel at once.
+
+        Raises OSError where the disk is full: a journal that loses records silently is worth nothing.
+        """
+        now = self._now()
+        record = {"t": None if now is None else round(now, 6), "node": self._node, "event": event, **fields}
+        line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
+        while line:
+            line = line[os.write(self._fd, line) :]
+
+    def close(self) -> None:
+        """Close the file; later writes fail."""
+        os.close(self._fd)
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """All whole records of a journal; a torn last line, as a crash leaves it, is passed over.
+
+    Raises ValueError, with file and line number, where any other line is not a JSON object.
+    """
+    records = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}:{number}: not a JSON record: {line[:80]!r}") from None
+    return records

@@ -1,0 +1,60 @@
+"""What the controller hands to an agent: the contract between the two sides, JSON <-> frozen dataclass."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerSettings:
+    """A node this agent may exchange models with."""
+
+    name: str
+    index: int
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """One agent's orders. All times are emulated seconds unless the name says wall."""
+
+    name: str
+    """Host name, h1..hN."""
+    index: int
+    """0..num_nodes-1; the sender number on the wire and in random streams."""
+    num_nodes: int
+    address: str
+    port: int
+    peers: tuple[PeerSettings, ...]
+    """Overlay neighbours."""
+    token: str
+    """32 hex digits, new for each run; a HELLO with another token is refused."""
+    run_directory: str
+    control_socket: str
+    """Path of the controller's Unix socket."""
+    seed: int
+    dilation: float
+    duration_s: float
+    step_time_s: float
+    snapshot_every_s: float
+    algorithm: dict[str, Any]
+    """{"name": ..., settings of the algorithm ...}"""
+    task: dict[str, Any]
+    """{"name": ..., settings of the task ...}"""
+    data_root: str
+    ledger: bool
+    """Journal every fragment's creation, send, drop, arrival and aggregation."""
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> AgentSettings:
+        """The inverse of to_json. Raises TypeError on missing or unknown keys."""
+        raw = json.loads(text)
+        raw["peers"] = tuple(PeerSettings(**peer) for peer in raw["peers"])
+        return cls(**raw)
