@@ -1,0 +1,229 @@
+"""Plan -> Mininet network, as a context manager: build, verify, hand out, tear down.
+
+Hosts and bridges stand in namespaces of their own; nothing of the network is ever seen in the root namespace.
+Everything of one node (sysctls, addresses, static ARP, qdiscs, forwarding) goes in as one script, and is read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from mininet.log import setLogLevel
+from mininet.net import Mininet
+from mininet.node import Host, Switch
+
+from mnbed.errors import MachineError
+from mnbed.network import forwarding, shaping
+from mnbed.network.delay import DelayProcess
+from mnbed.network.namespaces import heredoc, run_script_in
+from mnbed.network.shaping import Readback, ShapedLink
+from mnbed.plan import LinkPlan, Plan
+
+# One namespace needs a pseudo-terminal and a few pipes in this process.
+_FILES_PER_NODE = 8
+
+
+class StaticBridge(Switch):  # type: ignore[misc]
+    """A Linux bridge in a namespace of its own, whose forwarding never changes by itself."""
+
+    def start(self, controllers: Any) -> None:
+        """Nothing to start: `build_network` has set the bridge up, and no controller takes part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkReadback:
+    """What the kernel says of a link's two interfaces."""
+
+    link: LinkPlan
+    a: Readback
+    b: Readback
+
+
+class Network:
+    """A network that stands. `mininet` is the Mininet object, for its prompt and for popen."""
+
+    def __init__(self, plan: Plan, mininet: Any) -> None:
+        self.plan = plan
+        self.mininet = mininet
+        self.delay: DelayProcess | None = None
+
+    def pid(self, node: str) -> int:
+        """A process that holds the node's namespace. Raises KeyError."""
+        return int(self.mininet.nameToNode[node].pid)
+
+    def read_back(self) -> list[LinkReadback]:
+        """What every link's qdiscs are and have counted, now. Raises RunError."""
+        found: dict[str, Readback] = {}
+        for node in self._node_names():
+            devices = self.interfaces(node)
+            if devices:
+                script = shaping.show_script(devices)
+                text = run_script_in(self.pid(node), script, what=f"reading the qdiscs of {node}")
+                found.update(shaping.parse_shapes(text, devices))
+        return [
+            LinkReadback(link=link, a=found[link.a_interface], b=found[link.b_interface]) for link in self.plan.links
+        ]
+
+    def verify(self) -> list[LinkReadback]:
+        """Compare every link with the plan. Raises RunError naming the first interface that differs."""
+        readbacks = self.read_back()
+        for entry in readbacks:
+            asked = shaping.asked_shape(entry.link.wire, self.plan.delay_backend)
+            shaping.check_shape(entry.link.a_interface, asked, entry.a.shape)
+            shaping.check_shape(entry.link.b_interface, asked, entry.b.shape)
+        return readbacks
+
+    def interfaces(self, node: str) -> list[str]:
+        """Names of the node's shaped interfaces, in port order."""
+        return [
+            interface
+            for link in self.plan.links
+            for end, interface in ((link.a, link.a_interface), (link.b, link.b_interface))
+            if end == node
+        ]
+
+    def _node_names(self) -> list[str]:
+        return [host.name for host in self.plan.hosts] + list(self.plan.switches)
+
+
+@contextlib.contextmanager
+def build_network(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> Iterator[Network]:
+    """Build the plan's network, verify it, and take it down again whatever happens.
+
+    Raises MachineError where the machine lacks something, RunError where the kernel did not do as asked.
+    """
+    _raise_limits(len(plan.hosts) + len(plan.switches))
+    setLogLevel("warning")
+    # Mininet's own initialisation changes system-wide sysctls and leaves them so; nothing of it is needed here.
+    Mininet.inited = True
+    mininet = Mininet(topo=None, build=False, controller=None, switch=StaticBridge, link=ShapedLink)
+    with contextlib.ExitStack() as stack:
+        stack.callback(_tear_down, mininet)
+        network = Network(plan, mininet)
+        progress("hosts and switches")
+        _add_nodes(network)
+        progress("links")
+        _add_links(network)
+        progress("addresses, shaping and forwarding")
+        _configure(network)
+        mininet.built = True
+        mininet.start()
+        if plan.delay_backend == "nfqueue":
+            network.delay = stack.enter_context(DelayProcess.start(plan, network.pid))
+        progress("reading back")
+        network.verify()
+        yield network
+
+
+def _raise_limits(num_nodes: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 256 + _FILES_PER_NODE * num_nodes
+    if soft < wanted:
+        if hard < wanted:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            except (ValueError, OSError):
+                raise MachineError(
+                    f"{num_nodes} nodes need {wanted} open files, and the limit is {hard}",
+                    "raise the limit: ulimit -n, or LimitNOFILE= of the service",
+                ) from None
+        else:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _add_nodes(network: Network) -> None:
+    """Start every node's shell in a new namespace; two at a time, as starting one mostly waits."""
+    mininet, plan = network.mininet, network.plan
+    for host in plan.hosts:
+        # Addresses come with the rest of a host's settings, in one script.
+        mininet.addHost(host.name, cls=Host, ip=None, mac=None)
+    for number, switch in enumerate(plan.switches, start=1):
+        mininet.addSwitch(switch, inNamespace=True, dpid=f"{number:x}")
+
+
+def _add_links(network: Network) -> None:
+    mininet, plan = network.mininet, network.plan
+    for link in plan.links:
+        mininet.addLink(
+            mininet.nameToNode[link.a],
+            mininet.nameToNode[link.b],
+            intfName1=link.a_interface,
+            intfName2=link.b_interface,
+            params1={"wire": link.wire, "backend": plan.delay_backend},
+            params2={"wire": link.wire, "backend": plan.delay_backend},
+        )
+
+
+def _configure(network: Network) -> None:
+    """Run every node's script; two at a time, as each mostly waits for the kernel."""
+    plan = network.plan
+    prefix = plan.subnet.split("/")[1]
+    congestion_control = plan.experiment.network.tcp.congestion_control
+    neighbours = [f"{host.address} lladdr {host.mac}" for host in plan.hosts]
+    wires = {link.a_interface: link.wire for link in plan.links} | {link.b_interface: link.wire for link in plan.links}
+
+    def configure_host(index: int) -> None:
+        host = plan.hosts[index]
+        node = network.mininet.nameToNode[host.name]
+        (device,) = network.interfaces(host.name)
+        others = neighbours[:index] + neighbours[index + 1 :]
+        lines = [
+            "link set lo up",
+            f"link set {device} address {host.mac} gso_max_size {shaping.gso_bytes(wires[device])}",
+            f"addr add {host.address}/{prefix} dev {device} noprefixroute",
+            f"link set {device} up",
+            # By route: outside the root namespace the sysctl refuses what tcp_allowed_congestion_control leaves out.
+            f"route add {plan.subnet} dev {device} src {host.address} congctl {congestion_control}",
+            *(f"neigh replace {other} dev {device} nud permanent" for other in others),
+        ]
+        script = _sysctl_script({}) + heredoc("ip -batch -", lines) + heredoc("tc -batch -", node.intf(device).tc_commands())
+        run_script_in(node.pid, script, what=f"configuring {host.name}")
+        interface = node.intf(device)
+        interface.ip, interface.prefixLen, interface.mac = host.address, prefix, host.mac
+
+    def configure_switch(name: str) -> None:
+        node = network.mininet.nameToNode[name]
+        ports = network.interfaces(name)
+        table = plan.forwarding[name]
+        shapes = [line for port in ports for line in node.intf(port).tc_commands()]
+        script = _sysctl_script({"net/bridge/bridge-nf-call-iptables": "0"})
+        script += forwarding.bridge_script(name, ports, table) + heredoc("tc -batch -", shapes)
+        output = run_script_in(node.pid, script + forwarding.show_script(name), what=f"configuring {name}")
+        links, entries = shaping.json_documents(output)
+        forwarding.check_bridge(name, ports, table, links, entries)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        jobs = [pool.submit(configure_switch, name) for name in plan.switches]
+        jobs += [pool.submit(configure_host, index) for index in range(len(plan.hosts))]
+        for job in jobs:
+            job.result()
+
+
+def _sysctl_script(values: dict[str, str]) -> str:
+    """IPv6 off, so that links carry the experiment and nothing else; then those keys, where the kernel has them."""
+    script = "for i in all default; do f=/proc/sys/net/ipv6/conf/$i/disable_ipv6; [ ! -e $f ] || echo 1 > $f; done\n"
+    for key, value in values.items():
+        script += f"[ ! -e /proc/sys/{key} ] || echo {value} > /proc/sys/{key}\n"
+    return script
+
+
+def _tear_down(mininet: Any) -> None:
+    """End every node's shell and what runs in its namespace; interfaces and bridges go with the namespace."""
+    nodes = mininet.hosts + mininet.switches
+    for node in nodes:
+        if node.shell is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(node.shell.pid, signal.SIGKILL)
+    for node in nodes:
+        if node.shell is not None:
+            node.shell.wait()
+            # Closes both ends of the shell's terminal and forgets the node's place in Mininet's tables.
+            node.cleanup()
+

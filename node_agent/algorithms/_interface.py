@@ -1,0 +1,173 @@
+"""What an algorithm is: what to send after a local phase, what to do with what arrived, when to wait.
+
+An algorithm is one public file in this folder with exactly one Algorithm subclass; the file's name is its
+name in the experiment. It knows no sockets, no clock and no training: it returns what it wants done, and the
+agent does it.
+
+One round of an agent, on its training thread:
+
+    while not may_start_round(): wait          asked again after each arrival and each lost or joined peer
+    before_local_phase(values, now)            averages in place
+    ... local steps change values ...
+    after_local_phase(round, values)           -> Outbox
+
+Meanwhile the I/O thread calls on_fragment, peer_lost and peer_joined, so what they share with the round needs
+a lock (FragmentStore has one).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node_agent import wire
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One fragment to one peer."""
+
+    peer: int
+    """The peer's node index."""
+    fragment: int
+    """Index into the Outbox's payloads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outbox:
+    """What to send now; the transport sends in this order, as far as each peer's connection takes it."""
+
+    round: int
+    """The round whose end the payloads show."""
+    permutation_seed: int
+    num_fragments: int
+    payloads: Sequence[memoryview]
+    """payloads[i] is fragment i: read-only bytes, little-endian float32, valid while anyone holds them."""
+    sends: Sequence[Send]
+    replace_unsent: bool
+    """True (`stale: drop`): what this node has not begun to send is dropped first. False: it stays."""
+    reply_wanted: bool = False
+    """Marks the frames, so that the receiver's on_fragment knows a request from an answer."""
+
+    def frames(self, sender: int) -> wire.RoundFrames:
+        """The frames of this outbox, as `sender` sends them."""
+        return wire.RoundFrames(
+            sender=sender,
+            round=self.round,
+            permutation_seed=self.permutation_seed,
+            payloads=self.payloads,
+            reply_wanted=self.reply_wanted,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregated:
+    """What went into the average at the start of a round."""
+
+    of: list[tuple[int, int, int]]
+    """(sender, the sender's round, fragment index), sorted by fragment and sender."""
+    mean_age_s: float | None
+    """Mean emulated time since the copies were sent; None where there were none."""
+
+    @classmethod
+    def from_fragments(cls, fragments: Sequence[wire.Fragment], now_s: float) -> Aggregated:
+        """The record of averaging those copies in at `now_s`."""
+        return cls(
+            of=[(fragment.sender, fragment.round, fragment.index) for fragment in fragments],
+            mean_age_s=sum(now_s - fragment.sent_s for fragment in fragments) / len(fragments)
+            if fragments
+            else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What an algorithm knows of the run."""
+
+    index: int
+    """This node."""
+    peers: tuple[int, ...]
+    """Overlay neighbours, by node index; never this node itself."""
+    num_parameters: int
+    rng: np.random.Generator
+    """This node's own stream, for the training thread only: two threads would draw in any order."""
+    permutation_seed: int
+    """The run's shared seed for cutting models, the same on every node; 0..2**63-1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmSettings:
+    """Settings every algorithm has; an algorithm's own `Settings` extends this class."""
+
+    # Read by pydantic, which this package does not import: unknown keys are refused, docstrings become help.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+
+    name: str
+    """Which algorithm: a file in node_agent/algorithms."""
+    stale: Literal["drop", "keep"] = "drop"
+    """What becomes of data still unsent when newer data exists: `drop` replaces it, `keep` sends it all."""
+
+
+class Algorithm(ABC):
+    """One node's side of a decentralized learning algorithm.
+
+    `values` is always the model's flat parameter vector: float32, contiguous, shape (num_parameters,).
+    """
+
+    Settings: ClassVar[type[AlgorithmSettings]]
+
+    def __init__(self, settings: Any, context: Context) -> None:
+        """`settings` is an instance of this class's Settings."""
+        self.settings = settings
+        self.context = context
+
+    @classmethod
+    def check_settings(cls, settings: Any, num_peers: int) -> str | None:  # noqa: ARG003
+        """What is wrong, with key and value, where a node with `num_peers` peers cannot do this; else None.
+
+        The planner asks for every node before anything starts; nothing is capped silently at run time.
+        """
+        return None
+
+    @property
+    def num_fragments(self) -> int:
+        """Fragments a model is cut into; the wire refuses frames with another count."""
+        return 1
+
+    @property
+    def permutation_seed(self) -> int:
+        """Seed of the cut's permutation, 0 for whole models; the wire refuses frames with another."""
+        return 0
+
+    def may_start_round(self) -> bool:
+        """False while the next round has to wait for others; wait-free algorithms leave this alone.
+
+        Must become true at the latest when every peer it waits for has sent or is lost.
+        """
+        return True
+
+    @abstractmethod
+    def before_local_phase(self, values: NDArray[np.float32], now_s: float) -> Aggregated:
+        """Training thread, at the start of every round: average what arrived into `values`, in place."""
+
+    @abstractmethod
+    def after_local_phase(self, round: int, values: NDArray[np.float32]) -> Outbox:
+        """Training thread, at the end of every round (0, 1, ...): what to send.
+
+        The payloads are copies: training goes on while they are sent.
+        """
+
+    @abstractmethod
+    def on_fragment(self, fragment: wire.Fragment) -> Outbox | None:
+        """I/O thread, on every arrival: keep it, and return what to send at once in reply, if anything."""
+
+    def peer_lost(self, peer: int) -> None:  # noqa: B027
+        """I/O thread: the connection to that peer broke. It may come back."""
+
+    def peer_joined(self, peer: int) -> None:  # noqa: B027
+        """I/O thread: that peer said HELLO on a new connection; its rounds may begin at 0 again."""

@@ -1,0 +1,103 @@
+"""What a graph must be to become a network; whatever made the graph, it is checked here.
+
+The rules are those of Linux (interface names) and of this testbed (one access link for each host, static routes that
+reach every host), not those of an experiment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import networkx as nx
+
+# IFNAMSIZ is 16 with the closing zero byte.
+MAX_INTERFACE_NAME = 15
+KINDS = ("host", "switch")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+
+
+def check(graph: nx.Graph) -> None:
+    """Raises ValueError that lists everything that is wrong with the graph."""
+    problems = [*_nodes(graph), *_edges(graph)]
+    if not problems:
+        problems = [*_hosts(graph), *_connected(graph)]
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def hosts(graph: nx.Graph) -> list[str]:
+    """The hosts' names in natural order: h2 before h10."""
+    return _of_kind(graph, "host")
+
+
+def switches(graph: nx.Graph) -> list[str]:
+    """The switches' names in natural order."""
+    return _of_kind(graph, "switch")
+
+
+def natural_order(name: str) -> tuple[str | int, ...]:
+    """Sort key that reads digits as numbers."""
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name))
+
+
+def _of_kind(graph: nx.Graph, kind: str) -> list[str]:
+    return sorted((node for node, data in graph.nodes(data=True) if data["kind"] == kind), key=natural_order)
+
+
+def _nodes(graph: nx.Graph) -> Iterator[str]:
+    for node, data in graph.nodes(data=True):
+        if not isinstance(node, str) or not _NAME.fullmatch(node):
+            yield f"node {node!r} has an invalid name: a letter, then letters, digits, '_', '.', '-'"
+            continue
+        if data.get("kind") not in KINDS:
+            yield f"node {node} has kind {data.get('kind')!r}; allowed: {', '.join(KINDS)}"
+        interface = f"{node}-eth{graph.degree(node)}"
+        if len(interface) > MAX_INTERFACE_NAME:
+            yield (
+                f"node name {node} is too long: its interface {interface} has {len(interface)} characters, "
+                f"and Linux allows {MAX_INTERFACE_NAME}"
+            )
+
+
+def _edges(graph: nx.Graph) -> Iterator[str]:
+    if graph.is_directed() or graph.is_multigraph():
+        yield "the graph must be undirected, with one link at most between two nodes"
+    for a, b, data in graph.edges(data=True):
+        if a == b:
+            yield f"node {a} has a link to itself"
+        for key, least in (("bandwidth_bps", "above 0"), ("delay_s", "0 or more")):
+            value = data.get(key)
+            if value is None:
+                continue
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value < float("inf") or (value == 0 and key == "bandwidth_bps"):
+                yield f"link {a} - {b} has {key}={value!r}; it must be a number {least}"
+
+
+def _hosts(graph: nx.Graph) -> Iterator[str]:
+    names = hosts(graph)
+    if len(names) < 2:
+        yield f"the graph has {len(names)} hosts; at least 2 are needed"
+    for host in names:
+        neighbours = sorted(graph.neighbors(host), key=natural_order)
+        if len(neighbours) != 1:
+            shown = f" (to {', '.join(neighbours)})" if neighbours else ""
+            yield f"host {host} has {len(neighbours)} links{shown}; exactly one access link is needed"
+        elif graph.nodes[neighbours[0]]["kind"] != "switch":
+            yield f"host {host} is linked to host {neighbours[0]}; an access link must lead to a switch"
+
+
+def _connected(graph: nx.Graph) -> Iterator[str]:
+    components = sorted(
+        (sorted(component, key=natural_order) for component in nx.connected_components(graph)),
+        key=lambda component: natural_order(component[0]),
+    )
+    if len(components) > 1:
+        shown = " | ".join(_shorten(component) for component in components[:5])
+        more = " | ..." if len(components) > 5 else ""
+        yield f"the graph is not connected; it falls into {len(components)} components: {shown}{more}"
+
+
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])}, ... ({len(names)} nodes)"
