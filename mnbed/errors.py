@@ -17,10 +17,12 @@ class MnbedError(Exception):
 
     exit_status = 1
 
-    def __init__(self, message: str, remedy: str | None = None) -> None:
+    def __init__(self, message: str, remedy: str | None = None, agent_traceback: str | None = None) -> None:
+        """`agent_traceback`: where in an agent's process it happened; shown with --debug."""
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.agent_traceback = agent_traceback
 
     def __str__(self) -> str:
         return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message

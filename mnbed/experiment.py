@@ -8,7 +8,7 @@ into messages for the user.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,6 +19,19 @@ from mnbed import units
 from node_agent import algorithms, tasks
 from node_agent.algorithms import AlgorithmSettings
 from node_agent.tasks._interface import TaskSettings
+
+
+# What a section is about that does not say so.
+DEFAULT_NAMES = {"algorithm": "divshare", "task": "digits", "topology": "star"}
+# Keys that a later version will take: said so, rather than called unknown.
+NOT_YET = {
+    ("network", "events"): "events are not there yet",
+    (
+        "network",
+        "topology",
+        "file",
+    ): "reading a graph from a file is not there yet; use a generator (kind: ...)",
+}
 
 
 class SettingsError(ValueError):
@@ -61,7 +74,9 @@ def _one_line(value: str) -> str:
 
 def _dilation(value: Any) -> Any:
     if value == "auto":
-        raise ValueError("dilation 'auto' is not there yet; give a number (`mnbed plan FILE` helps to choose one)")
+        raise ValueError(
+            "dilation 'auto' is not there yet; give a number (`mnbed plan FILE` helps to choose one)"
+        )
     return _no_bool(value)
 
 
@@ -87,45 +102,53 @@ Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1, allow_
 
 
 def did_you_mean(wrong: str, allowed: Iterable[str]) -> str:
-    """"; did you mean degree? (allowed: degree, name)" for a misspelt name."""
+    """ "; did you mean degree? (allowed: degree, name)" for a misspelt name."""
     allowed = list(allowed)
     close = difflib.get_close_matches(wrong, allowed, n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{meant} (allowed: {', '.join(allowed)})" if allowed else meant
 
 
-def known_name(what: str, section: Any, allowed: Iterable[str]) -> str:
-    """The section's `name`, hyphens and underscores being alike. Raises SettingsError or ValueError."""
-    allowed = sorted(allowed)
-    if not isinstance(section, Mapping):
-        raise ValueError(f"it must be a section such as {{name: {allowed[0]}}} ({what}s: {', '.join(allowed)})")
-    if "name" not in section:
-        raise SettingsError([("name", f"missing ({what}s: {', '.join(allowed)})")])
-    name = str(section["name"]).replace("-", "_")
+def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
+    """The allowed name that was meant, hyphens and underscores being alike. Raises SettingsError."""
+    name = str(given).replace("-", "_")
     if name not in allowed:
-        raise SettingsError([("name", f"unknown {what} {section['name']!r}{did_you_mean(name, allowed)}")])
+        raise SettingsError([("name", f"unknown {what} {given!r}{did_you_mean(name, allowed)}")])
     return name
 
 
 def _algorithm(section: Any) -> Any:
-    name = known_name("algorithm", section, algorithms.algorithm_names())
-    return TypeAdapter(algorithms.algorithm_class(name).Settings).validate_python({**section, "name": name})
+    settings = _settings_class("algorithm", section)
+    return TypeAdapter(settings).validate_python({**section, "name": _name("algorithm", section)})
 
 
 def _task(section: Any) -> Any:
-    name = known_name("task", section, tasks.task_names())
-    return TypeAdapter(tasks.task_class(name).Settings).validate_python({**section, "name": name})
+    settings = _settings_class("task", section)
+    return TypeAdapter(settings).validate_python({**section, "name": _name("task", section)})
+
+
+def _name(what: str, section: Any) -> str:
+    """The algorithm or task that the section is about."""
+    if not isinstance(section, Mapping):
+        raise ValueError(f"it must be a section such as {{name: {DEFAULT_NAMES[what]}}}")
+    allowed = algorithms.algorithm_names() if what == "algorithm" else tasks.task_names()
+    return known_name(what, section.get("name", DEFAULT_NAMES[what]), allowed)
+
+
+def _settings_class(what: str, section: Any) -> type:
+    name = _name(what, section)
+    return (algorithms.algorithm_class(name) if what == "algorithm" else tasks.task_class(name)).Settings
 
 
 def _topology(section: Any) -> dict[str, Any]:
     """{kind, every parameter of that generator}."""
     if not isinstance(section, Mapping):
         raise ValueError("it must be a section such as {kind: star, nodes: 8}")
-    if "kind" not in section:
-        raise SettingsError([("kind", f"missing (generators: {', '.join(topologies.names())})")])
+    if "file" in section:
+        raise SettingsError([("file", NOT_YET["network", "topology", "file"])])
     given = {key: value for key, value in section.items() if key != "kind"}
     try:
-        kind = topologies.canonical(str(section["kind"]))
+        kind = topologies.canonical(str(section.get("kind", DEFAULT_NAMES["topology"])))
         return {"kind": kind, **topologies.resolve(kind, given)}
     except topologies.ParameterError as error:
         raise SettingsError(error.problems) from None
@@ -184,7 +207,7 @@ class NetworkSettings(Section):
     """The emulated network: hosts, switches, links."""
 
     topology: Annotated[dict[str, Any], PlainValidator(_topology)] = field(
-        default_factory=lambda: _topology({"kind": "star"})
+        default_factory=lambda: _topology({})
     )
     """A generator (`kind`) and its parameters."""
     link: LinkSettings = field(default_factory=LinkSettings)
@@ -200,14 +223,18 @@ class NetworkSettings(Section):
 class OverlaySettings(Section):
     """Which nodes may exchange models; not the same graph as the network."""
 
-    kind: Annotated[Literal["complete", "ring", "random_regular"], BeforeValidator(_with_underscores)] = "complete"
+    kind: Annotated[Literal["complete", "ring", "random_regular"], BeforeValidator(_with_underscores)] = (
+        "complete"
+    )
     degree: Annotated[int, Field(strict=True, ge=1)] | None = None
     """Peers of each node; random_regular needs it, the others do not take it."""
 
     def __post_init__(self) -> None:
         if (self.degree is None) == (self.kind == "random_regular"):
             raise ValueError(
-                "kind random_regular needs a degree" if self.degree is None else f"kind {self.kind} takes no degree"
+                "kind random_regular needs a degree"
+                if self.degree is None
+                else f"kind {self.kind} takes no degree"
             )
 
 
@@ -236,7 +263,9 @@ class TimeSettings(Section):
 
     duration: PositiveDuration = 60.0
     """Emulated time that the agents train."""
-    dilation: Annotated[float, BeforeValidator(_dilation), Field(ge=0.01, le=10_000, allow_inf_nan=False)] = 1.0
+    dilation: Annotated[float, BeforeValidator(_dilation), Field(ge=0.01, le=10_000, allow_inf_nan=False)] = (
+        1.0
+    )
     """Wall seconds that one emulated second lasts: above 1 gives a small machine time to keep up."""
 
 
@@ -279,24 +308,17 @@ class Experiment(Section):
     network: NetworkSettings = field(default_factory=NetworkSettings)
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     algorithm: Annotated[AlgorithmSettings, PlainValidator(_algorithm), PlainSerializer(_as_dict)] = field(
-        default_factory=lambda: _algorithm({"name": "divshare"})
+        default_factory=lambda: _algorithm({})
     )
     """What is exchanged, and when: a name and its settings."""
     task: Annotated[TaskSettings, PlainValidator(_task), PlainSerializer(_as_dict)] = field(
-        default_factory=lambda: _task({"name": "digits"})
+        default_factory=lambda: _task({})
     )
     """What is learned: a name and its settings."""
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     time: TimeSettings = field(default_factory=TimeSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     agents: AgentsSettings = field(default_factory=AgentsSettings)
-
-
-# Keys that a later version will take: said so, rather than called unknown.
-NOT_YET = {
-    ("network", "events"): "events are not there yet",
-    ("network", "topology", "file"): "reading a graph from a file is not there yet; use a generator (kind: ...)",
-}
 
 
 def parse(sections: Mapping[str, Any]) -> Experiment:
@@ -310,21 +332,20 @@ def resolved(experiment: Experiment) -> dict[str, Any]:
     return plain
 
 
-# Sections whose keys depend on one of them: path of that key -> the keys that go with its value.
-def keys_of_kind(path: tuple[str, ...], value: str) -> list[str] | None:
-    """The keys that may stand beside `path` when it has that value; None where `path` chooses nothing of the sort.
+def settings_class(section: str, sections: Mapping[str, Any]) -> type | None:
+    """The Settings class that checks `algorithm` or `task`, by the name in it; None for other sections."""
+    return _settings_class(section, sections[section]) if section in ("algorithm", "task") else None
 
-    Raises SettingsError for an unknown value.
+
+def keys_of_kind(path: tuple[str, ...], value: Any) -> list[str] | None:
+    """The keys that may stand beside the key `path` when it has that value: those of that task, generator, ...
+
+    None where `path` is not a key that chooses. Raises ValueError for an unknown value.
     """
-    name = str(value).replace("-", "_")
-    if path == ("algorithm", "name"):
-        known_name("algorithm", {"name": value}, algorithms.algorithm_names())
-        return [item.name for item in fields(algorithms.algorithm_class(name).Settings)]
-    if path == ("task", "name"):
-        known_name("task", {"name": value}, tasks.task_names())
-        return [item.name for item in fields(tasks.task_class(name).Settings)]
+    if path in (("algorithm", "name"), ("task", "name")):
+        return [item.name for item in fields(_settings_class(path[0], {"name": value}))]
     if path == ("network", "topology", "kind"):
-        return ["kind", *topologies.parameters(name)]
+        return ["kind", *topologies.parameters(str(value))]
     if path == ("overlay", "kind"):
-        return ["kind", "degree"] if name == "random_regular" else ["kind"]
+        return ["kind", "degree"] if _with_underscores(value) == "random_regular" else ["kind"]
     return None

@@ -6,11 +6,33 @@ What comes after only executes the plan, so `mnbed plan` shows exactly what `mnb
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
+import networkx as nx
+
+import topologies
+from mnbed import draws, feasible, routes, units
+from mnbed.budget import Budget, budget
+from mnbed.errors import InputError
 from mnbed.experiment import Experiment
 from mnbed.links import LinkProperties
+from mnbed.machine import MachineFacts
+from node_agent.algorithms import algorithm_class
+from node_agent.streams import stream_seed
+from topologies import rules
+
+__all__ = ["Budget", "HostPlan", "LinkPlan", "Plan", "budget", "make_plan"]
+
+# Below 8 kbit/s one full frame lasts longer than TCP's first retransmission timeout.
+MIN_WIRE_BPS = 8e3
+# HTB's classic rate field holds bytes per second in 32 bits: 34.36 Gbit/s.
+MAX_WIRE_BPS = 34e9
+# netem counts 64 ns ticks in 32 bits: 274 s.
+MAX_WIRE_DELAY_S = 200.0
+# A slip in a unit (5ms for 5s) must not fill the disk.
+MAX_SNAPSHOTS_PER_NODE = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +93,193 @@ class Plan:
             if host.name == name:
                 return host
         raise KeyError(name)
+
+
+def make_plan(experiment: Experiment, facts: MachineFacts) -> Plan:
+    """Decide everything that a run of the experiment does on a machine with those facts.
+
+    Raises InputError with all that is wrong with the experiment, one line each, beginning with the key; MachineError
+    where this machine cannot do it. What the facts leave unknown is taken for granted.
+    """
+    graph = _graph(experiment)
+    names = rules.hosts(graph)
+    switches = rules.switches(graph)
+    feasible.check_size(experiment, len(names), len(switches), facts)
+    problems = _time_problems(experiment)
+    stragglers = draws.straggler_factors(experiment, names, problems)
+    step_times = draws.step_times(experiment, len(names), problems)
+    peers = draws.overlay_peers(experiment, len(names), problems)
+    links = _links(experiment, graph, stragglers, problems)
+    # A wrong overlay has too few peers by itself: one complaint is enough.
+    problems += [] if problems else _algorithm_problems(experiment, {len(row) for row in peers})
+    if problems:
+        raise InputError("\n".join(problems))
+    backend = feasible.delay_backend(experiment, [link.asked for link in links], facts)
+    feasible.check_congestion_control(experiment, facts)
+    hosts = tuple(
+        HostPlan(
+            name=name,
+            index=index,
+            address=str(IPv4Address("10.0.0.0") + index + 1),
+            mac=_mac(index),
+            straggler=name in stragglers,
+            step_time_s=step_times[index],
+            peers=tuple(names[peer] for peer in peers[index]),
+        )
+        for index, name in enumerate(names)
+    )
+    forwarding, path_delay_s = _route(hosts, switches, links)
+    return Plan(
+        experiment=experiment,
+        dilation=experiment.time.dilation,
+        delay_backend=backend,
+        hosts=hosts,
+        switches=tuple(switches),
+        links=links,
+        forwarding=forwarding,
+        path_delay_s=path_delay_s,
+    )
+
+
+def _graph(experiment: Experiment) -> nx.Graph:
+    parameters = dict(experiment.network.topology)
+    kind = parameters.pop("kind")
+    try:
+        return topologies.generate(kind, parameters, stream_seed(experiment.seed, "topology"))
+    except ValueError as error:
+        raise InputError(f"network.topology: {kind}: {error}") from None
+
+
+def _mac(index: int) -> str:
+    digits = f"{index + 1:012x}"
+    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+
+
+def _time_problems(experiment: Experiment) -> list[str]:
+    problems = []
+    duration, every = experiment.time.duration, experiment.evaluate.every
+    local_steps = getattr(experiment.task, "local_steps", 1)
+    round_time = experiment.compute.step_time * local_steps
+    if duration < round_time:
+        problems.append(
+            f"time.duration: got {units.format_duration(duration)}; one round takes {units.format_duration(round_time)} "
+            f"({local_steps} local steps of {units.format_duration(experiment.compute.step_time)})"
+        )
+    if every > duration:
+        problems.append(
+            f"evaluate.every: got {units.format_duration(every)}; it must be at most time.duration, "
+            f"{units.format_duration(duration)}"
+        )
+    elif duration / every > MAX_SNAPSHOTS_PER_NODE:
+        problems.append(
+            f"evaluate.every: got {units.format_duration(every)}; that makes {duration / every:,.0f} snapshots of each "
+            f"node, and {MAX_SNAPSHOTS_PER_NODE:,} are allowed"
+        )
+    return problems
+
+
+def _algorithm_problems(experiment: Experiment, peer_counts: set[int]) -> list[str]:
+    """What the algorithm says to the numbers of peers that nodes have."""
+    settings = experiment.algorithm
+    check = algorithm_class(settings.name).check_settings
+    found = (check(settings, count) for count in sorted(peer_counts))
+    return [f"algorithm: {problem}" for problem in dict.fromkeys(found) if problem is not None]
+
+
+def _links(
+    experiment: Experiment, graph: nx.Graph, stragglers: Mapping[str, float], problems: list[str]
+) -> tuple[LinkPlan, ...]:
+    """One LinkPlan for each edge, host ends first, with the interface names that Mininet gives in this order."""
+    ports = {node: 0 if data["kind"] == "host" else 1 for node, data in graph.nodes(data=True)}
+
+    def next_interface(node: str) -> str:
+        ports[node] += 1
+        return f"{node}-eth{ports[node] - 1}"
+
+    links = []
+    for ends in graph.edges:
+        a, b = sorted(ends, key=lambda node: (graph.nodes[node]["kind"], rules.natural_order(node)))
+        asked = _properties(experiment, graph.edges[ends], stragglers.get(a, 1.0))
+        links.append(
+            LinkPlan(
+                a=a,
+                b=b,
+                a_interface=next_interface(a),
+                b_interface=next_interface(b),
+                asked=asked,
+                wire=asked.dilated(experiment.time.dilation),
+                straggler=a in stragglers,
+            )
+        )
+    # One complaint for each kind of trouble, not one for each link.
+    found = dict(problem for link in links for problem in _link_problems(link))
+    problems += [f"{key}: {text}" for key, text in found.items()]
+    return tuple(links)
+
+
+def _properties(experiment: Experiment, edge: Mapping[str, float], factor: float) -> LinkProperties:
+    link = experiment.network.link
+    return LinkProperties(
+        bandwidth_bps=edge.get("bandwidth_bps", link.bandwidth) * factor,
+        delay_s=edge.get("delay_s", link.delay),
+        jitter_s=link.jitter,
+        loss=link.loss,
+        queue_packets=link.queue,
+    )
+
+
+def _link_problems(link: LinkPlan) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong with it)"""
+    where = f"on link {link.a} - {link.b}"
+    if not MIN_WIRE_BPS <= link.wire.bandwidth_bps <= MAX_WIRE_BPS:
+        asked, wire, least, most = map(
+            units.format_bandwidth,
+            (link.asked.bandwidth_bps, link.wire.bandwidth_bps, MIN_WIRE_BPS, MAX_WIRE_BPS),
+        )
+        yield (
+            "network.link.bandwidth",
+            f"{asked} {where} is {wire} after dilation; allowed: {least} to {most}",
+        )
+    for key, asked_s, wire_s in (
+        ("network.link.delay", link.asked.delay_s, link.wire.delay_s),
+        ("network.link.jitter", link.asked.jitter_s, link.wire.jitter_s),
+    ):
+        if wire_s > MAX_WIRE_DELAY_S:
+            asked, wire, most = map(units.format_duration, (asked_s, wire_s, MAX_WIRE_DELAY_S))
+            yield key, f"{asked} {where} is {wire} after dilation; allowed: at most {most}"
+
+
+def _route(
+    hosts: Sequence[HostPlan], switches: Sequence[str], links: Sequence[LinkPlan]
+) -> tuple[dict[str, dict[str, str]], dict[tuple[str, str], float]]:
+    """Every switch's table, and the delay of every pair of hosts along those tables."""
+    access: dict[str, LinkPlan] = {}
+    neighbours: dict[str, dict[str, float]] = {switch: {} for switch in switches}
+    interface: dict[tuple[str, str], str] = {}
+    names = {host.name for host in hosts}
+    for link in links:
+        interface[link.b, link.a] = link.b_interface
+        if link.a in names:
+            access[link.a] = link
+        else:
+            interface[link.a, link.b] = link.a_interface
+            neighbours[link.a][link.b] = neighbours[link.b][link.a] = link.wire.delay_s
+    # Hosts on one switch share its tree.
+    trees = {
+        switch: routes.tree_towards(neighbours, switch) for switch in {link.b for link in access.values()}
+    }
+    forwarding: dict[str, dict[str, str]] = {switch: {} for switch in switches}
+    path_delay_s = {}
+    for target in hosts:
+        last = access[target.name]
+        next_switch, delay = trees[last.b]
+        for switch in switches:
+            towards = target.name if switch == last.b else next_switch[switch]
+            forwarding[switch][target.mac] = interface[switch, towards]
+        for source in hosts:
+            if source is not target:
+                first = access[source.name]
+                path_delay_s[source.name, target.name] = (
+                    first.wire.delay_s + delay[first.b] + last.wire.delay_s
+                )
+    return forwarding, path_delay_s

@@ -348,6 +348,7 @@ class Receiver:
     def _fail(self, reason: str) -> None:
         self._error = reason
         self._header = self._payload = None
+        self._piece, self._filled = self._header_buffer, 0
 
     def _advance(self) -> None:
         """Act on the bytes that are there: nothing, a header, or a whole frame."""

@@ -16,7 +16,16 @@ import networkx as nx
 
 from topologies import generators, rules
 
-__all__ = ["Parameter", "ParameterError", "canonical", "generate", "names", "parameters", "purpose", "resolve"]
+__all__ = [
+    "Parameter",
+    "ParameterError",
+    "canonical",
+    "generate",
+    "names",
+    "parameters",
+    "purpose",
+    "resolve",
+]
 
 # What a generator may take, and how it is called in messages.
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -48,7 +57,9 @@ def names() -> list[str]:
     return [
         name
         for name, function in vars(generators).items()
-        if inspect.isfunction(function) and function.__module__ == generators.__name__ and not name.startswith("_")
+        if inspect.isfunction(function)
+        and function.__module__ == generators.__name__
+        and not name.startswith("_")
     ]
 
 
@@ -67,7 +78,9 @@ def parameters(kind: str) -> dict[str, Parameter]:
     function = _generator(kind)
     hints = get_type_hints(function)
     helps = dict(
-        line.strip().split(": ", 1) for line in (inspect.getdoc(function) or "").splitlines()[1:] if ": " in line
+        line.strip().split(": ", 1)
+        for line in (inspect.getdoc(function) or "").splitlines()[1:]
+        if ": " in line
     )
     return {
         name: Parameter(
@@ -89,7 +102,9 @@ def resolve(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     known = parameters(kind)
     problems: list[tuple[str | None, str]] = [
-        (name, f"{kind} has no such parameter{_suggestion(str(name), known)}") for name in given if name not in known
+        (name, f"{kind} has no such parameter{_suggestion(str(name), known)}")
+        for name in given
+        if name not in known
     ]
     resolved = {}
     for parameter in known.values():

@@ -12,10 +12,10 @@ import itertools
 
 import networkx as nx
 
+from topologies.regular import connected_regular
+
 # Bounds every graph before it is built, so that a slip in a number cannot fill the memory.
 MAX_HOSTS = 65_000
-# A random regular graph is almost surely connected from degree 3 on; degree 2 falls into several rings most of the time.
-_MAX_DRAWS = 1000
 
 
 def star(*, nodes: int = 8) -> nx.Graph:
@@ -53,7 +53,9 @@ def tree(*, depth: int = 2, fanout: int = 2) -> nx.Graph:
     if fanout**depth > MAX_HOSTS:
         raise ValueError(f"depth={depth} and fanout={fanout} give more than {MAX_HOSTS} hosts")
     if fanout**depth < 2:
-        raise ValueError(f"fanout={fanout} gives a single host; at least 2 hosts are needed (fanout 2 or more)")
+        raise ValueError(
+            f"fanout={fanout} gives a single host; at least 2 hosts are needed (fanout 2 or more)"
+        )
     graph = nx.Graph()
     counter = itertools.count(1)
     level = [f"s{next(counter)}"]
@@ -78,32 +80,12 @@ def random_regular(*, nodes: int = 8, degree: int = 3, seed: int) -> nx.Graph:
     degree: links from each switch to other switches
     """
     _within("nodes", nodes, 2)
-    _within("degree", degree, 1)
-    if degree >= nodes:
-        raise ValueError(f"degree={degree} must be below nodes={nodes}")
-    if nodes * degree % 2:
-        raise ValueError(f"nodes * degree must be even, and {nodes} * {degree} is odd")
-    if degree == 1 and nodes > 2:
-        raise ValueError(f"degree=1 joins switches in pairs, so {nodes} of them cannot be connected; use 2 or more")
-    drawn = _connected_regular(nodes, degree, seed)
+    edges = connected_regular(nodes, degree, seed)
     graph = nx.Graph()
     _add_hosts(graph, {f"s{i}": 1 for i in range(1, nodes + 1)})
-    for a, b in sorted(tuple(sorted(edge)) for edge in drawn.edges):
+    for a, b in edges:
         graph.add_edge(f"s{a + 1}", f"s{b + 1}")
     return graph
-
-
-def _connected_regular(nodes: int, degree: int, seed: int) -> nx.Graph:
-    """The first connected one of a sequence of draws that the seed fixes."""
-    if degree == 2:
-        # Drawing until one single ring comes up takes too long for many nodes; only a random ring is left to draw.
-        order = nx.utils.create_random_state(seed % 2**32).permutation(nodes).tolist()
-        return nx.cycle_graph(order)
-    for draw in range(_MAX_DRAWS):
-        graph = nx.random_regular_graph(degree, nodes, seed=(seed * _MAX_DRAWS + draw) % 2**63)
-        if nx.is_connected(graph):
-            return graph
-    raise ValueError(f"no connected graph of degree {degree} on {nodes} nodes in {_MAX_DRAWS} draws")
 
 
 def _add_hosts(graph: nx.Graph, hosts_per_switch: dict[str, int]) -> None:

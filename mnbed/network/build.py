@@ -61,14 +61,15 @@ class Network:
     def read_back(self) -> list[LinkReadback]:
         """What every link's qdiscs are and have counted, now. Raises RunError."""
         found: dict[str, Readback] = {}
-        for node in self._node_names():
+        for node in self.node_names():
             devices = self.interfaces(node)
             if devices:
                 script = shaping.show_script(devices)
                 text = run_script_in(self.pid(node), script, what=f"reading the qdiscs of {node}")
                 found.update(shaping.parse_shapes(text, devices))
         return [
-            LinkReadback(link=link, a=found[link.a_interface], b=found[link.b_interface]) for link in self.plan.links
+            LinkReadback(link=link, a=found[link.a_interface], b=found[link.b_interface])
+            for link in self.plan.links
         ]
 
     def verify(self) -> list[LinkReadback]:
@@ -89,7 +90,8 @@ class Network:
             if end == node
         ]
 
-    def _node_names(self) -> list[str]:
+    def node_names(self) -> list[str]:
+        """Hosts, then switches."""
         return [host.name for host in self.plan.hosts] + list(self.plan.switches)
 
 
@@ -167,7 +169,9 @@ def _configure(network: Network) -> None:
     prefix = plan.subnet.split("/")[1]
     congestion_control = plan.experiment.network.tcp.congestion_control
     neighbours = [f"{host.address} lladdr {host.mac}" for host in plan.hosts]
-    wires = {link.a_interface: link.wire for link in plan.links} | {link.b_interface: link.wire for link in plan.links}
+    wires = {link.a_interface: link.wire for link in plan.links} | {
+        link.b_interface: link.wire for link in plan.links
+    }
 
     def configure_host(index: int) -> None:
         host = plan.hosts[index]
@@ -183,7 +187,11 @@ def _configure(network: Network) -> None:
             f"route add {plan.subnet} dev {device} src {host.address} congctl {congestion_control}",
             *(f"neigh replace {other} dev {device} nud permanent" for other in others),
         ]
-        script = _sysctl_script({}) + heredoc("ip -batch -", lines) + heredoc("tc -batch -", node.intf(device).tc_commands())
+        script = (
+            _sysctl_script({})
+            + heredoc("ip -batch -", lines)
+            + heredoc("tc -batch -", node.intf(device).tc_commands())
+        )
         run_script_in(node.pid, script, what=f"configuring {host.name}")
         interface = node.intf(device)
         interface.ip, interface.prefixLen, interface.mac = host.address, prefix, host.mac
@@ -226,4 +234,3 @@ def _tear_down(mininet: Any) -> None:
             node.shell.wait()
             # Closes both ends of the shell's terminal and forgets the node's place in Mininet's tables.
             node.cleanup()
-

@@ -76,9 +76,13 @@ class _Queue:
         self.deadlines: deque[float] = deque()
         self.waiting: deque[int] = deque()
         # The verdict message but for its last four bytes, the highest id it frees.
-        body = struct.pack("!BBH", socket.AF_UNSPEC, 0, number) + struct.pack("=HH", 12, _ATTRIBUTE_VERDICT_HEADER)
+        body = struct.pack("!BBH", socket.AF_UNSPEC, 0, number) + struct.pack(
+            "=HH", 12, _ATTRIBUTE_VERDICT_HEADER
+        )
         body += struct.pack("!I", _ACCEPT)
-        self.verdict = struct.pack("=IHHII", 16 + len(body) + 4, _MSG_VERDICT_BATCH, _NLM_F_REQUEST, 0, 0) + body
+        self.verdict = (
+            struct.pack("=IHHII", 16 + len(body) + 4, _MSG_VERDICT_BATCH, _NLM_F_REQUEST, 0, 0) + body
+        )
 
     def release(self, now: float, statistics: Statistics) -> None:
         """Let go every packet that is due."""

@@ -15,7 +15,12 @@ def run_in(pid: int, argv: list[str], *, text: str = "", what: str) -> str:
     """
     try:
         done = subprocess.run(
-            ["mnexec", "-a", str(pid), *argv], input=text, capture_output=True, text=True, timeout=60, check=False
+            ["mnexec", "-a", str(pid), *argv],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RunError(f"{what}: {error}") from None

@@ -59,7 +59,11 @@ def asked_shape(wire: LinkProperties, backend: str) -> Shape:
     """What one interface's qdiscs must do for these properties under that delay backend."""
     if backend != "netem":
         return Shape(
-            rate_bps=wire.bandwidth_bps, delay_s=0, jitter_s=0, loss=0, limit=queue_packets(wire) * FRAME_BYTES
+            rate_bps=wire.bandwidth_bps,
+            delay_s=0,
+            jitter_s=0,
+            loss=0,
+            limit=queue_packets(wire) * FRAME_BYTES,
         )
     in_flight = math.ceil(wire.bandwidth_bps * (wire.delay_s + 4 * wire.jitter_s) / 8 / FRAME_BYTES)
     return Shape(
@@ -95,7 +99,9 @@ def show_script(devices: list[str]) -> str:
 
     Classes as text: tc prints them as JSON only in recent versions.
     """
-    return f"tc -s -j qdisc show; echo; for d in {' '.join(devices)}; do echo @$d; tc class show dev $d; done\n"
+    return (
+        f"tc -s -j qdisc show; echo; for d in {' '.join(devices)}; do echo @$d; tc class show dev $d; done\n"
+    )
 
 
 def json_documents(text: str) -> Iterator[Any]:

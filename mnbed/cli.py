@@ -1,0 +1,136 @@
+"""The command line's frame: finds the verbs in `commands/`, maps errors to exit statuses.
+
+A verb is one module: its docstring is the help, its `main` has annotated parameters and may return an exit status.
+Nothing heavy is imported here or at the top of a command module, so that `mnbed --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+from mnbed import __version__, commands
+from mnbed.errors import MnbedError
+
+_HELP = """Emulated networks for decentralized learning: mnbed builds a network with Mininet, trains a node in every
+host, collects, evaluates and reports.
+
+Exit status: 0 done; 1 the run failed; 2 the input is wrong; 3 this machine cannot do it; 130 interrupted."""
+_INTERRUPTED = 130
+
+
+@dataclass
+class _Options:
+    """Global options, as the command line gave them."""
+
+    debug: bool = False
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `mnbed ARGUMENTS`, by default the process's own. Always ends with SystemExit."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    make_app()(args=_debug_first(given), prog_name="mnbed")
+
+
+def make_app() -> typer.Typer:
+    """The application with every verb."""
+    options = _Options()
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback(help=_HELP)(_global_options(options))
+    for name, module in verbs().items():
+        app.command(name, help=module.__doc__, no_args_is_help=False)(_guarded(module.main, options))
+    return app
+
+
+def verbs() -> dict[str, ModuleType]:
+    """Name -> module, for every public module in `commands/`."""
+    names = sorted(
+        item.name for item in pkgutil.iter_modules(commands.__path__) if not item.name.startswith("_")
+    )
+    return {name: importlib.import_module(f"{commands.__name__}.{name}") for name in names}
+
+
+def _global_options(options: _Options) -> Callable[..., None]:
+    def callback(
+        debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+        version: Annotated[  # noqa: ARG001 - acted upon by its callback
+            bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        ] = False,
+    ) -> None:
+        options.debug = debug
+
+    return callback
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mnbed {__version__}")
+        raise typer.Exit
+
+
+def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..., None]:
+    """The verb, with every exception turned into one message and an exit status."""
+
+    @functools.wraps(main_of_verb)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            raise typer.Exit(main_of_verb(*args, **kwargs) or 0)
+        except typer.Exit:
+            raise
+        except MnbedError as error:
+            _say(error, f"error: {error}", options)
+            raise typer.Exit(error.exit_status) from None
+        except KeyboardInterrupt as error:
+            _say(error, "interrupted", options)
+            raise typer.Exit(_INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader of our output has gone (`mnbed plan FILE | head`); nothing is left to say to it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise typer.Exit(1) from None
+        except Exception as error:
+            text = " ".join(str(error).split()) or "no message"
+            _say(
+                error,
+                f"internal error: {type(error).__name__}: {text}; run with --debug for the traceback",
+                options,
+            )
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def _say(error: BaseException, text: str, options: _Options) -> None:
+    sys.stdout.flush()
+    if options.debug:
+        traceback.print_exception(error, file=sys.stderr)
+    print(f"mnbed: {text}", file=sys.stderr)
+
+
+def _debug_first(arguments: list[str]) -> list[str]:
+    """`mnbed run FILE --debug` means `mnbed --debug run FILE`: users add it at the end of a line that failed."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if "--debug" not in options:
+        return arguments
+    rest = list(arguments)
+    rest.remove("--debug")
+    return ["--debug", *rest]
+
+
+if __name__ == "__main__":
+    main()

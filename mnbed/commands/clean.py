@@ -1,0 +1,24 @@
+"""Remove what a killed run left behind: only mnbed's own processes, and the namespaces and interfaces they hold."""
+
+from __future__ import annotations
+
+
+def main() -> int:
+    """Exit status 3 where a run is in progress: end that first."""
+    import os
+
+    from mnbed.errors import MachineError
+    from mnbed.network.leftovers import remove_leftovers
+    from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
+
+    if os.geteuid() != 0:
+        raise MachineError("mnbed clean needs root", "sudo mnbed clean")
+    with run_lock("clean"):
+        try:
+            done = remove_leftovers(RUNTIME_DIRECTORY)
+        except TimeoutError as error:
+            raise MachineError(str(error), "look at them with ps") from None
+    for line in done:
+        print(line)
+    print("Nothing was left." if not done else "Clean.")
+    return 0

@@ -1,0 +1,37 @@
+"""Build an experiment's network and open Mininet's prompt on it; leaving the prompt takes the network down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def main(
+    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override one key, e.g. network.link.delay=5ms.",
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
+    """Commands come from the terminal or from standard input, one a line."""
+    from mnbed.loading import load_experiment, naming
+    from mnbed.machine import probe, require
+    from mnbed.plan import make_plan
+
+    experiment = load_experiment(file, set_ or [])
+    facts = probe()
+    with naming(file):
+        plan = make_plan(experiment, facts)
+    require(facts)
+
+    from mnbed.run.prompt import open_prompt
+
+    open_prompt(plan, file)
+    return 0

@@ -1,0 +1,55 @@
+"""Run an experiment: build the network, train, collect, evaluate, report, tear down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def main(
+    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override one key, e.g. time.duration=30s.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that gets the run directory.")] = Path("runs"),
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run, instead of the experiment's.", show_default=False)
+    ] = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Leave out report.html and the plots.")
+    ] = False,
+) -> int:
+    """Exit status 0 done, 1 failed, 2 wrong input, 3 this machine cannot, 130 interrupted."""
+    import json
+
+    from mnbed.loading import load_experiment, naming
+    from mnbed.machine import probe, require
+    from mnbed.plan import make_plan
+
+    overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name is not None else [])]
+    experiment = load_experiment(file, overrides)
+    facts = probe()
+    with naming(file):
+        plan = make_plan(experiment, facts)
+    require(facts)
+
+    from rich.console import Console
+
+    from mnbed.results.console import print_summary
+    from mnbed.run.lifecycle import Job
+
+    console = Console()
+    outcome = Job(plan, out=out, report=not no_report, console=console).execute()
+    if outcome.summary is not None:
+        print_summary(outcome.summary, console)
+    console.print(f"run directory: {outcome.run.path}", highlight=False, soft_wrap=True)
+    if outcome.run.report.exists():
+        console.print(f"report: {outcome.run.report}", highlight=False, soft_wrap=True)
+    if outcome.error is not None:
+        raise outcome.error
+    return 0

@@ -1,0 +1,114 @@
+"""Whether a machine can do what an experiment asks: delay backend, congestion control, number of hosts.
+
+Pure: works on MachineFacts. What the facts leave unknown (None) is taken for granted; `machine.unknown` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mnbed.errors import MachineError
+from mnbed.experiment import Experiment
+from mnbed.links import LinkProperties
+from mnbed.machine import MachineFacts
+
+# Proportional memory, measured with GN-LeNet on Python 3.11: an agent forked from the warm parent takes 16 MB and grows
+# with what it queues; one started by itself takes 130 MB; Mininet's shell of a node 3 MB.
+AGENT_BYTES = {"prefork": 25e6, "exec": 150e6}
+_SHELL_BYTES = 3e6
+# The controller, and the warm parent with torch and a data set.
+_BASE_BYTES = 500e6
+# Socket buffers and Python objects for one connection.
+_PEER_BYTES = 64e3
+# Mininet keeps a pseudo-terminal and pipes for each node; the controller one control connection for each agent.
+_FILES_PER_NODE = 8
+_FILES_BASE = 128
+_NETEM_REMEDY = (
+    "install the module sch_netem: linux-modules-extra-$(uname -r) on Ubuntu, kernel-modules-extra on Fedora and RHEL; "
+    "or use another kernel"
+)
+
+
+def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts: MachineFacts) -> str:
+    """ "netem", "nfqueue", or "none" where nothing is to be delayed or lost. Raises MachineError."""
+    links = list(links)
+    needs_netem = [
+        key
+        for key, wanted in (("jitter", any(x.jitter_s for x in links)), ("loss", any(x.loss for x in links)))
+        if wanted
+    ]
+    if not needs_netem and not any(link.delay_s for link in links):
+        return "none"
+    asked = experiment.network.delay_backend
+    if asked == "auto":
+        chosen = _automatic(facts)
+    else:
+        chosen = asked
+        if getattr(facts, asked) is False:
+            raise MachineError(
+                f"network.delay_backend: {asked} was asked for, and this kernel has none",
+                _NETEM_REMEDY
+                if asked == "netem"
+                else "install iptables, and a kernel with NFQUEUE; or use netem",
+            )
+    if chosen == "nfqueue" and needs_netem:
+        raise MachineError(
+            f"network.link: {' and '.join(needs_netem)} asked for, which the delay backend nfqueue cannot do; netem can",
+            _NETEM_REMEDY if facts.netem is False else "set network.delay_backend to netem",
+        )
+    return chosen
+
+
+def _automatic(facts: MachineFacts) -> str:
+    if facts.netem:
+        return "netem"
+    if facts.nfqueue:
+        return "nfqueue"
+    if facts.netem is None:
+        return "netem"
+    raise MachineError(
+        "a link delay was asked for, and this kernel has neither netem nor a usable NFQUEUE",
+        f"{_NETEM_REMEDY}; or install iptables, for NFQUEUE; or set every delay to 0",
+    )
+
+
+def check_congestion_control(experiment: Experiment, facts: MachineFacts) -> None:
+    """Raises MachineError where the kernel is known not to have it."""
+    wanted = experiment.network.tcp.congestion_control
+    available = facts.congestion_controls
+    if available and wanted not in available:
+        raise MachineError(
+            f"network.tcp.congestion_control: got {wanted}; this kernel has: {', '.join(available)}",
+            f"load it (`sudo modprobe tcp_{wanted}`) or choose one of these",
+        )
+
+
+def memory_bytes(experiment: Experiment, num_hosts: int, num_switches: int, num_peers: int) -> float:
+    """Estimated memory of a whole run; `num_peers`: of one node."""
+    agent = AGENT_BYTES[experiment.agents.launch] + num_peers * _PEER_BYTES
+    return _BASE_BYTES + num_hosts * agent + (num_hosts + num_switches) * _SHELL_BYTES
+
+
+def check_size(experiment: Experiment, num_hosts: int, num_switches: int, facts: MachineFacts) -> None:
+    """Raises MachineError, with the number of hosts that it can do, where files or memory do not suffice."""
+    switches_per_host = num_switches / num_hosts
+
+    def files(hosts: int) -> float:
+        return _FILES_BASE + _FILES_PER_NODE * hosts * (1 + switches_per_host)
+
+    def memory(hosts: int) -> float:
+        overlay = experiment.overlay
+        peers = {"complete": hosts - 1, "ring": 2}.get(overlay.kind, overlay.degree or 0)
+        return memory_bytes(experiment, hosts, round(hosts * switches_per_host), peers)
+
+    for what, need, have, remedy in (
+        ("open files", files, facts.open_files, "raise the limit: `ulimit -Hn`, or run as root"),
+        ("bytes of free memory", memory, facts.memory_bytes, "free memory, or use fewer nodes"),
+    ):
+        if have and need(num_hosts) > have:
+            possible = next((hosts for hosts in range(num_hosts, 0, -1) if need(hosts) <= have), 0)
+            raise MachineError(
+                f"network.topology: {num_hosts} hosts need about {need(num_hosts):,.0f} {what}, and this machine has "
+                f"{have:,.0f}: enough for {possible} hosts",
+                remedy,
+            )

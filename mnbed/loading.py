@@ -1,0 +1,197 @@
+"""An experiment file and `--set` overrides -> a checked Experiment, and back to text.
+
+All errors come at once, each with its file and line (or `--set`), its key, the value given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from mnbed.errors import InputError
+from mnbed.experiment import Experiment, keys_of_kind, parse, resolved
+from mnbed.explain import Problem, problems_of
+from mnbed.yaml_source import KeyPath, Source, dotted, parse_value, parse_yaml
+
+# An experiment is a page of text; a data set named by mistake must not be read whole.
+MAX_FILE_BYTES = 1_000_000
+
+
+def load_experiment(
+    path: Path | str, overrides: Sequence[str] = (), note: Callable[[str], None] | None = None
+) -> Experiment:
+    """The experiment in that file, with `overrides` ("key.path=value", value in YAML) applied.
+
+    `note` gets one line for each thing done that the user did not spell out: keys dropped because `--set` chose
+    another task, say; by default it goes to stderr. Raises InputError with every error, one in each line.
+    """
+    source = parse_yaml(_read(Path(path)), str(path))
+    changed = _apply(source, [_parse_override(text) for text in overrides], note or _note_on_stderr)
+    try:
+        return parse(changed.data)
+    except ValidationError as error:
+        problems = sorted(problems_of(error, changed.data), key=lambda item: source.line(item.path) or 0)
+        raise InputError("\n".join(dict.fromkeys(map(changed.describe, problems)))) from None
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """The experiment as YAML with every default and its unit; `load_experiment` makes an equal Experiment of it."""
+    plain = _lists(resolved(experiment))
+    return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Puts the file's name before the InputErrors of planning, which know keys but no file."""
+    try:
+        yield
+    except InputError as error:
+        lines = "\n".join(f"{path}: {line}" for line in error.message.split("\n"))
+        raise InputError(lines, error.remedy) from None
+
+
+def _note_on_stderr(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _read(path: Path) -> str:
+    if path.is_dir():
+        raise InputError(f"{path} is a directory, not an experiment file")
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file{_yaml_files_near(path)}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(raw) > MAX_FILE_BYTES:
+        raise InputError(f"{path}: more than {MAX_FILE_BYTES} bytes; this is not an experiment file")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file in UTF-8; an experiment is YAML") from None
+    if "\0" in text:
+        raise InputError(f"{path}: a binary file; an experiment is YAML")
+    return text
+
+
+def _yaml_files_near(path: Path) -> str:
+    folder = path.parent
+    names = sorted(str(file) for file in folder.glob("*.yaml")) if folder.is_dir() else []
+    return f"; there are: {', '.join(names[:8])}" if names else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Override:
+    """One `--set`."""
+
+    text: str
+    path: tuple[str, ...]
+    value: Any
+
+
+@dataclass(kw_only=True)
+class _Changed:
+    """A file's data with the overrides in it."""
+
+    source: Source
+    data: dict[str, Any]
+    overridden: dict[KeyPath, str] = field(default_factory=dict)
+    """Path -> text of the `--set` that put it there."""
+
+    def describe(self, problem: Problem) -> str:
+        """The user's line for that problem."""
+        for end in range(len(problem.path), 0, -1):
+            if problem.path[:end] in self.overridden:
+                return f"--set {self.overridden[problem.path[:end]]}: {dotted(problem.path)}: {problem.text}"
+        line = self.source.line(problem.path)
+        where = self.source.file if line is None else f"{self.source.file}:{line}"
+        # The trouble is with a section as a whole, and an override may have had a hand in it.
+        inside = [text for path, text in self.overridden.items() if path[: len(problem.path)] == problem.path]
+        where += "".join(f" with --set {text}" for text in inside)
+        return (
+            f"{where}: {dotted(problem.path)}: {problem.text}" if problem.path else f"{where}: {problem.text}"
+        )
+
+
+def _parse_override(text: str) -> _Override:
+    key, equals, value = text.partition("=")
+    path = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(path):
+        raise InputError(f"--set {text}: write key.path=value, for example --set time.duration=30s")
+    try:
+        return _Override(text=text, path=path, value=parse_value(value))
+    except ValueError as error:
+        raise InputError(f"--set {text}: {error}") from None
+
+
+def _apply(source: Source, overrides: Sequence[_Override], note: Callable[[str], None]) -> _Changed:
+    """Overrides that choose a kind come first: they drop keys of the file, never those that another `--set` gives."""
+    changed = _Changed(source=source, data=copy.deepcopy(source.data))
+    for override in sorted(overrides, key=lambda item: not _chooses_kind(item)):
+        section = _section(changed.data, override)
+        if _chooses_kind(override):
+            _drop_foreign_keys(section, override, note)
+        section[override.path[-1]] = override.value
+        changed.overridden = {
+            path: text
+            for path, text in changed.overridden.items()
+            if path[: len(override.path)] != override.path
+        }
+        changed.overridden[override.path] = override.text
+    return changed
+
+
+def _section(data: dict[str, Any], override: _Override) -> dict[str, Any]:
+    """The mapping that holds the key, made where the file has none."""
+    for depth, part in enumerate(override.path[:-1], start=1):
+        below = data.get(part)
+        if below is None:
+            below = data[part] = {}
+        if not isinstance(below, dict):
+            raise InputError(
+                f"--set {override.text}: {dotted(override.path[:depth])} is no section, its value is {below!r}"
+            )
+        data = below
+    return data
+
+
+def _chooses_kind(override: _Override) -> bool:
+    try:
+        return keys_of_kind(override.path, override.value) is not None
+    except ValueError:
+        return False
+
+
+def _drop_foreign_keys(section: dict[str, Any], override: _Override, note: Callable[[str], None]) -> None:
+    """With `--set task.name=digits`, the keys that only the file's task knows go, and the user is told."""
+    known = keys_of_kind(override.path, override.value) or []
+    if override.path[-1] not in section:
+        return
+    try:
+        before = keys_of_kind(override.path, section[override.path[-1]]) or []
+    except ValueError:
+        return
+    # Keys that neither knows are misspelt, not foreign: they stay and are reported.
+    dropped = [key for key in section if key in before and key not in known]
+    for key in dropped:
+        del section[key]
+    if dropped:
+        note(
+            f"--set {override.text}: dropped {', '.join(dotted((*override.path[:-1], key)) for key in dropped)}"
+        )
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, for YAML."""
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value

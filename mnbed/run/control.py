@@ -1,0 +1,123 @@
+"""The controller's end of the Unix sockets: who is there, what they said, who is gone."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import selectors
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnbed.run.user import User
+from node_agent.control import ControlChannel
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentMessage:
+    """An agent said something; `message["kind"]` says what. `hello` is not passed on."""
+
+    name: str
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentJoined:
+    """An agent has connected and shown the run's token."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentGone:
+    """An agent's control connection has ended."""
+
+    name: str
+
+
+ControlEvent = AgentMessage | AgentJoined | AgentGone
+
+
+class ControlServer:
+    """Accepts agents and exchanges messages with them, on the selector it is given."""
+
+    def __init__(self, directory: Path, token: str, user: User, selector: selectors.BaseSelector) -> None:
+        """Make `directory` and listen inside it; only root and the invoking user can reach the socket."""
+        directory.mkdir(mode=0o700)
+        os.chown(directory, user.uid, user.gid)
+        self.path = directory / "control.sock"
+        self._token = token
+        self._selector = selector
+        self._agents: dict[str, ControlChannel] = {}
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(self.path))
+        os.chown(self.path, user.uid, user.gid)
+        self._listener.listen(1024)
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    @property
+    def connected(self) -> list[str]:
+        """Names of the agents that are connected now."""
+        return list(self._agents)
+
+    def send(self, name: str, kind: str, **fields: Any) -> None:
+        """One message to one agent; one that is gone is passed over, as its end is reported anyway."""
+        try:
+            self._agents[name].send(kind, **fields)
+        except (OSError, KeyError):
+            pass
+
+    def broadcast(self, kind: str, **fields: Any) -> None:
+        """One message to every connected agent."""
+        for name in self.connected:
+            self.send(name, kind, **fields)
+
+    def close(self) -> None:
+        """Close every connection: agents that are still there exit."""
+        for channel in self._agents.values():
+            self._selector.unregister(channel)
+            channel.close()
+        self._agents.clear()
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        self.path.unlink(missing_ok=True)
+        self.path.parent.rmdir()
+
+    def _accept(self) -> list[ControlEvent]:
+        sock, _ = self._listener.accept()
+        channel = ControlChannel(sock)
+        names: list[str] = []
+        self._selector.register(channel, selectors.EVENT_READ, lambda: self._read(channel, names))
+        return []
+
+    def _read(self, channel: ControlChannel, names: list[str]) -> list[ControlEvent]:
+        """`names` is empty until the connection has shown the token."""
+        try:
+            messages = channel.receive()
+        except (OSError, ValueError):
+            messages = None
+        if messages is None:
+            return self._drop(channel, names)
+        events: list[ControlEvent] = []
+        for message in messages:
+            if not names:
+                token, name = str(message.get("token", "")), message.get("name")
+                if not hmac.compare_digest(token, self._token) or not isinstance(name, str):
+                    return events + self._drop(channel, names)
+                names.append(name)
+                self._agents[name] = channel
+                if message["kind"] == "hello":
+                    events.append(AgentJoined(name=name, pid=int(message["pid"])))
+                    continue
+            events.append(AgentMessage(name=names[0], message=message))
+        return events
+
+    def _drop(self, channel: ControlChannel, names: list[str]) -> list[ControlEvent]:
+        self._selector.unregister(channel)
+        channel.close()
+        if not names:
+            return []
+        self._agents.pop(names[0], None)
+        return [AgentGone(name=names[0])]

@@ -1,0 +1,226 @@
+"""Gets an agent into each host's namespace: forked from a warm parent, or as a program of its own (`launch: exec`).
+
+Both launchers report the same events, so that the life cycle does not know which one runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.network.build import Network
+from mnbed.run.user import User
+from node_agent.settings import AgentSettings
+
+# From a closed standard input to the end of the warm parent and its children.
+_END_PATIENCE_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """The data is loaded and one training step has been timed."""
+
+    standin: bool
+    description: str
+    step_wall_s: float
+    num_parameters: int
+    partition: list[list[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exited:
+    """An agent's process has ended; a negative status is the signal that ended it."""
+
+    name: str
+    status: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LauncherGone:
+    """The warm parent has ended without being told to."""
+
+    message: str
+
+
+LaunchEvent = Loaded | Exited | LauncherGone
+
+
+class PreforkLauncher:
+    """One warm parent, which imports torch and loads the data once and forks every agent."""
+
+    def __init__(self, orders: dict[str, Any], log_path: Path, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._log_path = log_path
+        self._log = log_path.open("wb")
+        self._buffer = b""
+        self.error: MnbedError | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "node_agent.prefork"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+            env=agent_environment(),
+        )
+        self._write(orders)
+        selector.register(self._stdout, selectors.EVENT_READ, self._read)
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(
+        cls, orders: dict[str, Any], log_path: Path, selector: selectors.BaseSelector
+    ) -> Iterator[PreforkLauncher]:
+        """Start the warm parent; on leaving, end it and every agent that is left."""
+        launcher = cls(orders, log_path, selector)
+        try:
+            yield launcher
+        finally:
+            launcher.stop()
+
+    def launch(self, network: Network, settings: list[AgentSettings]) -> None:
+        """Fork the agents. To be called after `Loaded`."""
+        agents = [{"pid": network.pid(one.name), "settings": asdict(one)} for one in settings]
+        self._write({"agents": agents})
+
+    def stop(self) -> None:
+        """End the warm parent, which ends its children."""
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(self._stdout)
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        try:
+            self._process.wait(_END_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stdout.close()
+        self._log.close()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def _write(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # its end is reported when its output ends
+            self._stdin.write(json.dumps(message).encode() + b"\n")
+            self._stdin.flush()
+
+    def _read(self) -> list[LaunchEvent]:
+        data = os.read(self._stdout.fileno(), 65536)
+        if not data:
+            self._selector.unregister(self._stdout)
+            return [LauncherGone(message=f"the warm parent of the agents ended{self._last_words()}")]
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [event for line in lines for event in self._interpret(json.loads(line))]
+
+    def _interpret(self, message: dict[str, Any]) -> list[LaunchEvent]:
+        kind = message.pop("kind")
+        if kind == "loaded":
+            return [Loaded(**message)]
+        if kind == "exited":
+            return [Exited(name=message["name"], status=message["status"])]
+        if kind == "error":
+            raise _error_of(message)
+        return []
+
+    def _last_words(self) -> str:
+        self._log.flush()
+        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
+
+
+class ExecLauncher:
+    """Every agent a program of its own, started through Mininet's `host.popen`. Slow to start; easy to debug."""
+
+    def __init__(self, orders: dict[str, Any], run_directory: Path) -> None:
+        self._orders = orders
+        self._run = run_directory
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._files: list[Path] = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, orders: dict[str, Any], run_directory: Path) -> Iterator[ExecLauncher]:
+        """On leaving, end every agent that is left."""
+        launcher = cls(orders, run_directory)
+        try:
+            yield launcher
+        finally:
+            launcher.stop()
+
+    def launch(self, network: Network, settings: list[AgentSettings]) -> None:
+        """Start the agents."""
+        for one in settings:
+            path = self._run / "nodes" / f"{one.name}.orders.json"
+            path.write_text(json.dumps({**self._orders, "settings": asdict(one)}))
+            self._files.append(path)
+            with (self._run / "nodes" / f"{one.name}.log").open("wb") as log:
+                self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
+                    [sys.executable, "-m", "node_agent", str(path)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=agent_environment(),
+                )
+
+    def poll(self) -> list[LaunchEvent]:
+        """Agents that have ended since the last call."""
+        ended = {name: process.poll() for name, process in self._processes.items()}
+        events: list[LaunchEvent] = []
+        for name, status in ended.items():
+            if status is not None:
+                del self._processes[name]
+                events.append(Exited(name=name, status=status))
+        return events
+
+    def stop(self) -> None:
+        """End what is left."""
+        for process in self._processes.values():
+            process.kill()
+        for process in self._processes.values():
+            process.wait()
+        for path in self._files:
+            path.unlink(missing_ok=True)
+
+
+def agent_environment() -> dict[str, str]:
+    """One thread per agent: N agents with a thread pool each would fight for the cores."""
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    source = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(part for part in (source, os.environ.get("PYTHONPATH")) if part)
+    return {**os.environ, **threads, "PYTHONPATH": path}
+
+
+def orders_for(
+    task: dict[str, Any], data_root: Path, seed: int, num_nodes: int, user: User
+) -> dict[str, Any]:
+    """What a launcher's processes have to know to load the data."""
+    return {
+        "task": task,
+        "data_root": str(data_root),
+        "seed": seed,
+        "num_nodes": num_nodes,
+        "uid": user.uid,
+        "gid": user.gid,
+        "groups": user.groups,
+    }
+
+
+def _error_of(message: dict[str, Any]) -> MnbedError:
+    kind = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
+    return kind(message["message"], message.get("remedy"), message.get("traceback"))

@@ -1,0 +1,319 @@
+"""The whole job as one story: directory, warm parent, network, agents, training, collection, teardown, results.
+
+Everything that is started is owned by one ExitStack, so every way out (done, failed, Ctrl-C) takes it down in order.
+What was collected is kept and evaluated on every way out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import selectors
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from mnbed.errors import Interrupted, MachineError, MnbedError
+from mnbed.loading import dump_experiment
+from mnbed.network.build import LinkReadback, Network, build_network
+from mnbed.network.leftovers import MARK, remove_leftovers
+from mnbed.plan import Plan
+from mnbed.run import environment
+from mnbed.run.control import ControlServer
+from mnbed.run.launch import ExecLauncher, PreforkLauncher, orders_for
+from mnbed.run.live import LiveView
+from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
+from mnbed.run.session import LinkTotals, Session, memory_mb
+from mnbed.run.signals import Signals
+from mnbed.run.user import User, data_root, give_to, invoking_user
+from mnbed.run_directory import RunDirectory, new_run_id
+from node_agent.journal import Journal
+from node_agent.settings import AgentSettings, PeerSettings
+
+if TYPE_CHECKING:
+    from mnbed.results.summary import Summary
+
+# On up to this many nodes the ledger is written unless the experiment says otherwise.
+_LEDGER_MAX_NODES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended. `error` is what to tell the user, if anything; the summary is there all the same."""
+
+    run: RunDirectory
+    summary: Summary | None
+    error: MnbedError | None
+
+
+@dataclass
+class _Finish:
+    """What the controller knows about a run once training is over."""
+
+    error: MnbedError | None = None
+    emulated_s: float = 0.0
+    startup_s: float | None = None
+    agent_memory_mb: float | None = None
+
+
+class Job:
+    """One run. `execute` does everything, in order."""
+
+    def __init__(self, plan: Plan, *, out: Path, report: bool, console: Console) -> None:
+        self._plan = plan
+        self._experiment = plan.experiment
+        self._report = report
+        self._console = console
+        self._user: User = invoking_user()
+        self._began = time.monotonic()
+        self._started = datetime.now()
+        self._run = _fresh_directory(out, self._experiment.name, self._started)
+        self._signals = Signals()
+        self._start_monotonic_s: float | None = None
+
+    def execute(self) -> Outcome:
+        """Run to the end. Raises only where nothing could be collected yet; else the error is in the outcome."""
+        with (
+            self._signals.handled(),
+            run_lock(f"run {self._run.run_id}"),
+            LiveView(self._console, self._duration) as view,
+        ):
+            remove_leftovers(RUNTIME_DIRECTORY)
+            self._prepare_directory()
+            journal = Journal(self._run.controller_journal, "controller", self._now)
+            try:
+                finish = self._emulate(view, journal)
+                with self._signals.ignored():
+                    journal.write("finished", **self._finished_fields(finish))
+                self._evaluate(view, journal, finish)
+            finally:
+                journal.close()
+                with self._signals.ignored():
+                    give_to(self._user, self._run.path)
+        return self._outcome(finish)
+
+    # Emulation: everything that needs the network
+
+    def _emulate(self, view: LiveView, journal: Journal) -> _Finish:
+        finish = _Finish()
+        torn_down = contextlib.ExitStack()
+        with torn_down:
+            try:
+                self._train(torn_down, view, journal, finish)
+            except MnbedError as error:
+                finish.error = error
+            except OSError as error:
+                finish.error = MachineError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+            if (
+                self._signals.interrupted
+                and not isinstance(finish.error, Interrupted)
+                and finish.error is None
+            ):
+                finish.error = Interrupted("interrupted")
+            view.unwatch()
+            self._phase(view, journal, "tearing down the network")
+            began = time.monotonic()
+            with self._signals.ignored():
+                torn_down.close()
+            journal.write(
+                "torn_down", teardown_s=time.monotonic() - began, wall_s=time.monotonic() - self._began
+            )
+        return finish
+
+    def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
+        self._phase(view, journal, "loading data and torch, building the network")
+        os.environ[MARK] = self._run.run_id
+        selector = stack.enter_context(selectors.DefaultSelector())
+        token = secrets.token_hex(16)
+        directory = RUNTIME_DIRECTORY / f"run-{os.getpid()}"
+        control = ControlServer(directory, token, self._user, selector)
+        stack.callback(control.close)
+        launcher = self._launcher(stack, selector)
+        network = stack.enter_context(build_network(self._plan))
+        readbacks = network.verify()
+        self._write_environment(links=environment.describe_links(readbacks))
+        session = Session(
+            (host.name for host in self._plan.hosts),
+            selector=selector,
+            control=control,
+            launcher=launcher,
+            journal=journal,
+            signals=self._signals,
+            on_update=view.update,
+        )
+        if isinstance(launcher, PreforkLauncher):
+            loaded = session.wait_loaded()
+            self._write_environment(**environment.describe_data(loaded))
+            view.note(loaded.description)
+        self._phase(view, journal, f"starting {len(self._plan.hosts)} agents")
+        launcher.launch(network, self._agent_settings(token, control))
+        session.wait_ready()
+        finish.agent_memory_mb = memory_mb(agent.pid for agent in session.agents.values() if agent.pid)
+        finish.startup_s = time.monotonic() - self._began
+        self._supervise(session, network, view, journal, finish)
+
+    def _supervise(
+        self, session: Session, network: Network, view: LiveView, journal: Journal, finish: _Finish
+    ) -> None:
+        start = session.start()
+        self._start_monotonic_s = start
+        self._phase(
+            view,
+            journal,
+            f"training for {self._duration:g} emulated s ({self._duration * self._plan.dilation:g} s)",
+        )
+        view.watch(session.agents, self._now)
+        with self._signals.gently():
+            totals = session.supervise(network, start + self._duration * self._plan.dilation)
+        finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
+        finish.error = session.error
+        journal.write("link_counters", links=self._link_counters(totals))
+        if network.delay is not None:
+            network.delay.stop()
+            journal.write("delay_queue", **(network.delay.statistics or {}))
+        session.dismiss()
+
+    def _launcher(
+        self, stack: contextlib.ExitStack, selector: selectors.BaseSelector
+    ) -> PreforkLauncher | ExecLauncher:
+        experiment = self._experiment
+        orders = orders_for(
+            asdict(experiment.task),
+            data_root(experiment.data_root, self._user),
+            experiment.seed,
+            len(self._plan.hosts),
+            self._user,
+        )
+        if experiment.agents.launch == "exec":
+            return stack.enter_context(ExecLauncher.start(orders, self._run.path))
+        log = self._run.nodes / "parent.log"
+        return stack.enter_context(PreforkLauncher.start(orders, log, selector))
+
+    def _agent_settings(self, token: str, control: ControlServer) -> list[AgentSettings]:
+        experiment, port = self._experiment, self._experiment.agents.port
+        peers = {
+            host.name: PeerSettings(name=host.name, index=host.index, address=host.address, port=port)
+            for host in self._plan.hosts
+        }
+        ledger = experiment.agents.ledger
+        return [
+            AgentSettings(
+                name=host.name,
+                index=host.index,
+                num_nodes=len(self._plan.hosts),
+                address=host.address,
+                port=port,
+                peers=tuple(peers[name] for name in host.peers),
+                token=token,
+                run_directory=str(self._run.path.resolve()),
+                control_socket=str(control.path),
+                seed=experiment.seed,
+                dilation=self._plan.dilation,
+                duration_s=self._duration,
+                step_time_s=host.step_time_s,
+                snapshot_every_s=experiment.evaluate.every,
+                algorithm=asdict(experiment.algorithm),
+                task=asdict(experiment.task),
+                data_root=str(data_root(experiment.data_root, self._user)),
+                ledger=len(self._plan.hosts) <= _LEDGER_MAX_NODES if ledger is None else ledger,
+            )
+            for host in self._plan.hosts
+        ]
+
+    # Results: everything after the network is down
+
+    def _evaluate(self, view: LiveView, journal: Journal, finish: _Finish) -> None:
+        from mnbed.results.evaluate import remove_snapshots, run_evaluation
+
+        if finish.startup_s is None:
+            return  # the agents never started: there is nothing to evaluate
+        try:
+            self._phase(view, journal, "evaluating snapshots")
+            run_evaluation(self._run, view.progress)
+            if not self._experiment.evaluate.keep_snapshots:
+                remove_snapshots(self._run)
+        except MnbedError as error:
+            finish.error = finish.error or error
+            view.note(f"evaluation: {error.message}; snapshots are kept")
+        self._phase(view, journal, "writing results" + (" and report" if self._report else ""))
+
+    def _outcome(self, finish: _Finish) -> Outcome:
+        from mnbed.results import make_results
+
+        summary = None
+        if finish.startup_s is not None:
+            summary = make_results(self._run, report=self._report)
+            give_to(self._user, self._run.path)
+        return Outcome(run=self._run, summary=summary, error=finish.error)
+
+    # Small things
+
+    @property
+    def _duration(self) -> float:
+        return self._experiment.time.duration
+
+    def _now(self) -> float | None:
+        if self._start_monotonic_s is None:
+            return None
+        return (time.monotonic() - self._start_monotonic_s) / self._plan.dilation
+
+    def _phase(self, view: LiveView, journal: Journal, name: str) -> None:
+        view.phase(name)
+        journal.write("phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+
+    def _prepare_directory(self) -> None:
+        self._run.create()
+        self._run.experiment.write_text(dump_experiment(self._experiment))
+        self._environment: dict[str, Any] = environment.describe(self._plan, self._started)
+        self._write_environment()
+        give_to(self._user, self._run.path)
+        if self._run.path.parent.stat().st_uid != self._user.uid and not any(self._run.path.parent.iterdir()):
+            give_to(self._user, self._run.path.parent)
+
+    def _write_environment(self, **more: Any) -> None:
+        self._environment |= more
+        self._run.environment.write_text(json.dumps(self._environment, indent=1) + "\n")
+
+    def _finished_fields(self, finish: _Finish) -> dict[str, Any]:
+        error = finish.error
+        status = (
+            "completed" if error is None else "interrupted" if isinstance(error, Interrupted) else "failed"
+        )
+        return {
+            "status": status,
+            "reasons": [] if error is None else [error.message],
+            "error": None if error is None else error.message,
+            "emulated_s": finish.emulated_s,
+            "startup_s": finish.startup_s,
+            "agent_memory_mb": finish.agent_memory_mb,
+            "wall_s": time.monotonic() - self._began,
+        }
+
+    def _link_counters(self, totals: dict[str, LinkTotals]) -> list[dict[str, Any]]:
+        rows = []
+        for link in self._plan.links:
+            row: dict[str, Any] = {"a": link.a, "b": link.b}
+            for end, interface in (("a", link.a_interface), ("b", link.b_interface)):
+                total = totals[interface]
+                row |= {f"{end}_bytes": total.bytes_sent, f"{end}_drops": total.drops}
+                row[f"{end}_peak_bps"] = (
+                    None if total.peak_bps is None else total.peak_bps * self._plan.dilation
+                )
+            rows.append(row)
+        return rows
+
+
+def _fresh_directory(out: Path, name: str, now: datetime) -> RunDirectory:
+    """A run directory that is not there yet, in `out`."""
+    run_id = new_run_id(name, now)
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        if not (out / (run_id + suffix)).exists():
+            return RunDirectory(out / (run_id + suffix))
+    raise MachineError(f"{out} has 99 runs of this second already", "give another --out")

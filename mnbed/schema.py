@@ -1,0 +1,141 @@
+"""Every key an experiment file may have, as text: type, default, docstring, for `mnbed plan --schema`.
+
+All of it is read from the settings classes and generators themselves; nothing is said twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
+
+import topologies
+from mnbed import units
+from mnbed.experiment import Experiment
+from node_agent import algorithms, tasks
+
+_UNITS = {"bandwidth": "bandwidth, e.g. 60mbit", "time": "time, e.g. 20ms", "size": "size, e.g. 64kB"}
+_NAMES = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+_COLUMN = 34
+
+
+def text() -> str:
+    """The whole schema, one key in a line with its help below."""
+    lines = ["Every key has a default. Times, bandwidths and sizes are written with a unit.", ""]
+    lines += _section(Experiment, 0)
+    return "\n".join(lines)
+
+
+def _section(settings: type, depth: int) -> Iterator[str]:
+    documentation = docstrings(settings)
+    hints = get_type_hints(settings, include_extras=True)
+    for item in dataclasses.fields(settings):
+        pad = "  " * depth
+        if settings is Experiment and item.name in ("algorithm", "task"):
+            yield f"{pad}{item.name}:"
+            yield f"{pad}    {documentation[item.name]}"
+            yield from _choices(item.name)
+        elif item.name == "topology":
+            yield f"{pad}{item.name}:"
+            yield f"{pad}    {documentation[item.name]}"
+            yield from _generators(depth + 1)
+        elif (inner := _dataclass_in(hints[item.name])) is not None:
+            yield f"{pad}{item.name}:"
+            yield f"{pad}    {documentation.get(item.name) or (inner.__doc__ or '').splitlines()[0]}"
+            yield from _section(inner, depth + 1)
+        else:
+            yield _line(pad, item.name, describe(hints[item.name]), _default(item, hints[item.name]))
+            yield f"{pad}    {documentation.get(item.name, '')}"
+
+
+def _choices(kind: str) -> Iterator[str]:
+    """The settings of every algorithm, or task."""
+    names = algorithms.algorithm_names() if kind == "algorithm" else tasks.task_names()
+    for name in names:
+        plugin: Any = algorithms.algorithm_class(name) if kind == "algorithm" else tasks.task_class(name)
+        yield f"  name: {name}"
+        yield from (line for line in _section(plugin.Settings, 2) if not line.startswith("    name:"))
+
+
+def _generators(depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    for kind in topologies.names():
+        yield f"{pad}kind: {kind}"
+        yield f"{pad}    {topologies.purpose(kind)}"
+        for parameter in topologies.parameters(kind).values():
+            default = "required" if parameter.required else f"default {_yaml(parameter.default)}"
+            yield _line(pad + "  ", parameter.name, _NAMES[parameter.type], default)
+            yield f"{pad}      {parameter.help}"
+
+
+def _line(pad: str, name: str, kind: str, default: str) -> str:
+    return f"{(pad + name + ':').ljust(_COLUMN)}{kind}; {default}"
+
+
+def docstrings(settings: type) -> dict[str, str]:
+    """Field -> the text under it, on one line; fields without one are missing."""
+    schema = TypeAdapter(settings).json_schema(mode="serialization")
+    schema = schema.get("$defs", {}).get(settings.__name__, schema) if "$ref" in schema else schema
+    return {
+        name: " ".join(field["description"].split())
+        for name, field in schema["properties"].items()
+        if "description" in field
+    }
+
+
+def describe(annotation: Any) -> str:
+    """A field's type in words, with its limits."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        base, *extras = get_args(annotation)
+        for extra in extras:
+            for what, parse in (
+                ("bandwidth", units.parse_bandwidth),
+                ("time", units.parse_duration),
+                ("size", units.parse_size),
+            ):
+                if getattr(extra, "func", None) is parse:
+                    return _UNITS[what]
+        limits = [words for extra in extras for words in _limits(extra)]
+        return " ".join([describe(base), *limits])
+    if origin is Literal:
+        return " | ".join(_yaml(value) for value in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(part) for part in get_args(annotation))
+    if origin in (tuple, list):
+        return f"list of: {describe(get_args(annotation)[0])}"
+    return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _limits(extra: Any) -> Iterator[str]:
+    for limit in extra.metadata if isinstance(extra, FieldInfo) else [extra]:
+        for kind, words, attribute in ((Ge, ">=", "ge"), (Gt, ">", "gt"), (Le, "<=", "le"), (Lt, "<", "lt")):
+            if isinstance(limit, kind):
+                yield f"{words} {getattr(limit, attribute)}"
+
+
+def _default(item: dataclasses.Field[Any], annotation: Any) -> str:
+    if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+        return "required"
+    value = item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
+    plain = TypeAdapter(annotation).dump_python(value, mode="json")
+    return f"default {_yaml(plain)}"
+
+
+def _yaml(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _dataclass_in(annotation: Any) -> type | None:
+    """The section a field holds, if it is one."""
+    for part in [annotation, *get_args(annotation)]:
+        if isinstance(part, type) and dataclasses.is_dataclass(part):
+            return part
+    return None

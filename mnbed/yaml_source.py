@@ -1,0 +1,135 @@
+"""YAML text -> plain data and the line of every key; stricter than PyYAML: no duplicate keys, keys are text.
+
+Every problem is an InputError that names file and line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from mnbed.errors import InputError
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A parsed file."""
+
+    file: str
+    data: dict[str, Any]
+    lines: dict[KeyPath, int]
+    """Path of a key, or of a list item, -> its line, counted from 1."""
+
+    def line(self, path: KeyPath) -> int | None:
+        """The line of that key, or of the nearest section around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path)
+
+
+def parse_yaml(text: str, file: str) -> Source:
+    """Raises InputError on syntax errors, duplicate keys, keys that are not text, and anything but a mapping."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        lines, problems = _lines(node)
+        if problems:
+            raise InputError("\n".join(f"{file}:{problem}" for problem in problems))
+        data = loader.construct_document(node) if node is not None else None
+    except yaml.YAMLError as error:
+        raise InputError(_syntax_message(error, file)) from None
+    except (ValueError, RecursionError) as error:
+        # PyYAML builds dates by itself: 2026-13-45 fails in datetime.
+        raise InputError(f"{file}: a value cannot be read: {error}") from None
+    finally:
+        loader.dispose()
+    if data is None:
+        raise InputError(f"{file}: the file is empty; see docs/experiment-file.md for what belongs in it")
+    if not isinstance(data, dict):
+        raise InputError(f"{file}: an experiment is a mapping (key: value), not a {_kind(data)}")
+    return Source(file=file, data=data, lines=lines)
+
+
+def parse_value(text: str) -> Any:
+    """One YAML value, as in `--set key=VALUE`. Raises ValueError."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or str(error)
+        raise ValueError(f"not a YAML value: {problem}") from None
+
+
+def _lines(root: yaml.Node | None) -> tuple[dict[KeyPath, int], list[str]]:
+    """Lines of all keys, and "line: message" for keys given twice or not text."""
+    lines: dict[KeyPath, int] = {}
+    problems: list[str] = []
+    # An alias names its node again, perhaps from inside itself: each node is walked once.
+    walked: set[int] = set()
+
+    def walk(node: yaml.Node, path: KeyPath) -> None:
+        if id(node) in walked:
+            return
+        walked.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                lines[(*path, index)] = item.start_mark.line + 1
+                walk(item, (*path, index))
+        elif isinstance(node, yaml.MappingNode):
+            for key_node, value_node in node.value:
+                line = key_node.start_mark.line + 1
+                if key_node.tag == "tag:yaml.org,2002:merge":
+                    walk(value_node, path)
+                    continue
+                if key_node.tag != "tag:yaml.org,2002:str":
+                    problems.append(f"{line}: key {_shown(key_node)} is not text; put it in quotes")
+                    continue
+                below = (*path, key_node.value)
+                if below in lines and key_node.value in seen_in(node, key_node):
+                    problems.append(f"{line}: {dotted(below)} is given twice (first on line {lines[below]})")
+                    continue
+                lines[below] = line
+                walk(value_node, below)
+
+    def seen_in(mapping: yaml.MappingNode, until: yaml.Node) -> set[str]:
+        """Keys of this very mapping before that one; a merged key may be given again."""
+        names = set()
+        for key_node, _ in mapping.value:
+            if key_node is until:
+                break
+            names.add(key_node.value if isinstance(key_node, yaml.ScalarNode) else "")
+        return names
+
+    if root is not None:
+        walk(root, ())
+    return lines, problems
+
+
+def dotted(path: KeyPath) -> str:
+    """("evaluate", "targets", 1) -> "evaluate.targets[1]"."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _shown(node: yaml.Node) -> str:
+    return repr(node.value) if isinstance(node, yaml.ScalarNode) else "(a list or mapping)"
+
+
+def _kind(data: Any) -> str:
+    return {list: "list", str: "text"}.get(type(data), type(data).__name__)
+
+
+def _syntax_message(error: yaml.YAMLError, file: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    if "'\\t'" in problem:
+        problem = "a tab is used for indentation; YAML wants spaces"
+    if "more documents" in str(getattr(error, "context", "")) or "single document" in str(error):
+        problem = "a second document begins here (---); an experiment file holds one"
+    where = f"{file}:{mark.line + 1}" if mark is not None else file
+    return f"{where}: not valid YAML: {problem}"

@@ -1,0 +1,310 @@
+"""One node's agent: builds its parts and runs the round loop. The only file that knows all the others.
+
+Two threads: this one trains, the transport's does all input and output. The loop, for every algorithm alike:
+
+    1. average in what has arrived
+    2. H local steps, each paced to its emulated cost
+    3. hand the algorithm's fragments to the transport, and go on without waiting
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from node_agent import wire
+from node_agent.algorithms import Context, create_algorithm
+from node_agent.clock import EmulatedClock
+from node_agent.control import ControlChannel
+from node_agent.counters import Counters
+from node_agent.journal import Journal
+from node_agent.settings import AgentSettings
+from node_agent.snapshots import SnapshotSchedule, save_snapshot
+from node_agent.streams import stream, stream_seed
+from node_agent.tasks import Task
+from node_agent.training import FlatModel, Trainer
+from node_agent.transport import Transport
+
+log = logging.getLogger(__name__)
+
+# An agent that fell behind catches up by shortening its waits, but no further back than this many steps:
+# a machine that stalls once must not make the agent race afterwards.
+_MAX_STEPS_BEHIND = 2
+
+
+class _Stopped(Exception):
+    """The controller said stop, or its socket closed."""
+
+
+class Agent:
+    """One node. Constructed in the host's namespace, after privileges were dropped."""
+
+    def __init__(self, settings: AgentSettings, task: Task, part: np.ndarray) -> None:
+        """Connects to the controller and listens. Raises OSError."""
+        self._settings = settings
+        self._clock: EmulatedClock | None = None
+        self._run = Path(settings.run_directory)
+        self.journal = Journal(
+            self._run / "nodes" / f"{settings.name}.jsonl",
+            settings.name,
+            lambda: None if self._clock is None else self._clock.now(),
+        )
+        self.control = ControlChannel.connect(settings.control_socket)
+        self.control.send("hello", name=settings.name, pid=os.getpid(), token=settings.token)
+        self._counters = Counters()
+        self._task, self._part = task, part
+        self._model = FlatModel(task.make_model())
+        batches = stream(settings.seed, "batches", settings.index)
+        self._trainer = Trainer(task, self._model, part, batches)
+        self._algorithm = create_algorithm(
+            settings.algorithm,
+            Context(
+                index=settings.index,
+                peers=tuple(peer.index for peer in settings.peers),
+                num_parameters=self._model.num_parameters,
+                rng=stream(settings.seed, "peers", settings.index),
+                permutation_seed=stream_seed(settings.seed, "permutation"),
+            ),
+        )
+        self._local_steps = int(settings.task["local_steps"])
+        self._round = 0
+        self._steps = 0
+        self._losses: list[float] = []
+        self._train_loss: float | None = None
+        self._staleness_s: float | None = None
+        self._stop = threading.Event()
+        self._started = threading.Event()
+        self._exit = threading.Event()
+        self._arrived = threading.Condition()
+        self._transport = Transport(
+            settings,
+            counters=self._counters,
+            journal=self.journal,
+            new_receiver=self._new_receiver,
+            on_fragment=self._on_fragment,
+            on_peer=self._on_peer,
+            control=self.control,
+            on_control=self._on_control,
+            status=self._status,
+        )
+
+    def run(self) -> None:
+        """Wait for the common start, train to the end of the experiment, wait for the others to end."""
+        self._rehearse()
+        self._transport.start()
+        self.journal.write("ready", pid=os.getpid())
+        self.control.send("ready")
+        self._started.wait()
+        if self._clock is None:
+            return  # told to stop, or left alone, before the start
+        reason = "finished"
+        try:
+            self._train(self._clock)
+        except _Stopped:
+            reason = "stopped"
+        self._transport.finish()
+        self._end(reason)
+
+    def _rehearse(self) -> None:
+        """One step before the barrier faults this process's memory in; then the model is as it was."""
+        initial = self._model.values.copy()
+        batches = stream(self._settings.seed, "rehearsal", self._settings.index)
+        Trainer(self._task, self._model, self._part, batches).step()
+        self._model.values[:] = initial
+
+    def _end(self, reason: str) -> None:
+        if self._transport.error is not None:
+            raise self._transport.error
+        self.journal.write(
+            "end",
+            reason=reason,
+            **asdict(self._counters),
+            cpu_s=round(time.process_time(), 3),
+            rtt_s=self._transport.round_trip_times(),
+        )
+        self.control.send("ended", reason=reason)
+        self._exit.wait()
+        self._transport.close()
+
+    # The training thread
+
+    def _train(self, clock: EmulatedClock) -> None:
+        settings = self._settings
+        schedule = SnapshotSchedule(settings.snapshot_every_s, settings.duration_s)
+        if not clock.wait_until(0.0, self._stop):
+            raise _Stopped
+        slot = 0.0
+        self._take_snapshots(schedule, settings.step_time_s)
+        while slot + settings.step_time_s <= settings.duration_s:
+            self._wait_for_turn()
+            aggregated = self._algorithm.before_local_phase(self._model.values, clock.now())
+            self._counters.fragments_aggregated += len(aggregated.of)
+            self._staleness_s = aggregated.mean_age_s
+            overruns, late_s = self._counters.overruns, 0.0
+            for _ in range(self._local_steps):
+                if slot + settings.step_time_s > settings.duration_s:
+                    break
+                slot, late = self._step(clock, slot, schedule)
+                late_s = max(late_s, late)
+            self._finish_round(aggregated.of, self._counters.overruns - overruns, late_s)
+        self._take_snapshots(schedule, math.inf)
+        if not clock.wait_until(settings.duration_s, self._stop):
+            raise _Stopped
+
+    def _step(self, clock: EmulatedClock, slot: float, schedule: SnapshotSchedule) -> tuple[float, float]:
+        """One local step in the slot that begins at `slot`; returns the next slot and how late this one ended."""
+        self._losses.append(self._trainer.step())
+        self._steps += 1
+        end = slot + self._settings.step_time_s
+        late = clock.now() - end
+        if late > 0:
+            self._counters.overruns += 1
+            self._counters.late_s += late
+            end = max(end, clock.now() - _MAX_STEPS_BEHIND * self._settings.step_time_s)
+        elif not clock.wait_until(end, self._stop):
+            raise _Stopped
+        if self._stop.is_set():
+            raise _Stopped
+        # An instant between this step's end and the next one's sees the model as it is now.
+        self._take_snapshots(schedule, end + self._settings.step_time_s)
+        return end, max(late, 0.0)
+
+    def _wait_for_turn(self) -> None:
+        with self._arrived:
+            while not self._algorithm.may_start_round():
+                if self._stop.is_set():
+                    raise _Stopped
+                self._arrived.wait(timeout=0.1)
+
+    def _finish_round(self, aggregated: Sequence[tuple[int, int, int]], overruns: int, late_s: float) -> None:
+        self._train_loss = float(np.mean(self._losses))
+        self._losses.clear()
+        self._transport.submit(self._algorithm.after_local_phase(self._round, self._model.values))
+        self.journal.write(
+            "round",
+            round=self._round,
+            steps=self._steps,
+            train_loss=self._train_loss,
+            aggregated=len(aggregated),
+            staleness_s=self._staleness_s,
+            overruns=overruns,
+            late_s=round(late_s, 6),
+        )
+        if self._settings.ledger and aggregated:
+            names = {peer.index: peer.name for peer in self._settings.peers}
+            of = [[names[sender], sent_round, fragment] for sender, sent_round, fragment in aggregated]
+            self.journal.write("aggregated", round=self._round, of=of)
+        self._round += 1
+
+    def _take_snapshots(self, schedule: SnapshotSchedule, until_s: float) -> None:
+        """Keep the model, as it is now, for every instant before the next step's end."""
+        for instant in schedule.due(until_s):
+            path = save_snapshot(self._run, self._settings.name, instant, self._model.values)
+            self.journal.write(
+                "snapshot",
+                instant=instant,
+                file=str(path.relative_to(self._run)),
+                instant_s=schedule.time_of(instant),
+                round=self._round,
+                steps=self._steps,
+                train_loss=self._train_loss,
+                staleness_s=self._staleness_s,
+                **asdict(self._counters),
+            )
+
+    # Called from the I/O thread
+
+    def _new_receiver(self) -> wire.Receiver:
+        return wire.Receiver(
+            token=bytes.fromhex(self._settings.token),
+            num_nodes=self._settings.num_nodes,
+            num_parameters=self._model.num_parameters,
+            num_fragments=self._algorithm.num_fragments,
+            permutation_seed=self._algorithm.permutation_seed,
+        )
+
+    def _on_fragment(self, fragment: wire.Fragment) -> Any:
+        reply = self._algorithm.on_fragment(fragment)
+        with self._arrived:
+            self._arrived.notify()
+        return reply
+
+    def _on_peer(self, index: int, joined: bool) -> None:
+        if joined:
+            self._algorithm.peer_joined(index)
+        else:
+            self._algorithm.peer_lost(index)
+
+    def _on_control(self, message: dict[str, Any] | None) -> None:
+        kind = None if message is None else message["kind"]
+        if message is not None and kind == "start":
+            clock = EmulatedClock(message["start_monotonic_s"], self._settings.dilation)
+            self._transport.begin(clock)
+            self._clock = clock
+            self._started.set()
+        elif kind == "stop":
+            self._stop.set()
+            self._started.set()
+        else:  # "exit", or the controller is gone
+            self._stop.set()
+            self._exit.set()
+            self._started.set()
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "t": None if self._clock is None else self._clock.now(),
+            "round": self._round,
+            "steps": self._steps,
+            "train_loss": self._train_loss,
+            "counters": asdict(self._counters),
+        }
+
+
+def run_agent(settings: AgentSettings, task: Task, part: np.ndarray) -> int:
+    """Run one agent in this process and return its exit status; every failure reaches controller, journal and log."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format=f"%(asctime)s {settings.name} %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    agent: Agent | None = None
+    try:
+        agent = Agent(settings, task, part)
+        agent.run()
+    except Exception as error:
+        log.exception("the agent failed")
+        _report_failure(settings, agent, error)
+        return 1
+    log.info("ended")
+    return 0
+
+
+def _report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
+    message = f"{settings.name}: {str(error) or type(error).__name__}"
+    remedy, status = getattr(error, "remedy", None), getattr(error, "exit_status", 1)
+    fields = {
+        "message": message,
+        "remedy": remedy,
+        "exit_status": status,
+        "traceback": traceback.format_exc(),
+    }
+    try:
+        if agent is not None:
+            agent.journal.write("error", message=message, traceback=fields["traceback"])
+            agent.control.send("failed", **fields)
+        else:
+            ControlChannel.connect(settings.control_socket).send(
+                "failed", name=settings.name, token=settings.token, **fields
+            )
+    except OSError:
+        log.exception("the failure could not be reported")

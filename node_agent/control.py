@@ -1,0 +1,71 @@
+"""The Unix socket between the controller and an agent, and the messages both ends speak: one JSON object per line.
+
+Control never goes over the emulated links. Every message has `kind`.
+
+    agent -> controller
+      hello     name, pid, token
+      ready                                               at the start barrier
+      status    t, round, steps, train_loss, counters     a few times a second
+      failed    message, remedy, exit_status, traceback   the agent cannot go on
+      ended     reason                                    trained to the end, or stopped
+    controller -> agent
+      start     start_monotonic_s                         the common start, on the machine's monotonic clock
+      stop                                                finish now; what was collected stays
+      exit                                                everybody has ended: connections may close
+
+An agent exits when this socket closes, so that a killed controller leaves no agents behind.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+# Far above any message of ours; a peer that sends more without a line's end is not one of ours.
+_MAX_LINE_BYTES = 1 << 20
+
+
+class ControlChannel:
+    """One end of a control connection. Sending blocks, which is harmless for messages this small."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._buffer = b""
+
+    @classmethod
+    def connect(cls, path: str) -> ControlChannel:
+        """Connect to the controller. Raises OSError."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.connect(path)
+        return cls(sock)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Send one message. Raises OSError where the other end is gone."""
+        self.socket.sendall((json.dumps({"kind": kind, **fields}) + "\n").encode())
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """The messages that have come, after waiting for at least some bytes; None at the end of the connection.
+
+        Raises ValueError where what came is not a message.
+        """
+        try:
+            data = self.socket.recv(65536)
+        except ConnectionError:
+            return None
+        if not data:
+            return None
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        if len(self._buffer) > _MAX_LINE_BYTES:
+            raise ValueError("a control message without an end")
+        messages = [json.loads(line) for line in lines]
+        for message in messages:
+            if not isinstance(message, dict) or "kind" not in message:
+                raise ValueError(f"not a control message: {message!r}")
+        return messages
+
+    def close(self) -> None:
+        self.socket.close()

@@ -1,0 +1,125 @@
+"""Rules for every test: root tests are skipped with a reason without root, none may hang, nothing may stay behind.
+
+At the end of a session as root the machine must look as before: named network namespaces, interfaces, iptables rules,
+and processes that carry our mark. What stayed is listed and fails the session.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+# Per phase (set-up, call, tear-down) of one test. The guest kernel alone gets 540 s in its own test.
+_LIMIT_S = 120
+_SLOW_LIMIT_S = 600
+# Agents that were just told to stop may still be on their way out.
+_LEAVING_S = 5.0
+# The environment variable every process of a run carries, and the name Mininet gives its hosts' shells.
+_MARK = b"MNBED_RUN="
+_MININET_SHELL = b"mininet:"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "no_guest: not for the user-mode-linux guest (tests/network/test_guest.py)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="needs root: sudo .venv/bin/pytest"))
+
+
+# --- no test hangs ---
+
+
+def _limited(item: pytest.Item) -> Generator[None, object, object]:
+    limit_s = _SLOW_LIMIT_S if item.get_closest_marker("slow") else _LIMIT_S
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        pytest.fail(f"still running after {limit_s} s")
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(limit_s)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _limited(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _limited(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _limited(item))
+
+
+# --- nothing stays behind ---
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine_is_left_as_found() -> Iterator[None]:
+    if os.geteuid() != 0:
+        yield
+        return
+    before = _traces()
+    yield
+    deadline = time.monotonic() + _LEAVING_S
+    while (stayed := _traces() - before) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if stayed:
+        pytest.fail("the tests left on this machine:\n  " + "\n  ".join(sorted(stayed)), pytrace=False)
+
+
+def _traces() -> set[str]:
+    return _namespaces() | _interfaces() | _rules() | _processes()
+
+
+def _namespaces() -> set[str]:
+    folder = Path("/run/netns")
+    return {f"namespace {path.name}" for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _interfaces() -> set[str]:
+    return {f"interface {path.name}" for path in Path("/sys/class/net").iterdir()}
+
+
+def _rules() -> set[str]:
+    """Lines of iptables-save without counters and comments; none where the kernel has no iptables."""
+    try:
+        saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return set()
+    return {f"rule {line}" for line in saved.splitlines() if line.startswith("-")}
+
+
+def _processes() -> set[str]:
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal() or int(folder.name) == os.getpid():
+            continue
+        try:
+            command = (folder / "cmdline").read_bytes()
+            marked = _MARK in (folder / "environ").read_bytes()
+        except OSError:  # gone meanwhile
+            continue
+        if marked or _MININET_SHELL in command:
+            found.add(f"process {folder.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}")
+    return found
