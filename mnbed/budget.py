@@ -1,6 +1,7 @@
 """What a plan costs: processor, memory, disk, wall time; and the dilation at which the processor suffices.
 
-Estimates from measured constants, for `mnbed plan` and for the run's first line; the verdict of a run measures anew.
+Estimates from measured constants, for `mnbed plan` and for the run's first line; the verdict of a run
+measures anew.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 # Beyond this share of the cores, steps and timers begin to come late.
 COMFORTABLE_SHARE = 0.7
-# Processor time to carry one bit from agent to agent: sockets, two HTB queues, bridge (0.4 ns), and the NFQUEUE process
-# (0.24 ns: 0.4 core at 1.7 Gbit/s).
+# Processor time to carry one bit from agent to agent: sockets, two HTB queues, bridge (0.4 ns), and the
+# NFQUEUE process (0.24 ns: 0.4 core at 1.7 Gbit/s).
 _CPU_S_PER_BIT = 0.4e-9
 _CPU_S_PER_BIT_NFQUEUE = 0.24e-9
 # GN-LeNet, where the model's size is not known.

@@ -1,7 +1,8 @@
 """The command line's frame: finds the verbs in `commands/`, maps errors to exit statuses.
 
-A verb is one module: its docstring is the help, its `main` has annotated parameters and may return an exit status.
-Nothing heavy is imported here or at the top of a command module, so that `mnbed --help` answers at once.
+A verb is one module: its docstring is the help, its `main` has annotated parameters and may return an exit
+status. Nothing heavy is imported here or at the top of a command module, so that `mnbed --help` answers at
+once.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import typer
 from mnbed import __version__, commands
 from mnbed.errors import MnbedError
 
-_HELP = """Emulated networks for decentralized learning: mnbed builds a network with Mininet, trains a node in every
-host, collects, evaluates and reports.
+_HELP = """Emulated networks for decentralized learning: mnbed builds a network with Mininet, trains a node in
+every host, collects, evaluates and reports.
 
 Exit status: 0 done; 1 the run failed; 2 the input is wrong; 3 this machine cannot do it; 130 interrupted."""
 _INTERRUPTED = 130

@@ -1,6 +1,7 @@
 """What the seed decides of an experiment: stragglers, slow nodes, overlay. Each draw has a stream of its own.
 
-Impossible wishes are appended to `problems`, each beginning with its key, so that the user gets all of them at once.
+Impossible wishes are appended to `problems`, each beginning with its key, so that the user gets all of them
+at once.
 """
 
 from __future__ import annotations

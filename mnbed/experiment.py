@@ -1,8 +1,9 @@
-"""The experiment file as frozen dataclasses, one for each section: fields, units, defaults, limits, docstrings.
+"""The experiment file as frozen dataclasses, one for each section: fields, units, defaults, limits,
+docstrings.
 
-Nothing here reads a file or looks at the machine, so what is valid here is valid everywhere. Settings of algorithms,
-tasks and topology generators are checked by the classes and functions that use them. `loading.py` turns the errors
-into messages for the user.
+Nothing here reads a file or looks at the machine, so what is valid here is valid everywhere. Settings of
+algorithms, tasks and topology generators are checked by the classes and functions that use them. `loading.py`
+turns the errors into messages for the user.
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ from node_agent import algorithms, tasks
 from node_agent.algorithms import AlgorithmSettings
 from node_agent.tasks._interface import TaskSettings
 
-
 # What a section is about that does not say so.
 DEFAULT_NAMES = {"algorithm": "divshare", "task": "digits", "topology": "star"}
 # Keys that a later version will take: said so, rather than called unknown.
-NOT_YET = {
+NOT_YET: dict[tuple[str | int, ...], str] = {
     ("network", "events"): "events are not there yet",
     (
         "network",
@@ -37,7 +37,8 @@ NOT_YET = {
 class SettingsError(ValueError):
     """Wrong settings of an algorithm, a task or a generator.
 
-    `problems` holds (key inside the section or None, message) for each; a key may be a pydantic location's first part.
+    `problems` holds (key inside the section or None, message) for each; a key may be a pydantic location's
+    first part.
     """
 
     def __init__(self, problems: list[tuple[str | None, str]]) -> None:
@@ -50,7 +51,8 @@ def _as_dict(settings: Any) -> dict[str, Any]:
 
 
 def _twelve_digits(value: float) -> float:
-    # "0.3ms" and "300us" must be the same number, or a resolved experiment would differ from its original in the last bit.
+    # "0.3ms" and "300us" must be the same number, or a resolved experiment would differ from its original in
+    # the last bit.
     return float(f"{value:.12g}")
 
 
@@ -226,6 +228,7 @@ class OverlaySettings(Section):
     kind: Annotated[Literal["complete", "ring", "random_regular"], BeforeValidator(_with_underscores)] = (
         "complete"
     )
+    """complete: everyone with everyone; ring; random_regular: a connected random graph, `degree` peers each."""
     degree: Annotated[int, Field(strict=True, ge=1)] | None = None
     """Peers of each node; random_regular needs it, the others do not take it."""
 
@@ -338,7 +341,8 @@ def settings_class(section: str, sections: Mapping[str, Any]) -> type | None:
 
 
 def keys_of_kind(path: tuple[str, ...], value: Any) -> list[str] | None:
-    """The keys that may stand beside the key `path` when it has that value: those of that task, generator, ...
+    """The keys that may stand beside the key `path` when it has that value: those of that task, generator,
+    ...
 
     None where `path` is not a key that chooses. Raises ValueError for an unknown value.
     """

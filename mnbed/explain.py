@@ -48,10 +48,12 @@ class Problem:
 
 def problems_of(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
     """Every problem that `error` found in the sections of `data`."""
-    return [problem for detail in error.errors(include_url=False) for problem in _problems(detail, data)]
+    return [
+        problem for detail in error.errors(include_url=False) for problem in _problems(dict(detail), data)
+    ]
 
 
-def _problems(detail: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
+def _problems(detail: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, SettingsError):
         for key, text in cause.problems:
@@ -62,7 +64,7 @@ def _problems(detail: Any, data: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(path=path, text=_text(detail, path, section))
 
 
-def _text(detail: Any, path: KeyPath, section: type | None) -> str:
+def _text(detail: Mapping[str, Any], path: KeyPath, section: type | None) -> str:
     kind: str = detail["type"]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         if path in NOT_YET:
@@ -73,14 +75,16 @@ def _text(detail: Any, path: KeyPath, section: type | None) -> str:
         return "missing; it must be given"
     given = f"got {_shown(detail['input'])}; "
     if kind == "literal_error":
-        return given + "allowed: " + detail["ctx"]["expected"].replace("'", "")
+        expected = detail["ctx"]["expected"].replace("'", "")
+        return f"{given}allowed: {expected}"
     if kind in _LIMITS:
         words, key = _LIMITS[kind]
         return f"{given}it must be {words} {detail['ctx'][key]}"
     if kind == "value_error":
         text = str(detail["ctx"]["error"])
         return text if isinstance(detail["input"], dict) else given + text
-    return given + _WANTED.get(kind.split("_")[0], detail["msg"])
+    wanted = _WANTED.get(kind.split("_")[0], detail["msg"])
+    return f"{given}{wanted}"
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Whether a machine can do what an experiment asks: delay backend, congestion control, number of hosts.
 
-Pure: works on MachineFacts. What the facts leave unknown (None) is taken for granted; `machine.unknown` names it.
+Pure: works on MachineFacts. What the facts leave unknown (None) is taken for granted; `machine.unknown` names
+it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from mnbed.experiment import Experiment
 from mnbed.links import LinkProperties
 from mnbed.machine import MachineFacts
 
-# Proportional memory, measured with GN-LeNet on Python 3.11: an agent forked from the warm parent takes 16 MB and grows
-# with what it queues; one started by itself takes 130 MB; Mininet's shell of a node 3 MB.
+# Proportional memory, measured with GN-LeNet on Python 3.11: an agent forked from the warm parent takes 16 MB
+# and grows with what it queues; one started by itself takes 130 MB; Mininet's shell of a node 3 MB.
 AGENT_BYTES = {"prefork": 25e6, "exec": 150e6}
 _SHELL_BYTES = 3e6
 # The controller, and the warm parent with torch and a data set.
 _BASE_BYTES = 500e6
 # Socket buffers and Python objects for one connection.
 _PEER_BYTES = 64e3
-# Mininet keeps a pseudo-terminal and pipes for each node; the controller one control connection for each agent.
+# Mininet keeps a pseudo-terminal and pipes for each node; the controller one control connection for each
+# agent.
 _FILES_PER_NODE = 8
 _FILES_BASE = 128
 _NETEM_REMEDY = (
@@ -53,7 +55,7 @@ def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts
             )
     if chosen == "nfqueue" and needs_netem:
         raise MachineError(
-            f"network.link: {' and '.join(needs_netem)} asked for, which the delay backend nfqueue cannot do; netem can",
+            f"network.link: {' and '.join(needs_netem)} asked for, which the backend nfqueue cannot do; netem can",
             _NETEM_REMEDY if facts.netem is False else "set network.delay_backend to netem",
         )
     return chosen

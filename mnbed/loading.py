@@ -1,6 +1,7 @@
 """An experiment file and `--set` overrides -> a checked Experiment, and back to text.
 
-All errors come at once, each with its file and line (or `--set`), its key, the value given and what is allowed.
+All errors come at once, each with its file and line (or `--set`), its key, the value given and what is
+allowed.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ def load_experiment(
 ) -> Experiment:
     """The experiment in that file, with `overrides` ("key.path=value", value in YAML) applied.
 
-    `note` gets one line for each thing done that the user did not spell out: keys dropped because `--set` chose
-    another task, say; by default it goes to stderr. Raises InputError with every error, one in each line.
+    `note` gets one line for each thing done that the user did not spell out: keys dropped because `--set`
+    chose another task, say; by default it goes to stderr. Raises InputError with every error, one in each
+    line.
     """
     source = parse_yaml(_read(Path(path)), str(path))
     changed = _apply(source, [_parse_override(text) for text in overrides], note or _note_on_stderr)

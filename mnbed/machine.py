@@ -1,7 +1,8 @@
-"""What this machine can do: found out by trying, in a throw-away network namespace that goes with its process.
+"""What this machine can do: found out by trying, in a throw-away network namespace that goes with its
+process.
 
-`probe` gathers facts and judges nothing; `checks` says which of them a run needs and what helps where one is missing.
-A fact that only root can find out is None, unknown, rather than False.
+`probe` gathers facts and judges nothing; `checks` says which of them a run needs and what helps where one is
+missing. A fact that only root can find out is None, unknown, rather than False.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from mnbed.errors import MachineError
 
-# Tried in this order in one shell; each line stands alone. Loading a kernel module is left to the kernel, as in a run.
+# Tried in this order in one shell; each line stands alone. Loading a kernel module is left to the kernel, as
+# in a run.
 _TRIALS = {
     "veth": "ip link add mnbed-a type veth peer name mnbed-b",
     "bridge": "ip link add mnbed-br type bridge && bridge fdb show br mnbed-br",
@@ -30,8 +32,8 @@ _TRIALS = {
     "bfifo": "tc qdisc replace dev lo root handle 7: bfifo limit 30000",
     "nfqueue": "iptables -A INPUT -j NFQUEUE --queue-num 1 && {python} -I -c '{bind}'",
 }
-# Binds a queue as the delay process does: NFQNL_MSG_CONFIG (0x0302) with NFQA_CFG_CMD (1) BIND (1) to queue 1, and
-# waits for the kernel's acknowledgement, whose error number is the exit status.
+# Binds a queue as the delay process does: NFQNL_MSG_CONFIG (0x0302) with NFQA_CFG_CMD (1) BIND (1) to queue
+# 1, and waits for the kernel's acknowledgement, whose error number is the exit status.
 _BIND_QUEUE = (
     "import socket, struct; s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12); s.settimeout(5); "
     's.send(struct.pack("=IHHIIBBHHHBxH", 28, 0x0302, 5, 1, 0, 0, 0, socket.htons(1), 8, 1, 1, 0)); '

@@ -1,7 +1,8 @@
-"""From an experiment and the facts of a machine to a frozen Plan: every name, address, route and dilated rate.
+"""From an experiment and the facts of a machine to a frozen Plan: every name, address, route and dilated
+rate.
 
-Pure: nothing here touches the machine, opens a file or draws from a random generator that the seed does not fix.
-What comes after only executes the plan, so `mnbed plan` shows exactly what `mnbed run` will do.
+Pure: nothing here touches the machine, opens a file or draws from a random generator that the seed does not
+fix. What comes after only executes the plan, so `mnbed plan` shows exactly what `mnbed run` will do.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class Plan:
 def make_plan(experiment: Experiment, facts: MachineFacts) -> Plan:
     """Decide everything that a run of the experiment does on a machine with those facts.
 
-    Raises InputError with all that is wrong with the experiment, one line each, beginning with the key; MachineError
-    where this machine cannot do it. What the facts leave unknown is taken for granted.
+    Raises InputError with all that is wrong with the experiment, one line each, beginning with the key;
+    MachineError where this machine cannot do it. What the facts leave unknown is taken for granted.
     """
     graph = _graph(experiment)
     names = rules.hosts(graph)
@@ -109,7 +110,7 @@ def make_plan(experiment: Experiment, facts: MachineFacts) -> Plan:
     stragglers = draws.straggler_factors(experiment, names, problems)
     step_times = draws.step_times(experiment, len(names), problems)
     peers = draws.overlay_peers(experiment, len(names), problems)
-    links = _links(experiment, graph, stragglers, problems)
+    links = plan_links(experiment, graph, stragglers, problems)
     # A wrong overlay has too few peers by itself: one complaint is enough.
     problems += [] if problems else _algorithm_problems(experiment, {len(row) for row in peers})
     if problems:
@@ -128,7 +129,7 @@ def make_plan(experiment: Experiment, facts: MachineFacts) -> Plan:
         )
         for index, name in enumerate(names)
     )
-    forwarding, path_delay_s = _route(hosts, switches, links)
+    forwarding, path_delay_s = plan_routes(hosts, switches, links)
     return Plan(
         experiment=experiment,
         dilation=experiment.time.dilation,
@@ -158,22 +159,22 @@ def _mac(index: int) -> str:
 def _time_problems(experiment: Experiment) -> list[str]:
     problems = []
     duration, every = experiment.time.duration, experiment.evaluate.every
+    step_time = experiment.compute.step_time
     local_steps = getattr(experiment.task, "local_steps", 1)
-    round_time = experiment.compute.step_time * local_steps
-    if duration < round_time:
+    shown = units.format_duration
+    if duration < local_steps * step_time:
         problems.append(
-            f"time.duration: got {units.format_duration(duration)}; one round takes {units.format_duration(round_time)} "
-            f"({local_steps} local steps of {units.format_duration(experiment.compute.step_time)})"
+            f"time.duration: got {shown(duration)}; one round takes {shown(local_steps * step_time)} "
+            f"({local_steps} local steps of {shown(step_time)})"
         )
     if every > duration:
         problems.append(
-            f"evaluate.every: got {units.format_duration(every)}; it must be at most time.duration, "
-            f"{units.format_duration(duration)}"
+            f"evaluate.every: got {shown(every)}; it must be at most time.duration, {shown(duration)}"
         )
     elif duration / every > MAX_SNAPSHOTS_PER_NODE:
         problems.append(
-            f"evaluate.every: got {units.format_duration(every)}; that makes {duration / every:,.0f} snapshots of each "
-            f"node, and {MAX_SNAPSHOTS_PER_NODE:,} are allowed"
+            f"evaluate.every: got {shown(every)}; that makes {duration / every:,.0f} snapshots of each node, "
+            f"and {MAX_SNAPSHOTS_PER_NODE:,} are allowed"
         )
     return problems
 
@@ -186,7 +187,7 @@ def _algorithm_problems(experiment: Experiment, peer_counts: set[int]) -> list[s
     return [f"algorithm: {problem}" for problem in dict.fromkeys(found) if problem is not None]
 
 
-def _links(
+def plan_links(
     experiment: Experiment, graph: nx.Graph, stragglers: Mapping[str, float], problems: list[str]
 ) -> tuple[LinkPlan, ...]:
     """One LinkPlan for each edge, host ends first, with the interface names that Mininet gives in this order."""
@@ -249,7 +250,7 @@ def _link_problems(link: LinkPlan) -> Iterator[tuple[str, str]]:
             yield key, f"{asked} {where} is {wire} after dilation; allowed: at most {most}"
 
 
-def _route(
+def plan_routes(
     hosts: Sequence[HostPlan], switches: Sequence[str], links: Sequence[LinkPlan]
 ) -> tuple[dict[str, dict[str, str]], dict[tuple[str, str], float]]:
     """Every switch's table, and the delay of every pair of hosts along those tables."""

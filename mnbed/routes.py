@@ -1,7 +1,7 @@
 """Routes through the network graph: one shortest-path tree for each destination, so that no route can loop.
 
-Shortest is by delay, then by number of links, then by the nodes' natural order; every switch follows the same tree
-towards a destination, whatever the source. Pure graph work: no names of interfaces, no addresses.
+Shortest is by delay, then by number of links, then by the nodes' natural order; every switch follows the same
+tree towards a destination, whatever the source. Pure graph work: no names of interfaces, no addresses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ def tree_towards(neighbours: Neighbours, destination: str) -> tuple[dict[str, st
     order = {node: position for position, node in enumerate(neighbours)}
     next_node: dict[str, str] = {}
     delay: dict[str, float] = {}
-    # (delay, links, order of the node, order of its next node): the first entry popped for a node is its best.
+    # (delay, links, order of the node, order of its next node): the first entry popped for a node is its
+    # best.
     heap: list[tuple[float, int, int, str, str]] = [(0.0, 0, order[destination], destination, destination)]
     while heap:
         so_far, links, _, node, via = heapq.heappop(heap)

@@ -51,7 +51,8 @@ def _section(settings: type, depth: int) -> Iterator[str]:
             yield from _section(inner, depth + 1)
         else:
             yield _line(pad, item.name, describe(hints[item.name]), _default(item, hints[item.name]))
-            yield f"{pad}    {documentation.get(item.name, '')}"
+            if item.name in documentation:
+                yield f"{pad}    {documentation[item.name]}"
 
 
 def _choices(kind: str) -> Iterator[str]:
@@ -80,13 +81,14 @@ def _line(pad: str, name: str, kind: str, default: str) -> str:
 
 def docstrings(settings: type) -> dict[str, str]:
     """Field -> the text under it, on one line; fields without one are missing."""
-    schema = TypeAdapter(settings).json_schema(mode="serialization")
-    schema = schema.get("$defs", {}).get(settings.__name__, schema) if "$ref" in schema else schema
-    return {
-        name: " ".join(field["description"].split())
-        for name, field in schema["properties"].items()
-        if "description" in field
-    }
+    found = {}
+    # pydantic reads the source of the class itself only; inherited fields have their text in the base.
+    for base in reversed([base for base in settings.__mro__ if dataclasses.is_dataclass(base)]):
+        schema = TypeAdapter(base).json_schema(mode="serialization")
+        for name, item in schema["properties"].items():
+            if "description" in item:
+                found[name] = " ".join(item["description"].split())
+    return found
 
 
 def describe(annotation: Any) -> str:
@@ -123,7 +125,8 @@ def _limits(extra: Any) -> Iterator[str]:
 def _default(item: dataclasses.Field[Any], annotation: Any) -> str:
     if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
         return "required"
-    value = item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
+    factory: Any = item.default_factory
+    value = factory() if item.default is dataclasses.MISSING else item.default
     plain = TypeAdapter(annotation).dump_python(value, mode="json")
     return f"default {_yaml(plain)}"
 

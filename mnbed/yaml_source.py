@@ -79,29 +79,24 @@ def _lines(root: yaml.Node | None) -> tuple[dict[KeyPath, int], list[str]]:
                 lines[(*path, index)] = item.start_mark.line + 1
                 walk(item, (*path, index))
         elif isinstance(node, yaml.MappingNode):
+            own: set[str] = set()
             for key_node, value_node in node.value:
-                line = key_node.start_mark.line + 1
-                if key_node.tag == "tag:yaml.org,2002:merge":
-                    walk(value_node, path)
-                    continue
-                if key_node.tag != "tag:yaml.org,2002:str":
-                    problems.append(f"{line}: key {_shown(key_node)} is not text; put it in quotes")
-                    continue
-                below = (*path, key_node.value)
-                if below in lines and key_node.value in seen_in(node, key_node):
-                    problems.append(f"{line}: {dotted(below)} is given twice (first on line {lines[below]})")
-                    continue
-                lines[below] = line
-                walk(value_node, below)
+                walk_key(key_node, value_node, path, own)
 
-    def seen_in(mapping: yaml.MappingNode, until: yaml.Node) -> set[str]:
-        """Keys of this very mapping before that one; a merged key may be given again."""
-        names = set()
-        for key_node, _ in mapping.value:
-            if key_node is until:
-                break
-            names.add(key_node.value if isinstance(key_node, yaml.ScalarNode) else "")
-        return names
+    def walk_key(key_node: yaml.Node, value_node: yaml.Node, path: KeyPath, own: set[str]) -> None:
+        """`own`: keys of this very mapping so far; what is merged into it (<<) may be given again."""
+        line = key_node.start_mark.line + 1
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            walk(value_node, path)
+        elif key_node.tag != "tag:yaml.org,2002:str":
+            problems.append(f"{line}: key {_shown(key_node)} is not text; put it in quotes")
+        elif key_node.value in own:
+            below = (*path, key_node.value)
+            problems.append(f"{line}: {dotted(below)} is given twice (first on line {lines[below]})")
+        else:
+            own.add(key_node.value)
+            lines[(*path, key_node.value)] = line
+            walk(value_node, (*path, key_node.value))
 
     if root is not None:
         walk(root, ())
@@ -121,7 +116,7 @@ def _shown(node: yaml.Node) -> str:
 
 
 def _kind(data: Any) -> str:
-    return {list: "list", str: "text"}.get(type(data), type(data).__name__)
+    return "list" if isinstance(data, list) else f"single value ({data!r:.40})"
 
 
 def _syntax_message(error: yaml.YAMLError, file: str) -> str:

@@ -1,4 +1,4 @@
-"""Emulated and wall-clock time. All agents share the machine's monotonic clock and one start, so theirs agree exactly."""
+"""Emulated and wall-clock time. All agents share the machine's monotonic clock and one start, so theirs agree."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """All of an agent's sockets: one thread, one selector, non-blocking TCP, one outgoing connection per peer.
 
-A connection carries frames one way, from the node that opened it; it is opened when first needed and kept. Each peer has
-an out-queue of its own, so a slow receiver never holds up the others. The kernel is given little unsent data, so when a
-new round replaces the queues only the frames in transit remain of the old one.
+A connection carries frames one way, from the node that opened it; it is opened when first needed and kept. Each peer
+has an out-queue of its own, so a slow receiver never holds up the others. The kernel is given little unsent data, so
+when a new round replaces the queues only the frames in transit remain of the old one.
 
 This module knows frames and peers, but neither algorithms nor training: what arrives goes to a callback.
 """
@@ -122,6 +122,7 @@ class Transport:
         self._incoming: set[socket.socket] = set()
         self._clock: EmulatedClock | None = None
         self._submitted: deque[Outbox] = deque()
+        self._controlled = True
         self._quiet = False
         self._closing = False
         self._next_status = 0.0
@@ -162,14 +163,15 @@ class Transport:
         self._wake()
 
     def close(self) -> None:
-        """End the I/O thread and close every socket."""
+        """End the I/O thread and close every socket; a second call does nothing."""
+        if self._wake_write < 0:
+            return
         self._closing = True
         self._wake()
         self._thread.join()
-
-    def join(self) -> None:
-        """Wait until the I/O thread has ended."""
-        self._thread.join()
+        for descriptor in (self._wake_read, self._wake_write):
+            os.close(descriptor)
+        self._wake_write = -1
 
     def round_trip_times(self) -> dict[str, float]:
         """Least round-trip time the kernel saw to each connected peer, emulated seconds. After `finish` only."""
@@ -214,14 +216,14 @@ class Transport:
         if self._clock is not None and time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + STATUS_WALL_S
             self._reconnect()
-            if not self._quiet:
+            if self._controlled and not self._quiet:
                 self._send_status()
 
     def _send_status(self) -> None:
         try:
             self._control.send("status", **self._status())
         except OSError:
-            self._on_control(None)
+            self._lose_control()
 
     def _drain_wake(self, _: object, __: int) -> None:
         try:
@@ -232,11 +234,17 @@ class Transport:
     def _read_control(self, _: object, __: int) -> None:
         messages = self._control.receive()
         if messages is None:
-            self._selector.unregister(self._control)
-            self._on_control(None)
+            self._lose_control()
             return
         for message in messages:
             self._on_control(message)
+
+    def _lose_control(self) -> None:
+        """The controller is gone: said once."""
+        if self._controlled:
+            self._controlled = False
+            self._selector.unregister(self._control)
+            self._on_control(None)
 
     def _now(self) -> float:
         assert self._clock is not None

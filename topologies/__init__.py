@@ -1,7 +1,7 @@
 """Network graphs: which generators there are, what they accept, and what a valid graph is.
 
-`generate` is the one way in: it checks the parameters against the generator's signature and the graph against the rules.
-This package knows nothing of experiments, machines or Mininet.
+`generate` is the one way in: it checks the parameters against the generator's signature and the graph against
+the rules. This package knows nothing of experiments, machines or Mininet.
 """
 
 from __future__ import annotations

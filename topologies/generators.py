@@ -1,9 +1,9 @@
 """Network graphs by formula: each public function here is one generator, found by its name.
 
-A generator's keyword parameters, their types and defaults are its keys in an experiment file, its docstring's first
-line its help. A parameter called `seed` is not such a key: the experiment's own seed is passed. Nodes carry
-kind="host" (h1..hN) or kind="switch" (s1..sM); an edge may carry `bandwidth_bps` and `delay_s`, which override the
-experiment's link settings. Impossible parameters raise ValueError.
+A generator's keyword parameters, their types and defaults are its keys in an experiment file, its docstring's
+first line its help. A parameter called `seed` is not such a key: the experiment's own seed is passed. Nodes
+carry kind="host" (h1..hN) or kind="switch" (s1..sM); an edge may carry `bandwidth_bps` and `delay_s`, which
+override the experiment's link settings. Impossible parameters raise ValueError.
 """
 
 from __future__ import annotations

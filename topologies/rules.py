@@ -1,7 +1,7 @@
 """What a graph must be to become a network; whatever made the graph, it is checked here.
 
-The rules are those of Linux (interface names) and of this testbed (one access link for each host, static routes that
-reach every host), not those of an experiment.
+The rules are those of Linux (interface names) and of this testbed (one access link for each host, static
+routes that reach every host), not those of an experiment.
 """
 
 from __future__ import annotations

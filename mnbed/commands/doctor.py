@@ -1,4 +1,4 @@
-"""Say what this machine can do. One line for each thing a run needs or can use, with the remedy where it is missing."""
+"""Say what this machine can do. One line for each thing a run needs or can use, with its remedy where missing."""
 
 from __future__ import annotations
 

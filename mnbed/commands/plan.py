@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,12 +66,19 @@ def _step_cpu(text: str | None) -> float | None:
         raise InputError(f"--step-cpu {text}: {error}") from None
 
 
-def _table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     print(title)
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, *rows]:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print()
+
+
+def _size(num_bytes: float) -> str:
+    """To two digits, as an estimate deserves."""
+    from mnbed.units import format_size
+
+    return format_size(float(f"{num_bytes:.2g}"))
 
 
 def _print_hosts(plan: Plan) -> None:
@@ -111,7 +119,7 @@ def _print_links(plan: Plan) -> None:
 
 def _print_budget(costs: Budget, plan: Plan, experiment: Experiment, facts: MachineFacts) -> None:
     from mnbed.machine import unknown
-    from mnbed.units import format_duration, format_size
+    from mnbed.units import format_duration
 
     demand = "unknown (give --step-cpu)" if costs.demand_cores is None else f"{costs.demand_cores:.2f} cores"
     lines = [
@@ -126,7 +134,7 @@ def _print_budget(costs: Budget, plan: Plan, experiment: Experiment, facts: Mach
         ),
         (
             "memory",
-            f"about {format_size(float(f'{costs.memory_bytes:.2g}'))}, of {format_size(float(f'{facts.memory_bytes:.2g}'))} free",
+            f"about {_size(costs.memory_bytes)}, of {_size(facts.memory_bytes)} free",
         ),
         (
             "snapshots",

@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.node import Host, Switch
 
-from mnbed.errors import MachineError
+from mnbed.errors import MachineError, RunError
 from mnbed.network import forwarding, shaping
+from mnbed.network.counters import CounterReader
 from mnbed.network.delay import DelayProcess
 from mnbed.network.namespaces import heredoc, run_script_in
 from mnbed.network.shaping import Readback, ShapedLink
@@ -28,6 +30,7 @@ from mnbed.plan import LinkPlan, Plan
 
 # One namespace needs a pseudo-terminal and a few pipes in this process.
 _FILES_PER_NODE = 8
+_CARRIER_PATIENCE_S = 10.0
 
 
 class StaticBridge(Switch):  # type: ignore[misc]
@@ -121,6 +124,7 @@ def build_network(plan: Plan, progress: Callable[[str], None] = lambda _: None) 
             network.delay = stack.enter_context(DelayProcess.start(plan, network.pid))
         progress("reading back")
         network.verify()
+        _wait_until_up(network)
         yield network
 
 
@@ -212,6 +216,22 @@ def _configure(network: Network) -> None:
         jobs += [pool.submit(configure_host, index) for index in range(len(plan.hosts))]
         for job in jobs:
             job.result()
+
+
+def _wait_until_up(network: Network) -> None:
+    """Wait for every interface's carrier: the kernel tells qdiscs and bridges of it up to a second later, and drops
+    what is sent before. Raises RunError.
+    """
+    interfaces = {interface for node in network.node_names() for interface in network.interfaces(node)}
+    reader = CounterReader({node: network.pid(node) for node in network.node_names()})
+    deadline = time.monotonic() + _CARRIER_PATIENCE_S
+    try:
+        while down := interfaces & reader.down():
+            if time.monotonic() > deadline:
+                raise RunError(f"{', '.join(sorted(down)[:10])} did not come up in {_CARRIER_PATIENCE_S:.0f} s")
+            time.sleep(0.01)
+    finally:
+        reader.close()
 
 
 def _sysctl_script(values: dict[str, str]) -> str:

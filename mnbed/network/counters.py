@@ -19,7 +19,8 @@ _RTM_NEWLINK, _RTM_GETLINK, _RTM_NEWQDISC, _RTM_GETQDISC = 16, 18, 36, 38
 _NLM_F_REQUEST, _NLM_F_DUMP = 1, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _TC_ROOT = 0xFFFFFFFF
-_IFLA_IFNAME, _TCA_STATS2, _STATS_BASIC, _STATS_QUEUE = 3, 7, 1, 3
+_IFLA_IFNAME, _IFLA_OPERSTATE, _OPERSTATE_UP = 3, 16, 6
+_TCA_STATS2, _STATS_BASIC, _STATS_QUEUE = 7, 1, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,9 @@ class CounterReader:
     def __init__(self, pids: Mapping[str, int]) -> None:
         """`pids`: node -> a process in its namespace. Raises OSError."""
         self._sockets = _open_sockets(pids)
-        self._names = {node: dict(_interface_names(sock)) for node, sock in self._sockets.items()}
+        self._names = {
+            node: {index: name for index, name, _ in _interfaces(sock)} for node, sock in self._sockets.items()
+        }
 
     def read(self) -> dict[str, InterfaceCounters]:
         """Interface -> its counters, now. Raises OSError."""
@@ -48,6 +51,15 @@ class CounterReader:
                 if name is not None:
                     counters[name] = found
         return counters
+
+    def down(self) -> set[str]:
+        """Names of the interfaces that do not carry packets yet, or no longer."""
+        return {
+            name
+            for sock in self._sockets.values()
+            for _, name, state in _interfaces(sock)
+            if state != _OPERSTATE_UP
+        }
 
     def close(self) -> None:
         for sock in self._sockets.values():
@@ -92,12 +104,12 @@ def _attributes(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         data = data[(length + 3) & ~3 :]
 
 
-def _interface_names(sock: socket.socket) -> Iterator[tuple[int, str]]:
+def _interfaces(sock: socket.socket) -> Iterator[tuple[int, str, int]]:
+    """(index, name, operational state) of every interface."""
     for message in _dump(sock, _RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0), _RTM_NEWLINK):
         (index,) = struct.unpack_from("=i", message, 4)
-        for kind, value in _attributes(message[16:]):
-            if kind == _IFLA_IFNAME:
-                yield index, bytes(value).rstrip(b"\0").decode()
+        attributes = dict(_attributes(message[16:]))
+        yield index, bytes(attributes[_IFLA_IFNAME]).rstrip(b"\0").decode(), attributes[_IFLA_OPERSTATE][0]
 
 
 def _root_qdiscs(sock: socket.socket) -> Iterator[tuple[int, InterfaceCounters]]:

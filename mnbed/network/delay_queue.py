@@ -4,7 +4,8 @@ A path's whole delay is applied once, where the packet arrives: never on the sen
 would throttle the sender. One process serves every host. It holds ids and deadlines only (copy mode META), and lets
 packets go with batch verdicts; the packets themselves stay in the kernel, GSO packets in one piece.
 
-All packets of one queue wait equally long, so ids leave in the order they came and one verdict frees a whole run of them.
+All packets of one queue wait equally long, so ids leave in the order they came, and one verdict frees a whole run of
+them.
 
 Run as `python -m mnbed.network.delay_queue`: orders come as one JSON line on standard input, "ready" and, at the
 end, one JSON line of statistics go to standard output. It ends when standard input closes.

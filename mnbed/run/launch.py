@@ -200,7 +200,7 @@ class ExecLauncher:
 
 def agent_environment() -> dict[str, str]:
     """One thread per agent: N agents with a thread pool each would fight for the cores."""
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     source = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(part for part in (source, os.environ.get("PYTHONPATH")) if part)
     return {**os.environ, **threads, "PYTHONPATH": path}

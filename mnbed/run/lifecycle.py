@@ -12,7 +12,6 @@ import os
 import secrets
 import selectors
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from rich.console import Console
 
 from mnbed.errors import Interrupted, MachineError, MnbedError
 from mnbed.loading import dump_experiment
-from mnbed.network.build import LinkReadback, Network, build_network
+from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import MARK, remove_leftovers
 from mnbed.plan import Plan
 from mnbed.run import environment
@@ -169,7 +168,7 @@ class Job:
             journal,
             f"training for {self._duration:g} emulated s ({self._duration * self._plan.dilation:g} s)",
         )
-        view.watch(session.agents, self._now)
+        view.watch(session.agents, lambda: self._now() or 0.0)
         with self._signals.gently():
             totals = session.supervise(network, start + self._duration * self._plan.dilation)
         finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)

@@ -114,8 +114,8 @@ class LiveView:
             return Group(self._progress)
         now = max(self._emulated_s(), 0.0)
         wall = time.monotonic() - self._started
-        head = f"emulated {min(now, self._duration_s):.1f} of {self._duration_s:.0f} s, wall {wall:.0f} s, {self._totals()}"
-        return Group(self._table(), head, self._progress)
+        times = f"emulated {min(now, self._duration_s):.1f} of {self._duration_s:.0f} s, wall {wall:.0f} s"
+        return Group(self._table(), f"{times}, {self._totals()}", self._progress)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)

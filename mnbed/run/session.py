@@ -101,7 +101,7 @@ class Session:
         return self.loaded
 
     def wait_ready(self) -> None:
-        """The start barrier: every agent is connected, listening and warm. Raises MnbedError of the first that fails."""
+        """The start barrier: every agent is connected, listening and warm. Raises the first one's failure."""
         deadline = time.monotonic() + _BARRIER_PATIENCE_S
         while not all(agent.ready for agent in self.agents.values()):
             self.poll()

@@ -1,0 +1,39 @@
+"""Plans for network tests, made the way `mnbed run` makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnbed.experiment import parse
+from mnbed.machine import MachineFacts, probe
+from mnbed.network.build import Network
+from mnbed.plan import Plan, make_plan
+
+_FACTS: list[MachineFacts] = []
+
+
+def facts() -> MachineFacts:
+    """This machine's facts, found out once."""
+    if not _FACTS:
+        _FACTS.append(probe())
+    return _FACTS[0]
+
+
+def plan_for(topology: dict[str, Any], *, bandwidth: str = "60mbit", delay: str = "1ms", **sections: Any) -> Plan:
+    """A plan of that topology; `sections` are further sections of the experiment, `network` merged in."""
+    network = {
+        "topology": topology,
+        "link": {"bandwidth": bandwidth, "delay": delay},
+        **sections.pop("network", {}),
+    }
+    experiment = parse({"network": network, "task": {"name": "digits"}, "algorithm": {"name": "local"}, **sections})
+    return make_plan(experiment, facts())
+
+
+def ping(network: Network, source: str, target: str, *, count: int = 10) -> list[float]:
+    """Round-trip times in seconds, measured in user space (`-U`): the kernel's stamp is taken before an NFQUEUE."""
+    address = network.plan.host(target).address
+    output = network.mininet.nameToNode[source].cmd(f"ping -U -c {count} -i 0.02 -W 2 {address}")
+    times = [float(part.split()[0]) / 1e3 for part in output.split("time=")[1:]]
+    assert times, output
+    return times
