@@ -119,7 +119,10 @@ open_log() { # and let nobody else install meanwhile
 
 is_installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 
-can_be_had() { [[ $(LC_ALL=C apt-cache policy "$1" 2>/dev/null) == *'Candidate: '[^\(]* ]]; }
+which_can_be_had() { # those of the named packages that apt has a source for, one per line
+    LC_ALL=C apt-cache policy "$@" 2>/dev/null |
+        awk '/^[^ ]/ { name = $1; sub(":$", "", name) } $1 == "Candidate:" && $2 != "(none)" { print name }'
+}
 
 kernel_has_netem() { # in a network namespace that is gone right after
     unshare --net sh -c 'ip link set lo up && tc qdisc add dev lo root netem delay 1ms' >/dev/null 2>&1
@@ -140,9 +143,10 @@ install_packages() {
         return
     fi
     step "refreshing the package lists" refresh_package_lists
-    local wanted=()
+    local wanted=() available
+    available=$(which_can_be_had "${missing[@]}" || true)
     for package in "${missing[@]}"; do
-        if can_be_had "$package"; then
+        if grep -qx "$package" <<<"$available"; then
             wanted+=("$package")
         elif [[ $package == shellcheck ]] || { [[ $package == user-mode-linux ]] && kernel_has_netem; }; then
             say "not available here, and not needed on this machine: $package"

@@ -9,6 +9,7 @@ turns the errors into messages for the user.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
@@ -44,6 +45,10 @@ class SettingsError(ValueError):
     def __init__(self, problems: list[tuple[str | None, str]]) -> None:
         super().__init__("; ".join(text for _, text in problems))
         self.problems = problems
+
+
+# Building one takes a tenth of a second.
+_adapter = functools.cache(TypeAdapter[Any])
 
 
 def _as_dict(settings: Any) -> dict[str, Any]:
@@ -121,12 +126,12 @@ def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
 
 def _algorithm(section: Any) -> Any:
     settings = _settings_class("algorithm", section)
-    return TypeAdapter(settings).validate_python({**section, "name": _name("algorithm", section)})
+    return _adapter(settings).validate_python({**section, "name": _name("algorithm", section)})
 
 
 def _task(section: Any) -> Any:
     settings = _settings_class("task", section)
-    return TypeAdapter(settings).validate_python({**section, "name": _name("task", section)})
+    return _adapter(settings).validate_python({**section, "name": _name("task", section)})
 
 
 def _name(what: str, section: Any) -> str:
@@ -306,7 +311,7 @@ class Experiment(Section):
     """What the run directory and the report are called."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 1
     """Fixes everything random: stragglers, overlay, data split, initial parameters, peers drawn."""
-    data_root: str | None = None
+    data_root: Annotated[str, AfterValidator(_one_line)] | None = None
     """Where data sets are; null: $MNBED_DATA, else ~/.cache/mnbed."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
@@ -326,12 +331,13 @@ class Experiment(Section):
 
 def parse(sections: Mapping[str, Any]) -> Experiment:
     """The experiment of those sections. Raises pydantic.ValidationError with every error."""
-    return TypeAdapter(Experiment).validate_python(sections)
+    experiment: Experiment = _adapter(Experiment).validate_python(sections)
+    return experiment
 
 
 def resolved(experiment: Experiment) -> dict[str, Any]:
     """Plain dicts, lists, text and numbers that `parse` turns back into an equal experiment, every default included."""
-    plain: dict[str, Any] = TypeAdapter(Experiment).dump_python(experiment)
+    plain: dict[str, Any] = _adapter(Experiment).dump_python(experiment)
     return plain
 
 

@@ -27,7 +27,9 @@ _MININET_SHELL = b"mininet:"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "no_guest: not for the user-mode-linux guest (tests/network/test_guest.py)")
+    config.addinivalue_line(
+        "markers", "no_guest: not for the user-mode-linux guest (tests/network/test_guest.py)"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,7 +21,7 @@ def main() -> int:
         print(f"Runs cannot work here yet; missing: {', '.join(missing)}.")
         return 3
     if unknown:
-        print(f"Runs may work here; only root can tell about: {', '.join(unknown)}.")
+        print(f"Runs may work here; could not be tried: {', '.join(unknown)}.")
         return 0
     print("Runs can work here.")
     return 0

@@ -151,6 +151,6 @@ def _print_budget(costs: Budget, plan: Plan, experiment: Experiment, facts: Mach
     for name, value in lines:
         print(f"  {name:18}{value}")
     if unknown(facts):
-        print(f"\nassumed, as only root can tell: {', '.join(unknown(facts))}")
+        print(f"\nassumed, as it could not be tried without root: {', '.join(unknown(facts))}")
     if costs.warning():
         print(f"\nwarning: {costs.warning()}")

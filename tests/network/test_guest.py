@@ -53,6 +53,8 @@ def test_exit_status_and_output_of_a_guest_command_arrive() -> None:
 
 def test_a_guest_leaves_the_host_files_alone(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("host")
-    result = run_in_guest(["sh", "-c", "cat kept; echo guest > kept; cat kept; touch new"], timeout_s=60, cwd=tmp_path)
+    result = run_in_guest(
+        ["sh", "-c", "cat kept; echo guest > kept; cat kept; touch new"], timeout_s=60, cwd=tmp_path
+    )
     assert (result.returncode, result.output) == (0, "hostguest\n")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("kept", "host")]

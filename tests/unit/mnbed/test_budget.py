@@ -27,7 +27,9 @@ def test_steps_of_all_nodes_count() -> None:
 
 
 def test_slow_nodes_ask_for_less() -> None:
-    assert costs(0.007, compute={"slow_nodes": {"count": 8, "factor": 2}}).steps_per_wall_s == pytest.approx(200)
+    assert costs(0.007, compute={"slow_nodes": {"count": 8, "factor": 2}}).steps_per_wall_s == pytest.approx(
+        200
+    )
 
 
 def test_the_advised_dilation_fits() -> None:

@@ -12,7 +12,10 @@ from mnbed.experiment import Experiment, NetworkSettings
 from mnbed.links import LinkProperties
 from mnbed.machine import MachineFacts
 
-ASKING = {choice: Experiment(network=NetworkSettings(delay_backend=choice)) for choice in ("auto", "netem", "nfqueue")}
+ASKING = {
+    choice: Experiment(network=NetworkSettings(delay_backend=choice))
+    for choice in ("auto", "netem", "nfqueue")
+}
 DELAYED = LinkProperties(bandwidth_bps=1e6, delay_s=0.001)
 JITTERY = replace(DELAYED, jitter_s=0.001)
 LOSSY = LinkProperties(bandwidth_bps=1e6, loss=0.1)

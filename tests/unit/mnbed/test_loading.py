@@ -83,7 +83,10 @@ def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
         ("task: {name: digit}", "x.yaml:1: task.name: unknown task 'digit'; did you mean digits?"),
         ("algorithm: {name: divshar}", "unknown algorithm 'divshar'; did you mean divshare?"),
         ("network: {topology: {kind: strar}}", "unknown generator 'strar'; did you mean star?"),
-        ("network: {topology: {file: x.graphml}}", "topology.file: reading a graph from a file is not there yet"),
+        (
+            "network: {topology: {file: x.graphml}}",
+            "topology.file: reading a graph from a file is not there yet",
+        ),
         ("network: {topology: [star]}", "{kind: star, nodes: 8}"),
         ("network: {switch: ovs}", "'ovs' is not there yet; use 'bridge'"),
         ("network: {events: []}", "x.yaml:1: network.events: events are not there yet"),
@@ -112,7 +115,10 @@ def test_what_is_said_to_a_wrong_value(write: Write, text: str, words: str) -> N
         ("- a\n- b\n", "x.yaml: an experiment is a mapping (key: value), not a list"),
         ("just words\n", "not a single value ('just words')"),
         ("name: x\nseed: 1\nname: y\n", "x.yaml:3: name is given twice (first on line 1)"),
-        ("time:\n  duration: 1s\n  duration: 2s\n", "x.yaml:3: time.duration is given twice (first on line 2)"),
+        (
+            "time:\n  duration: 1s\n  duration: 2s\n",
+            "x.yaml:3: time.duration is given twice (first on line 2)",
+        ),
         ("name: x\n\tseed: 1\n", "x.yaml:2: not valid YAML: a tab is used for indentation"),
         ("name: [x\nseed: 1\n", "not valid YAML"),
         ("name: 'x\n", "not valid YAML"),
@@ -160,7 +166,13 @@ def test_paths_that_are_no_experiment(tmp_path: Path) -> None:
 def test_set_changes_adds_and_parses_yaml(write: Write) -> None:
     experiment = load_experiment(
         write("time: {duration: 30s}\n"),
-        ["time.duration=5s", "evaluate.targets=[0.5, 0.6]", "network.link.queue=40", "name='7'", "data_root="],
+        [
+            "time.duration=5s",
+            "evaluate.targets=[0.5, 0.6]",
+            "network.link.queue=40",
+            "name='7'",
+            "data_root=",
+        ],
     )
     assert experiment.time.duration == 5
     assert experiment.evaluate.targets == (0.5, 0.6)
@@ -232,7 +244,12 @@ def test_other_kinds_drop_their_keys_too(write: Write) -> None:
         "overlay: {kind: random_regular, degree: 3}\n"
         "algorithm: {name: divshare, degree: 3}\n"
     )
-    overrides = ["network.topology.kind=star", "network.topology.nodes=4", "overlay.kind=ring", "algorithm.name=local"]
+    overrides = [
+        "network.topology.kind=star",
+        "network.topology.nodes=4",
+        "overlay.kind=ring",
+        "algorithm.name=local",
+    ]
     experiment = load_experiment(path, overrides, notes.append)
     assert experiment.network.topology == {"kind": "star", "nodes": 4}
     assert experiment.overlay.degree is None

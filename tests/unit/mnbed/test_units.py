@@ -45,7 +45,9 @@ def test_size(text: str, num_bytes: int) -> None:
     assert units.parse_size(text) == num_bytes
 
 
-@pytest.mark.parametrize("text", ["60", 60, 60.5, "fast", "", None, True, False, "-5ms", "5 parsecs", "1e999s", "ms", []])
+@pytest.mark.parametrize(
+    "text", ["60", 60, 60.5, "fast", "", None, True, False, "-5ms", "5 parsecs", "1e999s", "ms", []]
+)
 def test_what_has_no_clear_meaning_is_refused_with_an_example(text: object) -> None:
     with pytest.raises(ValueError) as error:
         units.parse_duration(text)
@@ -68,7 +70,8 @@ def test_a_written_size_reads_as_the_same_size(num_bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.02, "20ms"), (60, "60s"), (90, "90s"), (0, "0s"), (2.5e-5, "25us"), (1e-9, "0.001us")]
+    ("seconds", "text"),
+    [(0.02, "20ms"), (60, "60s"), (90, "90s"), (0, "0s"), (2.5e-5, "25us"), (1e-9, "0.001us")],
 )
 def test_durations_are_written_as_people_do(seconds: float, text: str) -> None:
     assert units.format_duration(seconds) == text

@@ -65,6 +65,8 @@ def test_another_seed_draws_another_graph() -> None:
         ("random_regular", {"nodes": 4, "degree": 0}, "degree=0"),
     ],
 )
-def test_impossible_parameters_are_refused_with_the_numbers(kind: str, given: dict[str, int], words: str) -> None:
+def test_impossible_parameters_are_refused_with_the_numbers(
+    kind: str, given: dict[str, int], words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         topologies.generate(kind, given, 1)

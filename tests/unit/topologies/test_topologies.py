@@ -28,7 +28,7 @@ def test_hyphens_are_underscores() -> None:
 
 
 def test_an_unknown_generator_gets_a_suggestion() -> None:
-    with pytest.raises(ParameterError, match="unknown generator 'strar'; did you mean star?"):
+    with pytest.raises(ParameterError, match=r"unknown generator 'strar'; did you mean star\?"):
         topologies.generate("strar", {}, 1)
 
 

@@ -1,0 +1,123 @@
+"""Probing for real, judging made-up facts: doctor's lines and what a run refuses to start without."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mnbed import machine
+from mnbed.errors import MachineError
+from mnbed.machine import MachineFacts, checks, probe, require, unknown
+
+GOOD = MachineFacts(
+    root=True,
+    cores=4,
+    memory_bytes=8 * 10**9,
+    open_files=10**6,
+    kernel="6.1.0",
+    mnexec="/usr/bin/mnexec",
+    mininet="2.3.0",
+    htb=True,
+    netem=True,
+    bfifo=True,
+    veth=True,
+    bridge=True,
+    nfqueue=True,
+    congestion_controls=("cubic",),
+)
+
+
+def test_this_machine() -> None:
+    facts = probe()
+    assert facts.cores >= 1
+    assert 0 < facts.memory_bytes < 2**50
+    assert facts.open_files >= 256
+    assert facts.kernel
+    assert "cubic" in facts.congestion_controls or "reno" in facts.congestion_controls
+
+
+@pytest.mark.root
+def test_as_root_nothing_is_unknown() -> None:
+    assert unknown(probe()) == []
+
+
+@pytest.mark.root
+def test_what_probing_says_of_qdiscs_is_what_tc_says() -> None:
+    facts = probe()
+    for kind, options in (("netem", "delay 1ms"), ("htb", "default 1"), ("bfifo", "limit 9999")):
+        done = subprocess.run(
+            ["unshare", "--net", "sh", "-c", f"tc qdisc add dev lo root {kind} {options}"],
+            capture_output=True,
+            check=False,
+        )
+        assert getattr(facts, kind) is (done.returncode == 0)
+
+
+@pytest.mark.root
+def test_probing_leaves_nothing_behind() -> None:
+    before = Path("/proc/net/dev").read_text().count("\n")
+    probe()
+    assert Path("/proc/net/dev").read_text().count("\n") == before
+    assert "mnbed" not in Path("/proc/net/dev").read_text()
+
+
+def test_trials_that_failed_without_root_prove_nothing() -> None:
+    output = "htb 0\nnetem 2\n"
+    as_root = machine._read_trials(output, root=True)
+    assert (as_root["htb"], as_root["netem"], as_root["veth"]) == (True, False, None)
+    as_user = machine._read_trials(output, root=False)
+    assert (as_user["htb"], as_user["netem"], as_user["veth"]) == (True, None, None)
+
+
+def test_a_good_machine_passes() -> None:
+    require(GOOD)
+    assert unknown(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "remedy"),
+    [
+        ({"root": False}, "root is missing", "sudo"),
+        ({"mnexec": None}, "mnexec is missing", "apt-get install mininet"),
+        ({"mininet": None}, "Mininet is missing", "install.sh"),
+        ({"htb": False}, "tc htb is missing", "linux-modules-extra"),
+        ({"bridge": False}, "bridge is missing", "iproute2"),
+        ({"netem": False, "nfqueue": False}, "delay is missing", "iptables"),
+    ],
+)
+def test_what_a_run_cannot_do_without(change: dict[str, object], words: str, remedy: str) -> None:
+    with pytest.raises(MachineError, match=words) as error:
+        require(replace(GOOD, **change))  # type: ignore[arg-type]
+    assert error.value.exit_status == 3
+    assert remedy in str(error.value.remedy)
+
+
+def test_everything_missing_is_listed_at_once() -> None:
+    with pytest.raises(MachineError) as error:
+        require(replace(GOOD, root=False, htb=False))
+    assert "root is missing" in error.value.message
+    assert "tc htb is missing" in error.value.message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"netem": False}, {"nfqueue": False}, {"u32": False, "ifb": False, "openvswitch": None}, {"htb": None}],
+)
+def test_a_run_does_without_the_rest(change: dict[str, object]) -> None:
+    require(replace(GOOD, **change))  # type: ignore[arg-type]
+
+
+def test_unknowns_are_named() -> None:
+    facts = replace(GOOD, htb=None, netem=None, nfqueue=None)
+    assert unknown(facts) == ["tc htb", "delay"]
+
+
+def test_every_missing_thing_has_a_remedy() -> None:
+    for check in checks(
+        MachineFacts(htb=False, netem=False, veth=False, bridge=False, nfqueue=False, open_files=64)
+    ):
+        if check.ok is False:
+            assert check.remedy, check.name
