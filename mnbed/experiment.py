@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Pl
 
 import topologies
 from mnbed import units
+from mnbed.variants import field_types, variants
 from node_agent import algorithms, tasks
 from node_agent.algorithms import AlgorithmSettings
 from node_agent.tasks._interface import TaskSettings
@@ -346,11 +347,11 @@ def settings_class(section: str, sections: Mapping[str, Any]) -> type | None:
     return _settings_class(section, sections[section]) if section in ("algorithm", "task") else None
 
 
-def keys_of_kind(path: tuple[str, ...], value: Any) -> list[str] | None:
-    """The keys that may stand beside the key `path` when it has that value: those of that task, generator,
-    ...
+def keys_of_kind(path: tuple[str, ...], value: Any, sections: Mapping[str, Any]) -> list[str] | None:
+    """The keys that may stand beside the key `path` when it has that value: those of that task, generator, ...
 
-    None where `path` is not a key that chooses. Raises ValueError for an unknown value.
+    `sections`: the file, whose task says what task.partition.kind may be. None where `path` is not a key that chooses.
+    Raises ValueError for an unknown value.
     """
     if path in (("algorithm", "name"), ("task", "name")):
         return [item.name for item in fields(_settings_class(path[0], {"name": value}))]
@@ -358,4 +359,9 @@ def keys_of_kind(path: tuple[str, ...], value: Any) -> list[str] | None:
         return ["kind", *topologies.parameters(str(value))]
     if path == ("overlay", "kind"):
         return ["kind", "degree"] if _with_underscores(value) == "random_regular" else ["kind"]
+    if path[0] in ("algorithm", "task") and path[2:] == ("kind",):
+        settings = _settings_class(path[0], sections.get(path[0], {}))
+        choices = variants(field_types(settings).get(path[1]))
+        if value in choices:
+            return [item.name for item in fields(choices[value])]
     return None

@@ -6,15 +6,15 @@ Knows the shape of the settings classes (to name the keys a section may have), n
 from __future__ import annotations
 
 import dataclasses
-import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from mnbed.experiment import NOT_YET, Experiment, SettingsError, did_you_mean, settings_class
+from mnbed.variants import field_types, sections_in, variants
 from mnbed.yaml_source import KeyPath
 
 _WANTED = {
@@ -59,9 +59,12 @@ def _problems(detail: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Pr
         for key, text in cause.problems:
             path = detail["loc"] if key is None else (*detail["loc"], key)
             yield Problem(path=path, text=NOT_YET.get(path, text))
-    else:
-        path, section = _walk(detail["loc"], data)
-        yield Problem(path=path, text=_text(detail, path, section))
+        return
+    place = _find(detail["loc"], data)
+    if place.complaint is not None:
+        yield place.complaint
+    elif not place.other_variant:
+        yield Problem(path=place.path, text=_text(detail, place.path, place.section))
 
 
 def _text(detail: Mapping[str, Any], path: KeyPath, section: type | None) -> str:
@@ -97,35 +100,61 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _walk(location: KeyPath, data: Mapping[str, Any]) -> tuple[KeyPath, type | None]:
-    """The key path of a pydantic location, and the dataclass that holds its last key.
+@dataclass(kw_only=True)
+class _Place:
+    """Where a pydantic location lies in the file."""
 
-    In a union of sections pydantic puts the class's name between the keys.
-    """
-    keys: list[str | int] = []
+    path: KeyPath = ()
     section: type | None = None
-    candidates: list[type] = [Experiment]
+    """The dataclass that holds the last key."""
+    other_variant: bool = False
+    """True for what pydantic says of a variant that the file did not choose."""
+    complaint: Problem | None = None
+    """Where the file chose no variant: what to say instead."""
+
+
+def _find(location: KeyPath, data: Mapping[str, Any]) -> _Place:
+    """Follow the location through settings classes and file alike.
+
+    pydantic tries every variant of a field (task.partition) and puts the variant's class name between the keys; only
+    what it says of the chosen one is of interest.
+    """
+    place = _Place()
+    annotation: Any = Experiment
+    given: Any = data
     for part in location:
-        named = [item for item in candidates if item.__name__ == part]
-        if named and len(candidates) > 1:
-            candidates = named
+        choices = variants(annotation)
+        if choices and part in {choice.__name__ for choice in choices.values()}:
+            kind = given.get("kind") if isinstance(given, Mapping) else None
+            if kind not in choices:
+                place.complaint = _no_variant(place.path, given, list(choices))
+                return place
+            place.other_variant = choices[kind].__name__ != part
+            annotation = choices[kind]
             continue
-        keys.append(part)
+        place.path = (*place.path, part)
+        given = _item(given, part)
         if isinstance(part, int):
             continue
-        section = candidates[0] if candidates else None
-        hints = get_type_hints(section, include_extras=True) if section else {}
-        chosen = settings_class(part, data) if section is Experiment and len(location) > 1 else None
-        candidates = [chosen] if chosen else list(_dataclasses_in(hints.get(part)))
-    return tuple(keys), section
+        place.section = next(sections_in(annotation), None)
+        chosen = settings_class(part, data) if place.section is Experiment and len(location) > 1 else None
+        annotation = chosen or (field_types(place.section).get(part) if place.section else None)
+    return place
 
 
-def _dataclasses_in(annotation: Any) -> Iterator[type]:
-    """The dataclasses a field of that type may hold."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType, tuple, list):
-        for part in get_args(annotation):
-            yield from _dataclasses_in(part)
+def _no_variant(path: KeyPath, given: Any, kinds: list[str]) -> Problem:
+    allowed = ", ".join(kinds)
+    if not isinstance(given, Mapping):
+        text = f"got {_shown(given)}; it must be a section such as {{kind: {kinds[0]}}} (kinds: {allowed})"
+        return Problem(path=path, text=text)
+    if "kind" not in given:
+        return Problem(path=(*path, "kind"), text=f"missing (allowed: {allowed})")
+    meant = did_you_mean(str(given["kind"]), kinds)
+    return Problem(path=(*path, "kind"), text=f"got {_shown(given['kind'])}{meant}")
+
+
+def _item(given: Any, part: str | int) -> Any:
+    try:
+        return given[part]
+    except (LookupError, TypeError):
+        return None

@@ -138,10 +138,12 @@ def _parse_override(text: str) -> _Override:
 def _apply(source: Source, overrides: Sequence[_Override], note: Callable[[str], None]) -> _Changed:
     """Overrides that choose a kind come first: they drop keys of the file, never those that another `--set` gives."""
     changed = _Changed(source=source, data=copy.deepcopy(source.data))
-    for override in sorted(overrides, key=lambda item: not _chooses_kind(item)):
+    # task.name before task.partition.kind, and both before keys that depend on them.
+    for override in sorted(
+        overrides, key=lambda item: (item.path[-1] not in ("name", "kind"), len(item.path))
+    ):
         section = _section(changed.data, override)
-        if _chooses_kind(override):
-            _drop_foreign_keys(section, override, note)
+        _drop_foreign_keys(section, override, changed.data, note)
         section[override.path[-1]] = override.value
         changed.overridden = {
             path: text
@@ -166,21 +168,19 @@ def _section(data: dict[str, Any], override: _Override) -> dict[str, Any]:
     return data
 
 
-def _chooses_kind(override: _Override) -> bool:
-    try:
-        return keys_of_kind(override.path, override.value) is not None
-    except ValueError:
-        return False
-
-
-def _drop_foreign_keys(section: dict[str, Any], override: _Override, note: Callable[[str], None]) -> None:
+def _drop_foreign_keys(
+    section: dict[str, Any], override: _Override, data: dict[str, Any], note: Callable[[str], None]
+) -> None:
     """With `--set task.name=digits`, the keys that only the file's task knows go, and the user is told."""
-    known = keys_of_kind(override.path, override.value) or []
-    if override.path[-1] not in section:
+    last = override.path[-1]
+    if last not in section:
         return
     try:
-        before = keys_of_kind(override.path, section[override.path[-1]]) or []
+        before = keys_of_kind(override.path, section[last], data)
+        known = keys_of_kind(override.path, override.value, data)
     except ValueError:
+        return
+    if before is None or known is None:
         return
     # Keys that neither knows are misspelt, not foreign: they stay and are reported.
     dropped = [key for key in section if key in before and key not in known]

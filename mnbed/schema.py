@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 import topologies
 from mnbed import units
 from mnbed.experiment import Experiment
+from mnbed.variants import sections_in, variants
 from node_agent import algorithms, tasks
 
 _UNITS = {"bandwidth": "bandwidth, e.g. 60mbit", "time": "time, e.g. 20ms", "size": "size, e.g. 64kB"}
@@ -45,7 +46,14 @@ def _section(settings: type, depth: int) -> Iterator[str]:
             yield f"{pad}{item.name}:"
             yield f"{pad}    {documentation[item.name]}"
             yield from _generators(depth + 1)
-        elif (inner := _dataclass_in(hints[item.name])) is not None:
+        elif choices := variants(hints[item.name]):
+            yield f"{pad}{item.name}:"
+            yield f"{pad}    {documentation.get(item.name, '')}"
+            for kind, choice in choices.items():
+                yield f"{pad}  kind: {kind}"
+                yield f"{pad}      {(choice.__doc__ or '').splitlines()[0]}"
+                yield from _without(choice, "kind", depth + 2)
+        elif (inner := next(sections_in(hints[item.name]), None)) is not None:
             yield f"{pad}{item.name}:"
             yield f"{pad}    {documentation.get(item.name) or (inner.__doc__ or '').splitlines()[0]}"
             yield from _section(inner, depth + 1)
@@ -61,7 +69,18 @@ def _choices(kind: str) -> Iterator[str]:
     for name in names:
         plugin: Any = algorithms.algorithm_class(name) if kind == "algorithm" else tasks.task_class(name)
         yield f"  name: {name}"
-        yield from (line for line in _section(plugin.Settings, 2) if not line.startswith("    name:"))
+        yield f"      {(plugin.__doc__ or '').splitlines()[0]}"
+        yield from _without(plugin.Settings, "name", 2)
+
+
+def _without(settings: type, key: str, depth: int) -> Iterator[str]:
+    """The section's lines but for that key, which stands above them."""
+    lines = iter(_section(settings, depth))
+    for line in lines:
+        if line.startswith(f"{'  ' * depth}{key}:"):
+            next(lines)
+        else:
+            yield line
 
 
 def _generators(depth: int) -> Iterator[str]:
@@ -134,11 +153,3 @@ def _default(item: dataclasses.Field[Any], annotation: Any) -> str:
 def _yaml(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000)
     return text.removesuffix("\n").removesuffix("\n...")
-
-
-def _dataclass_in(annotation: Any) -> type | None:
-    """The section a field holds, if it is one."""
-    for part in [annotation, *get_args(annotation)]:
-        if isinstance(part, type) and dataclasses.is_dataclass(part):
-            return part
-    return None

@@ -14,6 +14,7 @@ It ends when standard input closes, and takes with it what is left of its childr
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -46,7 +47,8 @@ def load(orders: dict[str, Any]) -> tuple[Task, list[np.ndarray]]:
 
     torch.set_num_threads(1)
     task = create_task(orders["task"], Path(orders["data_root"]), orders["seed"])
-    with acting_as(orders["uid"], orders["gid"]):
+    # Standard output is the controller's channel; what a library prints goes to the log.
+    with acting_as(orders["uid"], orders["gid"]), contextlib.redirect_stdout(sys.stderr):
         task.load()
     parts = task.partition(orders["num_nodes"])
     step_wall_s = warm_up(task)

@@ -1,1 +1,35 @@
-"""From a finished run directory to metrics, summary, plots and report; never touches the network."""
+"""From a finished (or failed, or interrupted) run directory to results: tables, scores, verdict, summary, report.
+
+Works from the run directory alone, so that `mnbed run` and a later `mnbed report` are the same code.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mnbed.results.summary import Summary
+    from mnbed.run_directory import RunDirectory
+
+
+def make_results(run: RunDirectory, *, report: bool = True) -> Summary:
+    """Collect the journals, write tables, summary.json and (with `report`) the page; can be repeated at any time.
+
+    Evaluation is a step of its own (`results.evaluate`), since it may take minutes: what evaluation.jsonl does not hold
+    is missing in the results, not computed. Raises InputError where the directory holds no run.
+    """
+    from mnbed.results.collect import collect
+    from mnbed.results.metrics import write_metrics
+    from mnbed.results.scores import read_scores
+    from mnbed.results.summary import summarize, write_summary
+
+    collected = collect(run)
+    scores = read_scores(run)
+    write_metrics(run.metrics, collected, scores)
+    summary = summarize(run.run_id, collected, scores)
+    write_summary(run.summary, summary)
+    if report:
+        from mnbed.results.report import write_report
+
+        write_report(run, collected, scores, summary)
+    return summary

@@ -52,6 +52,16 @@ class Task(ABC):
         self.data_root = data_root
         self.seed = seed
 
+    @classmethod
+    def settings_from(cls, plain: dict[str, Any]) -> TaskSettings:
+        """The settings object of a plain dict that the controller has checked; nested settings are dicts in it."""
+        return cls.Settings(**plain)
+
+    @property
+    @abstractmethod
+    def num_training(self) -> int:
+        """After load: number of training samples."""
+
     @property
     @abstractmethod
     def standin(self) -> bool:

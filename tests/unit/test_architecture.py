@@ -88,12 +88,12 @@ def imports(path: Path, *, top_only: bool = False) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _executed_on_import(tree: ast.Module) -> Iterator[ast.AST]:
-    for node in tree.body:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            continue
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield from ast.walk(node)
+def _executed_on_import(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        for_checkers = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)
+        if not for_checkers and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield child
+            yield from _executed_on_import(child)
 
 
 @pytest.mark.parametrize("place", FORBIDDEN)

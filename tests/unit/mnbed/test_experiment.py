@@ -94,12 +94,13 @@ def test_the_topology_gets_its_defaults() -> None:
 
 
 def test_keys_that_go_with_a_kind() -> None:
-    assert keys_of_kind(("overlay", "kind"), "ring") == ["kind"]
-    assert keys_of_kind(("network", "topology", "kind"), "tree") == ["kind", "depth", "fanout"]
-    assert "degree" in (keys_of_kind(("algorithm", "name"), "divshare") or [])
-    assert keys_of_kind(("time", "duration"), "5s") is None
+    assert keys_of_kind(("overlay", "kind"), "ring", {}) == ["kind"]
+    assert keys_of_kind(("network", "topology", "kind"), "tree", {}) == ["kind", "depth", "fanout"]
+    assert "degree" in (keys_of_kind(("algorithm", "name"), "divshare", {}) or [])
+    assert keys_of_kind(("task", "partition", "kind"), "kshard", {}) == ["kind", "shards"]
+    assert keys_of_kind(("time", "duration"), "5s", {}) is None
     with pytest.raises(ValueError, match="unknown task"):
-        keys_of_kind(("task", "name"), "nothing")
+        keys_of_kind(("task", "name"), "nothing", {})
 
 
 # --- a resolved experiment is the same experiment ---

@@ -1,0 +1,232 @@
+"""Brings everything a run left together: journals into events.jsonl, messages.csv, links.csv, and into memory.
+
+What is missing or damaged is listed in `problems`, never passed over in silence and never a reason to stop: a run that
+failed is the one whose journals are wanted most.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mnbed.errors import InputError
+from mnbed.results.journals import Merger, Record, time_of
+from mnbed.results.links import LinkRow, link_rows, write_links
+from mnbed.results.messages import FragmentLife, Ledger
+from mnbed.run_directory import RunDirectory
+from node_agent.counters import Counters
+
+CONTROLLER = "controller"
+
+
+@dataclass
+class NodeRecords:
+    """What one agent wrote, the ledger aside."""
+
+    name: str
+    straggler: bool
+    rounds: list[Record] = field(default_factory=list)
+    snapshots: list[Record] = field(default_factory=list)
+    rejected: list[Record] = field(default_factory=list)
+    errors: list[Record] = field(default_factory=list)
+    ready: Record | None = None
+    end: Record | None = None
+
+    def keep(self, record: Record) -> None:
+        """Take in one record; events that no result is made of are only in events.jsonl."""
+        event = record["event"]
+        if event == "round":
+            self.rounds.append(record)
+        elif event == "snapshot":
+            self.snapshots.append(record)
+        elif event == "end":
+            self.end = record
+        elif event == "ready":
+            self.ready = record
+        elif event == "rejected":
+            self.rejected.append(record)
+        elif event == "error":
+            self.errors.append(record)
+
+    def counters(self) -> Counters | None:
+        """The last totals known: at its end or, of a killed agent, at its last snapshot. None: it never had any."""
+        last = self.end or (self.snapshots[-1] if self.snapshots else None)
+        if last is None:
+            return None
+        return Counters(**{item.name: last[item.name] for item in fields(Counters) if item.name in last})
+
+    def steps(self) -> int:
+        """Local steps that it is known to have done."""
+        return max((record.get("steps", 0) for record in (*self.rounds[-1:], *self.snapshots[-1:])), default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """A run in memory."""
+
+    experiment: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    nodes: Mapping[str, NodeRecords]
+    controller: list[Record]
+    life: Mapping[str, FragmentLife] | None
+    """Sender -> what became of its fragments; None where no ledger was kept."""
+    links: list[LinkRow]
+    problems: list[str]
+    """What was missing or damaged, one sentence each."""
+    num_records: int
+
+    def last(self, event: str) -> Record | None:
+        """The controller's last record of that event."""
+        return next((record for record in reversed(self.controller) if record["event"] == event), None)
+
+    def stragglers(self) -> set[str]:
+        """Names of the stragglers."""
+        return {node.name for node in self.nodes.values() if node.straggler}
+
+
+def collect(run: RunDirectory) -> Collected:
+    """Read everything, write events.jsonl, messages.csv (where a ledger was kept) and links.csv.
+
+    Raises InputError where the directory holds no run.
+    """
+    problems: list[str] = []
+    experiment = read_experiment(run)
+    environment = _read_environment(run, problems)
+    merger, ledger = Merger(), Ledger()
+    controller = _controller_records(run, merger, problems)
+    nodes = _node_records(run, environment, merger, ledger, problems)
+    with _replacing(run.events) as partial, partial.open("wb") as file:
+        merger.write(file)
+    if len(ledger):
+        with _replacing(run.messages) as partial:
+            ledger.write(partial)
+    links = _links(environment, controller, problems)
+    write_links(run.links, links)
+    return Collected(
+        experiment=experiment,
+        environment=environment,
+        nodes=nodes,
+        controller=controller,
+        life=ledger.life() if len(ledger) else None,
+        links=links,
+        problems=[*problems, *merger.problems],
+        num_records=len(merger),
+    )
+
+
+def read_experiment(run: RunDirectory) -> dict[str, Any]:
+    """The resolved experiment. Raises InputError where there is none."""
+    try:
+        text = run.experiment.read_text()
+    except OSError as error:
+        raise InputError(
+            f"{run.path} is not a run directory: {run.experiment.name}: {error.strerror}",
+            "give a directory that `mnbed run` made, such as runs/20261120-213000-cifar-stragglers",
+        ) from None
+    try:
+        experiment = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{run.experiment}: {' '.join(str(error).split())}") from None
+    if not isinstance(experiment, dict):
+        raise InputError(f"{run.experiment}: not an experiment: it has no sections")
+    return experiment
+
+
+def natural_order(name: str) -> tuple[tuple[int, str], ...]:
+    """Sort key that reads digits as numbers: h2 before h10."""
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def _read_environment(run: RunDirectory, problems: list[str]) -> dict[str, Any]:
+    try:
+        environment = json.loads(run.environment.read_text())
+    except OSError:
+        problems.append("environment.json is missing: machine, hosts and links are not known")
+        return {}
+    except ValueError as error:
+        problems.append(f"environment.json is damaged ({error}): machine, hosts and links are not known")
+        return {}
+    if not isinstance(environment, dict):
+        problems.append("environment.json is damaged (not an object): machine, hosts and links are not known")
+        return {}
+    return environment
+
+
+def _controller_records(run: RunDirectory, merger: Merger, problems: list[str]) -> list[Record]:
+    try:
+        return list(merger.records(run.controller_journal, CONTROLLER))
+    except OSError:
+        problems.append("the controller's journal is missing")
+        return []
+
+
+def _node_records(
+    run: RunDirectory, environment: Mapping[str, Any], merger: Merger, ledger: Ledger, problems: list[str]
+) -> dict[str, NodeRecords]:
+    hosts = {host["name"]: bool(host.get("straggler")) for host in environment.get("hosts") or ()}
+    found = {path.stem for path in run.nodes.glob("*.jsonl")} - {CONTROLLER}
+    names = [*hosts, *sorted(found - hosts.keys(), key=natural_order)]
+    missing = [name for name in names if name not in found]
+    if missing:
+        problems.append(f"no journal of {', '.join(missing)}: never started, or lost")
+    nodes = {}
+    for name in names:
+        node = nodes[name] = NodeRecords(name, hosts.get(name, False))
+        if name in found:
+            _read_node(run.node_journal(name), node, merger, ledger, problems)
+    return nodes
+
+
+def _read_node(path: Path, node: NodeRecords, merger: Merger, ledger: Ledger, problems: list[str]) -> None:
+    takers = ledger.events
+    try:
+        for record in merger.records(path, node.name):
+            take = takers.get(record["event"])
+            try:
+                if take is None:
+                    node.keep(record)
+                else:
+                    take(record)
+            except (KeyError, TypeError, ValueError):
+                problems.append(f"journal of {node.name}: a record {record['event']!r} lacks its fields")
+    except OSError as error:
+        problems.append(f"journal of {node.name}: {error.strerror}")
+    node.rounds.sort(key=_when)
+    node.snapshots.sort(key=_when)
+
+
+def _when(record: Record) -> float:
+    t = time_of(record)
+    return -1.0 if t is None else t
+
+
+def _links(environment: Mapping[str, Any], controller: list[Record], problems: list[str]) -> list[LinkRow]:
+    try:
+        return link_rows(environment, controller)
+    except (KeyError, TypeError, AttributeError) as error:
+        problems.append(f"the links of environment.json are damaged ({type(error).__name__}: {error})")
+        return []
+
+
+class _replacing:  # noqa: N801 - used like a function
+    """Write beside the file, then take its place: a reader, or a full disk, never leaves half of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + ".partial")
+
+    def __enter__(self) -> Path:
+        return self._partial
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            os.replace(self._partial, self._path)
+        else:
+            self._partial.unlink(missing_ok=True)

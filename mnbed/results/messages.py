@@ -1,0 +1,129 @@
+"""The ledger: brings together what sender and receiver wrote about each fragment's life, one row for each.
+
+A row is known by sender, the sender's round, fragment and receiver. What a killed agent could not write stays empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnbed.results.journals import Record
+
+Key = tuple[str, int, int, str]
+
+COLUMNS = (
+    "sender",
+    "round",
+    "fragment",
+    "receiver",
+    "created_s",
+    "begun_s",
+    "sent_s",
+    "dropped_s",
+    "arrived_s",
+    "aggregated_s",
+    "bytes",
+)
+_CREATED, _BEGUN, _SENT, _DROPPED, _ARRIVED, _AGGREGATED, _BYTES = range(7)
+
+
+@dataclass
+class FragmentLife:
+    """What became of the fragments that one node made."""
+
+    created: int = 0
+    sent: int = 0
+    dropped: int = 0
+    """Replaced by newer data while still unsent."""
+    arrived: int = 0
+    aggregated: int = 0
+
+    def __add__(self, other: FragmentLife) -> FragmentLife:
+        return FragmentLife(
+            created=self.created + other.created,
+            sent=self.sent + other.sent,
+            dropped=self.dropped + other.dropped,
+            arrived=self.arrived + other.arrived,
+            aggregated=self.aggregated + other.aggregated,
+        )
+
+
+class Ledger:
+    """All messages of a run, filled record by record in any order."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Key, list[Any]] = {}
+        self.events: dict[str, Callable[[Record], None]] = {
+            "created": self._created,
+            "sent": self._sent,
+            "dropped": self._dropped,
+            "arrived": self._arrived,
+            "aggregated": self._aggregated,
+        }
+        """Event -> what takes its records. A record without the ledger's fields raises KeyError or TypeError."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _row(self, key: Key) -> list[Any]:
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = [None] * 7
+        return row
+
+    def _created(self, record: Record) -> None:
+        sender, sent_round, t = record["node"], record["round"], record["t"]
+        for fragment, peer in record["sends"]:
+            self._row((sender, sent_round, fragment, peer))[_CREATED] = t
+
+    def _sent(self, record: Record) -> None:
+        row = self._row((record["node"], record["round"], record["fragment"], record["peer"]))
+        row[_BEGUN], row[_SENT], row[_BYTES] = record["begun"], record["t"], record["bytes"]
+
+    def _dropped(self, record: Record) -> None:
+        self._row((record["node"], record["round"], record["fragment"], record["peer"]))[_DROPPED] = record["t"]
+
+    def _arrived(self, record: Record) -> None:
+        row = self._row((record["sender"], record["round"], record["fragment"], record["node"]))
+        row[_ARRIVED], row[_BYTES] = record["t"], record["bytes"]
+        if row[_BEGUN] is None:
+            row[_BEGUN] = record["sent"]
+
+    def _aggregated(self, record: Record) -> None:
+        receiver, t = record["node"], record["t"]
+        for sender, sent_round, fragment in record["of"]:
+            self._row((sender, sent_round, fragment, receiver))[_AGGREGATED] = t
+
+    def life(self) -> dict[str, FragmentLife]:
+        """Sender -> what became of its fragments."""
+        lives: dict[str, FragmentLife] = {}
+        for (sender, _, _, _), row in self._rows.items():
+            life = lives.get(sender)
+            if life is None:
+                life = lives[sender] = FragmentLife()
+            life.created += row[_CREATED] is not None
+            life.sent += row[_SENT] is not None
+            life.dropped += row[_DROPPED] is not None
+            life.arrived += row[_ARRIVED] is not None
+            life.aggregated += row[_AGGREGATED] is not None
+        return lives
+
+    def write(self, path: Path) -> None:
+        """Write messages.csv, by time of creation."""
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(self._sorted())
+
+    def _sorted(self) -> Iterator[tuple[Any, ...]]:
+        def when(item: tuple[Key, list[Any]]) -> float:
+            # The first time known of it: the creation, unless the sender's journal was lost.
+            return min((t for t in item[1][:_BYTES] if t is not None), default=math.inf)
+
+        for key, row in sorted(self._rows.items(), key=when):
+            yield (*key, *row)

@@ -1,0 +1,116 @@
+"""How training samples are split over the nodes. Every scheme draws from its own stream of the experiment's seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt
+from numpy.typing import NDArray
+
+from node_agent.streams import stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class IidPartition:
+    """Shuffled and dealt out evenly."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+
+    kind: Literal["iid"] = "iid"
+    """The scheme."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KshardPartition:
+    """Sorted by label, cut into equal shards, and a number of shards dealt to each node (McMahan et al., 2017)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+
+    kind: Literal["kshard"] = "kshard"
+    """The scheme."""
+    shards: Annotated[int, Ge(1)] = 5
+    """Shards per node: the fewer, the fewer classes a node sees. The DivShare paper uses 5."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirichletPartition:
+    """Each class spread over the nodes in proportions from a symmetric Dirichlet distribution (Hsu et al., 2019)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+
+    kind: Literal["dirichlet"] = "dirichlet"
+    """The scheme."""
+    alpha: Annotated[float, Gt(0)] = 0.5
+    """Concentration: towards 0 one class per node, towards infinity iid."""
+
+
+PartitionSettings = IidPartition | KshardPartition | DirichletPartition
+_SCHEMES: dict[str, type[PartitionSettings]] = {
+    "iid": IidPartition,
+    "kshard": KshardPartition,
+    "dirichlet": DirichletPartition,
+}
+
+
+def partition_settings(plain: dict[str, Any] | PartitionSettings) -> PartitionSettings:
+    """The settings object of a plain dict that has been checked already. Raises KeyError, TypeError."""
+    return _SCHEMES[plain["kind"]](**plain) if isinstance(plain, dict) else plain
+
+
+def split(
+    labels: NDArray[np.int64], num_nodes: int, settings: PartitionSettings, seed: int
+) -> list[NDArray[np.int64]]:
+    """Each node's samples: sorted indices into `labels`, disjoint, none empty, together all samples.
+
+    Raises ValueError, with the numbers, where there are too few samples.
+    """
+    rng = stream(seed, "partition")
+    if isinstance(settings, KshardPartition):
+        parts = _kshard(labels, num_nodes, settings.shards, rng)
+    elif isinstance(settings, DirichletPartition):
+        parts = _dirichlet(labels, num_nodes, settings.alpha, rng)
+    else:
+        if len(labels) < num_nodes:
+            raise ValueError(f"{len(labels)} training samples cannot be split over {num_nodes} nodes")
+        parts = np.array_split(rng.permutation(len(labels)), num_nodes)
+    return [np.sort(part).astype(np.int64) for part in parts]
+
+
+def _kshard(
+    labels: NDArray[np.int64], num_nodes: int, num_shards: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """The shards are dealt at random, so that stragglers do not always hold the same classes."""
+    total = num_nodes * num_shards
+    if len(labels) < total:
+        raise ValueError(
+            f"task.partition: {len(labels)} training samples cannot be cut into {num_nodes} nodes x {num_shards} shards"
+        )
+    # Equal labels in random order, so that another seed gives other samples to a shard too.
+    order = rng.permutation(len(labels))
+    shards = np.array_split(order[np.argsort(labels[order], kind="stable")], total)
+    dealt = rng.permutation(total).reshape(num_nodes, num_shards)
+    return [np.concatenate([shards[shard] for shard in hand]) for hand in dealt]
+
+
+def _dirichlet(
+    labels: NDArray[np.int64], num_nodes: int, alpha: float, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """A node that draws nothing takes one sample from the largest part, so that every node can train."""
+    if len(labels) < num_nodes:
+        raise ValueError(
+            f"task.partition: {len(labels)} training samples cannot be split over {num_nodes} nodes"
+        )
+    hands: list[list[NDArray[np.int64]]] = [[] for _ in range(num_nodes)]
+    for label in np.unique(labels):
+        samples = rng.permutation(np.flatnonzero(labels == label))
+        ends = np.cumsum(rng.dirichlet(np.full(num_nodes, alpha)))[:-1] * len(samples)
+        for hand, piece in zip(hands, np.split(samples, np.round(ends).astype(int)), strict=True):
+            hand.append(piece)
+    parts = [np.concatenate(hand) for hand in hands]
+    for node in range(num_nodes):
+        if not len(parts[node]):
+            richest = max(range(num_nodes), key=lambda other: len(parts[other]))
+            parts[node], parts[richest] = parts[richest][:1], parts[richest][1:]
+    return parts

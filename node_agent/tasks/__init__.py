@@ -1,0 +1,54 @@
+"""Finds the tasks: every public file in this folder is one, under its file's name.
+
+Importing this package imports no torch, torchvision or scikit-learn, so the planner can list tasks and their settings.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+from node_agent.tasks._interface import DataMissing, DataUnreadable, Task, TaskSettings
+
+__all__ = [
+    "DataMissing",
+    "DataUnreadable",
+    "Task",
+    "TaskSettings",
+    "create_task",
+    "task_class",
+    "task_names",
+]
+
+
+def task_names() -> list[str]:
+    """Every task's name, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def task_class(name: str) -> type[Task]:
+    """The task of that name; hyphens and underscores are alike.
+
+    Raises KeyError, with the known names, where there is none, and TypeError where its file does not hold exactly one.
+    """
+    module_name = name.replace("-", "_")
+    known = task_names()
+    if module_name not in known:
+        raise KeyError(f"unknown task {name!r}; known: {', '.join(known)}")
+    module = importlib.import_module(f"{__name__}.{module_name}")
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{module.__file__} must hold exactly one Task subclass, not {len(found)}")
+    return found[0]
+
+
+def create_task(settings: dict[str, Any], data_root: Path, seed: int) -> Task:
+    """The task of settings that the controller has checked: {"name": ..., its settings ...}; nothing is loaded yet."""
+    task = task_class(settings["name"])
+    return task(task.settings_from(settings), data_root, seed)
