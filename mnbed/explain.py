@@ -61,9 +61,9 @@ def _problems(detail: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Pr
             yield Problem(path=path, text=NOT_YET.get(path, text))
         return
     place = _find(detail["loc"], data)
-    if place.complaint is not None:
-        yield place.complaint
-    elif not place.other_variant:
+    if place.choices:
+        yield _no_variant(place.path, detail["input"], list(place.choices))
+    else:
         yield Problem(path=place.path, text=_text(detail, place.path, place.section))
 
 
@@ -100,46 +100,34 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Place:
     """Where a pydantic location lies in the file."""
 
-    path: KeyPath = ()
-    section: type | None = None
+    path: KeyPath
+    section: type | None
     """The dataclass that holds the last key."""
-    other_variant: bool = False
-    """True for what pydantic says of a variant that the file did not choose."""
-    complaint: Problem | None = None
-    """Where the file chose no variant: what to say instead."""
+    choices: Mapping[str, type]
+    """Where the trouble is with the choice among these variants."""
 
 
 def _find(location: KeyPath, data: Mapping[str, Any]) -> _Place:
-    """Follow the location through settings classes and file alike.
-
-    pydantic tries every variant of a field (task.partition) and puts the variant's class name between the keys; only
-    what it says of the chosen one is of interest.
-    """
-    place = _Place()
+    """Follow the location through the settings classes. Below a field of variants, pydantic puts the chosen kind."""
+    path: KeyPath = ()
+    section: type | None = None
     annotation: Any = Experiment
-    given: Any = data
     for part in location:
         choices = variants(annotation)
-        if choices and part in {choice.__name__ for choice in choices.values()}:
-            kind = given.get("kind") if isinstance(given, Mapping) else None
-            if kind not in choices:
-                place.complaint = _no_variant(place.path, given, list(choices))
-                return place
-            place.other_variant = choices[kind].__name__ != part
-            annotation = choices[kind]
+        if part in choices:
+            annotation = choices[str(part)]
             continue
-        place.path = (*place.path, part)
-        given = _item(given, part)
+        path = (*path, part)
         if isinstance(part, int):
             continue
-        place.section = next(sections_in(annotation), None)
-        chosen = settings_class(part, data) if place.section is Experiment and len(location) > 1 else None
-        annotation = chosen or (field_types(place.section).get(part) if place.section else None)
-    return place
+        section = next(sections_in(annotation), None)
+        chosen = settings_class(part, data) if section is Experiment and len(location) > 1 else None
+        annotation = chosen or (field_types(section).get(part) if section else None)
+    return _Place(path=path, section=section, choices=variants(annotation))
 
 
 def _no_variant(path: KeyPath, given: Any, kinds: list[str]) -> Problem:
@@ -151,10 +139,3 @@ def _no_variant(path: KeyPath, given: Any, kinds: list[str]) -> Problem:
         return Problem(path=(*path, "kind"), text=f"missing (allowed: {allowed})")
     meant = did_you_mean(str(given["kind"]), kinds)
     return Problem(path=(*path, "kind"), text=f"got {_shown(given['kind'])}{meant}")
-
-
-def _item(given: Any, part: str | int) -> Any:
-    try:
-        return given[part]
-    except (LookupError, TypeError):
-        return None

@@ -5,6 +5,7 @@ The files that the controller writes, and the results read:
     experiment.yaml     the resolved experiment
     environment.json    {"mnbed": version, "versions": {package: version}, "kernel", "cores", "memory_bytes", "git_revision",
                          "command": [argv], "started": ISO time, "delay_backend", "switch", "dilation", "standin": bool,
+                         "data_root": path,
                          "data": text that says what the data is,
                          "step_wall_s": measured solo time of one local step, "num_parameters": int,
                          "hosts": [{"name", "index", "address", "straggler", "step_time_s", "peers": [...]}],

@@ -43,4 +43,5 @@ def _patterns(shape: tuple[int, int, int], num_classes: int, seed: int) -> NDArr
             for _ in range(4):
                 fy, fx, phase = rng.uniform((0.5, 0.5, 0), (3, 3, 2 * np.pi)).tolist()
                 patterns[label, channel] += np.cos(2 * np.pi * (fy * y / height + fx * x / width) + phase)
-    return patterns / patterns.std(axis=(1, 2, 3), keepdims=True) * _SIGNAL
+    scaled: NDArray[np.float64] = patterns / patterns.std(axis=(1, 2, 3), keepdims=True) * _SIGNAL
+    return scaled

@@ -26,9 +26,9 @@ def import_torchvision_datasets() -> Any:
     if spec is None:
         raise ImportError("torchvision is not installed; run install.sh")
     if not _library and not _has_operators(spec):
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS.values():
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         _library.append(library)
     import torchvision.datasets
 

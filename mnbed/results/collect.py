@@ -7,9 +7,8 @@ failed is the one whose journals are wanted most.
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import yaml
 
 from mnbed.errors import InputError
+from mnbed.results.files import replacing
 from mnbed.results.journals import Merger, Record, time_of
 from mnbed.results.links import LinkRow, link_rows, write_links
 from mnbed.results.messages import FragmentLife, Ledger
@@ -64,7 +64,9 @@ class NodeRecords:
 
     def steps(self) -> int:
         """Local steps that it is known to have done."""
-        return max((record.get("steps", 0) for record in (*self.rounds[-1:], *self.snapshots[-1:])), default=0)
+        return max(
+            (record.get("steps", 0) for record in (*self.rounds[-1:], *self.snapshots[-1:])), default=0
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +104,10 @@ def collect(run: RunDirectory) -> Collected:
     merger, ledger = Merger(), Ledger()
     controller = _controller_records(run, merger, problems)
     nodes = _node_records(run, environment, merger, ledger, problems)
-    with _replacing(run.events) as partial, partial.open("wb") as file:
+    with replacing(run.events) as partial, partial.open("wb") as file:
         merger.write(file)
     if len(ledger):
-        with _replacing(run.messages) as partial:
+        with replacing(run.messages) as partial:
             ledger.write(partial)
     links = _links(environment, controller, problems)
     write_links(run.links, links)
@@ -116,7 +118,8 @@ def collect(run: RunDirectory) -> Collected:
         controller=controller,
         life=ledger.life() if len(ledger) else None,
         links=links,
-        problems=[*problems, *merger.problems],
+        # A damaged journal may say the same thing many times.
+        problems=list(dict.fromkeys([*problems, *merger.problems])),
         num_records=len(merger),
     )
 
@@ -141,7 +144,9 @@ def read_experiment(run: RunDirectory) -> dict[str, Any]:
 
 def natural_order(name: str) -> tuple[tuple[int, str], ...]:
     """Sort key that reads digits as numbers: h2 before h10."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part)
+    return tuple(
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part
+    )
 
 
 def _read_environment(run: RunDirectory, problems: list[str]) -> dict[str, Any]:
@@ -213,20 +218,3 @@ def _links(environment: Mapping[str, Any], controller: list[Record], problems: l
     except (KeyError, TypeError, AttributeError) as error:
         problems.append(f"the links of environment.json are damaged ({type(error).__name__}: {error})")
         return []
-
-
-class _replacing:  # noqa: N801 - used like a function
-    """Write beside the file, then take its place: a reader, or a full disk, never leaves half of it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._partial = path.with_name(path.name + ".partial")
-
-    def __enter__(self) -> Path:
-        return self._partial
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            os.replace(self._partial, self._path)
-        else:
-            self._partial.unlink(missing_ok=True)

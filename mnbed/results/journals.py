@@ -77,9 +77,9 @@ class Merger:
 
     def write(self, file: BinaryIO) -> None:
         """All records gone through so far, those without a time first, then by time; equal times as they came."""
-        order = np.argsort(np.frombuffer(self._times), kind="stable") if self._times else []
+        order = np.argsort(np.array(self._times), kind="stable")
         maps, sources, starts, ends = self._maps, self._sources, self._starts, self._ends
-        for place in map(int, order):
+        for place in order.tolist():
             line = maps[sources[place]][starts[place] : ends[place]]
             file.write(line if line.endswith(b"\n") else line + b"\n")
 

@@ -86,7 +86,9 @@ class Ledger:
         row[_BEGUN], row[_SENT], row[_BYTES] = record["begun"], record["t"], record["bytes"]
 
     def _dropped(self, record: Record) -> None:
-        self._row((record["node"], record["round"], record["fragment"], record["peer"]))[_DROPPED] = record["t"]
+        self._row((record["node"], record["round"], record["fragment"], record["peer"]))[_DROPPED] = record[
+            "t"
+        ]
 
     def _arrived(self, record: Record) -> None:
         row = self._row((record["sender"], record["round"], record["fragment"], record["node"]))

@@ -271,7 +271,7 @@ class Job:
         self._run.create()
         self._run.experiment.write_text(dump_experiment(self._experiment))
         self._environment: dict[str, Any] = environment.describe(self._plan, self._started)
-        self._write_environment()
+        self._write_environment(data_root=str(data_root(self._experiment.data_root, self._user)))
         give_to(self._user, self._run.path)
         if self._run.path.parent.stat().st_uid != self._user.uid and not any(self._run.path.parent.iterdir()):
             give_to(self._user, self._run.path.parent)

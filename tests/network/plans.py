@@ -19,14 +19,18 @@ def facts() -> MachineFacts:
     return _FACTS[0]
 
 
-def plan_for(topology: dict[str, Any], *, bandwidth: str = "60mbit", delay: str = "1ms", **sections: Any) -> Plan:
+def plan_for(
+    topology: dict[str, Any], *, bandwidth: str = "60mbit", delay: str = "1ms", **sections: Any
+) -> Plan:
     """A plan of that topology; `sections` are further sections of the experiment, `network` merged in."""
     network = {
         "topology": topology,
         "link": {"bandwidth": bandwidth, "delay": delay},
         **sections.pop("network", {}),
     }
-    experiment = parse({"network": network, "task": {"name": "digits"}, "algorithm": {"name": "local"}, **sections})
+    experiment = parse(
+        {"network": network, "task": {"name": "digits"}, "algorithm": {"name": "local"}, **sections}
+    )
     return make_plan(experiment, facts())
 
 

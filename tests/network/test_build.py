@@ -58,7 +58,9 @@ def test_bandwidth_is_the_links_rate(star: Network) -> None:
 
 def test_nothing_stands_in_the_root_namespace(star: Network) -> None:
     names = {name for node in star.node_names() for name in star.interfaces(node)}
-    assert not [line for line in root_links().splitlines() if line.split(":")[1].strip().split("@")[0] in names]
+    assert not [
+        line for line in root_links().splitlines() if line.split(":")[1].strip().split("@")[0] in names
+    ]
 
 
 def test_ipv6_is_off_and_congestion_control_is_as_asked(star: Network) -> None:
@@ -136,7 +138,9 @@ def test_a_qdisc_changed_behind_our_back_is_found() -> None:
         network.verify()
         change = "tc class change dev s1-eth1 parent 5: classid 5:1 htb rate 48mbit"
         run_script_in(network.pid("s1"), change, what="changing")
-        with pytest.raises(RunError, match=r"s1-eth1 is not shaped as asked: rate 48000000 bit/s instead of 60000000"):
+        with pytest.raises(
+            RunError, match=r"s1-eth1 is not shaped as asked: rate 48000000 bit/s instead of 60000000"
+        ):
             network.verify()
         run_script_in(network.pid("s1"), "tc qdisc del dev s1-eth1 root", what="changing")
         with pytest.raises(RunError, match="s1-eth1 is not shaped as asked: no shaping"):
@@ -145,18 +149,28 @@ def test_a_qdisc_changed_behind_our_back_is_found() -> None:
 
 def test_the_network_goes_when_the_block_fails() -> None:
     pids: list[int] = []
-    with pytest.raises(ZeroDivisionError), build_network(plan_for({"kind": "ring", "nodes": 3})) as network:
-        pids += [network.pid(name) for name in network.node_names()]
-        if network.delay is not None:
-            pids.append(network.delay.pid)
-        raise ZeroDivisionError
+
+    def build_and_fail() -> None:
+        with build_network(plan_for({"kind": "ring", "nodes": 3})) as network:
+            pids.extend(network.pid(name) for name in network.node_names())
+            if network.delay is not None:
+                pids.append(network.delay.pid)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        build_and_fail()
     assert len(pids) >= 6
     assert not [pid for pid in pids if Path(f"/proc/{pid}/ns/net").exists()]
 
 
 def test_system_wide_settings_stay_as_they_were() -> None:
     """Mininet's own initialisation raises sysctls of the whole machine."""
-    keys = ("net/core/wmem_max", "net/core/rmem_max", "net/ipv4/tcp_rmem", "net/ipv4/neigh/default/gc_thresh1")
+    keys = (
+        "net/core/wmem_max",
+        "net/core/rmem_max",
+        "net/ipv4/tcp_rmem",
+        "net/ipv4/neigh/default/gc_thresh1",
+    )
     before = [Path("/proc/sys", key).read_text() for key in keys if Path("/proc/sys", key).exists()]
     with build_network(plan_for({"kind": "star", "nodes": 2})):
         pass
@@ -177,7 +191,10 @@ def test_an_unknown_qdisc_is_an_error_and_not_a_printed_line() -> None:
     from dataclasses import replace
 
     plan = replace(plan_for({"kind": "star", "nodes": 2}), delay_backend="netem")
-    with pytest.raises(RunError, match=r"configuring .*: Specified qdisc kind is unknown"), build_network(plan):
+    with (
+        pytest.raises(RunError, match=r"configuring .*: Specified qdisc kind is unknown"),
+        build_network(plan),
+    ):
         pass
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment
@@ -98,6 +102,14 @@ def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
         ("overlay: {kind: random_regular}", "needs a degree"),
         ("algorithm: {fragment_fraction: 4}", "fragment_fraction must be above 0 and at most 1"),
         ("name: 2026-01-01", "x.yaml:1: name: got 2026-01-01; it must be text"),
+        ("task: {partition: {kind: kshrad}}", "task.partition.kind: got kshrad; did you mean kshard?"),
+        (
+            "task: {partition: {kind: kshard, shard: 3}}",
+            "task.partition.shard: no such key; did you mean shards?",
+        ),
+        ("task: {partition: {kind: iid, shards: 3}}", "task.partition.shards: no such key (allowed: kind)"),
+        ("task: {partition: {shard: 3}}", "task.partition.kind: missing (allowed: iid, kshard, dirichlet)"),
+        ("task: {partition: iid}", "task.partition: got iid; it must be a section such as {kind: iid}"),
         ("network:", "network: got null; it must be a section"),
     ],
 )
@@ -243,8 +255,10 @@ def test_other_kinds_drop_their_keys_too(write: Write) -> None:
         "network: {topology: {kind: tree, depth: 2, fanout: 3}}\n"
         "overlay: {kind: random_regular, degree: 3}\n"
         "algorithm: {name: divshare, degree: 3}\n"
+        "task: {partition: {kind: kshard, shards: 3}}\n"
     )
     overrides = [
+        "task.partition.kind=iid",
         "network.topology.kind=star",
         "network.topology.nodes=4",
         "overlay.kind=ring",
@@ -254,7 +268,12 @@ def test_other_kinds_drop_their_keys_too(write: Write) -> None:
     assert experiment.network.topology == {"kind": "star", "nodes": 4}
     assert experiment.overlay.degree is None
     assert experiment.algorithm.name == "local"
-    assert len(notes) == 3
+    assert sorted(notes) == [
+        "--set algorithm.name=local: dropped algorithm.degree",
+        "--set network.topology.kind=star: dropped network.topology.depth, network.topology.fanout",
+        "--set overlay.kind=ring: dropped overlay.degree",
+        "--set task.partition.kind=iid: dropped task.partition.shards",
+    ]
 
 
 def test_naming_puts_the_file_before_each_line() -> None:
@@ -266,3 +285,61 @@ def test_naming_puts_the_file_before_each_line() -> None:
 
 def test_an_unchanged_file_gives_the_defaults(write: Write) -> None:
     assert load_experiment(write("name: experiment\n")) == Experiment()
+
+
+# --- no input brings anything but an experiment or an InputError ---
+
+LEAVES = st.sampled_from(
+    [None, True, -1, 0, 3, 1.5, "x", "5ms", "60mbit", "star", "ring", "divshare", "digits", "kshard"]
+)
+KEYS = st.sampled_from(
+    [
+        "name",
+        "seed",
+        "network",
+        "topology",
+        "kind",
+        "nodes",
+        "link",
+        "delay",
+        "stragglers",
+        "hosts",
+        "overlay",
+        "degree",
+        "algorithm",
+        "task",
+        "partition",
+        "shards",
+        "compute",
+        "time",
+        "dilation",
+        "evaluate",
+        "targets",
+        "agents",
+        "port",
+        "x",
+    ]
+)
+TREES = st.recursive(
+    LEAVES,
+    lambda below: st.lists(below, max_size=2) | st.dictionaries(KEYS, below, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tree=st.dictionaries(KEYS, TREES, max_size=4), key=st.lists(KEYS, min_size=1, max_size=3), value=LEAVES
+)
+def test_anything_else_is_an_input_error(
+    tmp_path: Path, tree: dict[str, Any], key: list[str], value: object
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    for overrides in ([], [f"{'.'.join(key)}={'' if value is None else value}"]):
+        try:
+            load_experiment(path, overrides, note=lambda _: None)
+        except InputError as error:
+            for line in error.message.splitlines():
+                assert line.startswith((f"{path}", "--set "))
+                assert len(line) < 500

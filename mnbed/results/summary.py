@@ -1,0 +1,231 @@
+"""summary.json as dataclasses: the contract with users' scripts. docs/run-directory.md explains every key.
+
+What cannot be known is null, never 0. Accuracies are fractions in [0, 1], times emulated or wall seconds as the name
+says, sizes bytes unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from mnbed.errors import InputError
+from mnbed.results.collect import Collected
+from mnbed.results.fidelity import evidence_of, judge
+from mnbed.results.files import replacing
+from mnbed.results.journals import time_of
+from mnbed.results.scores import MEAN_MODEL, Curve, Scores
+
+COMPLETED, INTERRUPTED, FAILED = "completed", "interrupted", "failed"
+_NO_FINISH = "the controller's journal has no end: it was killed, or the machine went down"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSummary:
+    """One score of the nodes' own models; "final" is the last instant that at least half of the nodes reached."""
+
+    final_mean: float | None = None
+    final_std: float | None = None
+    best_mean: float | None = None
+    """The best mean over the nodes at any instant: the highest accuracy, the lowest loss."""
+    mean_model: float | None = None
+    """Of the averaged model, at the last instant where it was evaluated."""
+    stragglers_final_mean: float | None = None
+    others_final_mean: float | None = None
+    curve: list[list[float]] = field(default_factory=list)
+    """[emulated_s, mean, std] over the nodes, for each instant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundsSummary:
+    """Finished rounds per node."""
+
+    mean: float | None
+    min: int | None
+    max: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficSummary:
+    """Sums over all nodes' counters."""
+
+    bytes_sent: int | None
+    bytes_received: int | None
+    fragments_sent: int | None
+    fragments_dropped_stale: int | None
+    fragments_received: int | None
+    frames_rejected: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Everything of a run in one object; the fields are the keys of summary.json."""
+
+    run_id: str
+    name: str | None
+    algorithm: str | None
+    task: str | None
+    data: str | None
+    standin: bool | None
+    seed: int | None
+    nodes: int
+    stragglers: int
+    status: str
+    error: str | None
+    emulated_s: float | None
+    wall_s: float | None
+    dilation: float | None
+    delay_backend: str | None
+    switch: str | None
+    verdict: str
+    reasons: list[str]
+    accuracy: ScoreSummary
+    loss: ScoreSummary
+    rounds: RoundsSummary
+    traffic: TrafficSummary
+    time_to: dict[str, float | None]
+    startup_s: float | None
+    teardown_s: float | None
+    agent_memory_mb: float | None
+
+
+def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
+    """The summary of a collected run."""
+    experiment, environment = collected.experiment, collected.environment
+    finished = collected.last("finished") or {}
+    torn_down = collected.last("torn_down") or {}
+    status = finished.get("status", FAILED)
+    verdict = judge(evidence_of(collected, status))
+    nodes = collected.nodes.keys()
+    return Summary(
+        run_id=run_id,
+        name=experiment.get("name"),
+        algorithm=(experiment.get("algorithm") or {}).get("name"),
+        task=(experiment.get("task") or {}).get("name"),
+        data=environment.get("data"),
+        standin=environment.get("standin"),
+        seed=experiment.get("seed"),
+        nodes=len(nodes),
+        stragglers=len(collected.stragglers()),
+        status=status,
+        error=finished.get("error") if finished else _NO_FINISH,
+        emulated_s=_emulated_s(collected),
+        wall_s=max(
+            (record["wall_s"] for record in (finished, torn_down) if "wall_s" in record), default=None
+        ),
+        dilation=environment.get("dilation"),
+        delay_backend=environment.get("delay_backend"),
+        switch=environment.get("switch"),
+        verdict=verdict.verdict,
+        reasons=verdict.reasons,
+        accuracy=_score_summary("accuracy", collected, scores, best=max),
+        loss=_score_summary("loss", collected, scores, best=min),
+        rounds=_rounds(collected),
+        traffic=_traffic(collected),
+        time_to=_time_to(collected, scores),
+        startup_s=finished.get("startup_s"),
+        teardown_s=torn_down.get("teardown_s"),
+        agent_memory_mb=finished.get("agent_memory_mb"),
+    )
+
+
+def _emulated_s(collected: Collected) -> float | None:
+    """As the controller says or, where it was killed, the last time that any agent recorded."""
+    finished = collected.last("finished")
+    if finished is not None:
+        return finished.get("emulated_s")
+    last = [
+        t
+        for node in collected.nodes.values()
+        for record in (*node.rounds[-1:], *node.snapshots[-1:], *([node.end] if node.end else []))
+        if (t := time_of(record)) is not None
+    ]
+    return max(last, default=None)
+
+
+def _score_summary(key: str, collected: Collected, scores: Scores, best: Any) -> ScoreSummary:
+    curve = scores.curve(key, collected.nodes.keys())
+    if not curve.instants:
+        return ScoreSummary()
+    final = curve.instants[-1]
+    stragglers = collected.stragglers()
+    averaged = scores.curve(key, {MEAN_MODEL})
+    return ScoreSummary(
+        final_mean=curve.mean[-1],
+        final_std=curve.std[-1],
+        best_mean=best(curve.mean),
+        mean_model=averaged.mean[-1] if averaged.mean else None,
+        stragglers_final_mean=_mean_at(scores, key, final, sorted(stragglers)),
+        others_final_mean=_mean_at(scores, key, final, sorted(collected.nodes.keys() - stragglers)),
+        curve=_points(curve),
+    )
+
+
+def _mean_at(scores: Scores, key: str, instant: int, nodes: Sequence[str]) -> float | None:
+    values = [value for node in nodes if (value := scores.value(node, instant, key)) is not None]
+    return fmean(values) if values else None
+
+
+def _points(curve: Curve) -> list[list[float]]:
+    return [[round(t, 6), mean, std] for t, mean, std in zip(curve.t, curve.mean, curve.std, strict=True)]
+
+
+def _rounds(collected: Collected) -> RoundsSummary:
+    counts = [len(node.rounds) for node in collected.nodes.values() if node.ready is not None or node.rounds]
+    if not counts:
+        return RoundsSummary(mean=None, min=None, max=None)
+    return RoundsSummary(mean=fmean(counts), min=min(counts), max=max(counts))
+
+
+def _traffic(collected: Collected) -> TrafficSummary:
+    known = [counters for node in collected.nodes.values() if (counters := node.counters()) is not None]
+    return TrafficSummary(
+        **{
+            item.name: sum(getattr(counters, item.name) for counters in known) if known else None
+            for item in fields(TrafficSummary)
+        }
+    )
+
+
+def _time_to(collected: Collected, scores: Scores) -> dict[str, float | None]:
+    """Target -> emulated time of the first instant at which the nodes' mean accuracy reached it."""
+    targets = (collected.experiment.get("evaluate") or {}).get("targets") or ()
+    curve = scores.curve("accuracy", collected.nodes.keys())
+    reached = list(zip(curve.t, curve.mean, strict=True))
+    return {f"{target:g}": next((t for t, mean in reached if mean >= target), None) for target in targets}
+
+
+def write_summary(path: Path, summary: Summary) -> None:
+    """Write summary.json. JSON knows no infinity and no NaN: they become null."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(_finite(asdict(summary)), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_summary(path: Path) -> Summary:
+    """The inverse of write_summary. Raises InputError where the file is missing, or is no summary."""
+    try:
+        raw = json.loads(path.read_text())
+        parts = {
+            "accuracy": ScoreSummary,
+            "loss": ScoreSummary,
+            "rounds": RoundsSummary,
+            "traffic": TrafficSummary,
+        }
+        return Summary(**{**raw, **{key: part(**raw[key]) for key, part in parts.items()}})
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}", "`mnbed report RUN` writes it anew") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a summary: {error}", "`mnbed report RUN` writes it anew") from None
