@@ -25,7 +25,6 @@ from mnbed.errors import MachineError
 _TRIALS = {
     "veth": "ip link add mnbed-a type veth peer name mnbed-b",
     "bridge": "ip link add mnbed-br type bridge && bridge fdb show br mnbed-br",
-    "ifb": "ip link add mnbed-ifb type ifb",
     "htb": "tc qdisc replace dev lo root handle 5: htb default 1",
     "u32": "tc filter add dev lo parent 5: protocol ip u32 match u32 0 0 flowid 5:1",
     "netem": "tc qdisc replace dev lo root handle 6: netem delay 1ms",
@@ -62,7 +61,6 @@ class MachineFacts:
     netem: bool | None = None
     bfifo: bool | None = None
     u32: bool | None = None
-    ifb: bool | None = None
     veth: bool | None = None
     bridge: bool | None = None
     nfqueue: bool | None = None
@@ -145,7 +143,6 @@ def checks(facts: MachineFacts) -> list[Check]:
         _optional("NFQUEUE", facts.nfqueue, "delay where there is no netem", f"{apt} iptables"),
         _optional("tc bfifo", facts.bfifo, "queues beside NFQUEUE", f"install {modules}"),
         _optional("tc u32", facts.u32, "not needed yet", f"install {modules}"),
-        _optional("ifb", facts.ifb, "not needed yet", f"install {modules}"),
         _optional(
             "Open vSwitch",
             facts.openvswitch is not None,

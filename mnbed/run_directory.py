@@ -3,8 +3,9 @@
 The files that the controller writes, and the results read:
 
     experiment.yaml     the resolved experiment
-    environment.json    {"mnbed": version, "versions": {package: version}, "kernel", "cores", "memory_bytes", "git_revision",
-                         "command": [argv], "started": ISO time, "delay_backend", "switch", "dilation", "standin": bool,
+    environment.json    {"mnbed": version, "versions": {package: version}, "kernel", "cores", "memory_bytes",
+                         "git_revision", "command": [argv], "started": ISO time, "delay_backend", "switch", "dilation",
+                         "standin": bool,
                          "data_root": path,
                          "data": text that says what the data is,
                          "step_wall_s": measured solo time of one local step, "num_parameters": int,
@@ -12,9 +13,9 @@ The files that the controller writes, and the results read:
                          "switches": [...],
                          "links": [{"a", "b", "a_interface", "b_interface", "straggler", "asked": {LinkProperties},
                                     "wire": {...}, "readback": {"a": {...}, "b": {...}}}]}
-    nodes/controller.jsonl   among others: {"event": "link_counters", "links": [{"a", "b", "a_bytes", "b_bytes", "a_drops", "b_drops",
-                         "a_peak_bps", "b_peak_bps"}]}: what left interface a and b; peaks in emulated bit/s, null where not sampled
-                         and one {"event": "finished", "status", "reasons": [...], "emulated_s", "startup_s",
+    nodes/controller.jsonl   among others: {"event": "link_counters", "links": [{"a", "b", "a_bytes", "b_bytes",
+                         "a_drops", "b_drops", "a_peak_bps", "b_peak_bps"}]}: what left interface a and b; peaks in
+                         emulated bit/s, null where not sampled; and one {"event": "finished", "status", "reasons": [...], "emulated_s", "startup_s",
                          "agent_memory_mb", "error": text or null} and {"event": "torn_down", "teardown_s"}
 """
 

@@ -39,17 +39,17 @@ def _parse(text: Any, units: dict[str, float], what: str, example: str) -> float
 
 
 def parse_bandwidth(text: Any) -> float:
-    """"60mbit" -> 60e6 bit/s. Raises ValueError with the allowed units."""
+    """ "60mbit" -> 60e6 bit/s. Raises ValueError with the allowed units."""
     return _parse(text, _BANDWIDTH_UNITS, "bandwidth", "60mbit")
 
 
 def parse_duration(text: Any) -> float:
-    """"20ms" -> 0.02 s. Raises ValueError with the allowed units."""
+    """ "20ms" -> 0.02 s. Raises ValueError with the allowed units."""
     return _parse(text, _TIME_UNITS, "time", "20ms")
 
 
 def parse_size(text: Any) -> int:
-    """"64kB" -> 64000 bytes. Raises ValueError with the allowed units."""
+    """ "64kB" -> 64000 bytes. Raises ValueError with the allowed units."""
     return round(_parse(text, _SIZE_UNITS, "size", "64kB"))
 
 

@@ -24,8 +24,6 @@ _LEAVING_S = 5.0
 # The environment variable every process of a run carries, and the name Mininet gives its hosts' shells.
 _MARK = b"MNBED_RUN="
 _MININET_SHELL = b"mininet:"
-# The kernel's ifb module makes these two itself when it is first loaded, as asking for an ifb does; we name none so.
-_MODULE_INTERFACES = {"ifb0", "ifb1"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -103,7 +101,7 @@ def _namespaces() -> set[str]:
 
 def _interfaces() -> set[str]:
     names = {path.name for path in Path("/sys/class/net").iterdir()}
-    return {f"interface {name}" for name in names - _MODULE_INTERFACES}
+    return {f"interface {name}" for name in names}
 
 
 def _rules() -> set[str]:

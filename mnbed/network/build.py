@@ -228,7 +228,9 @@ def _wait_until_up(network: Network) -> None:
     try:
         while down := interfaces & reader.down():
             if time.monotonic() > deadline:
-                raise RunError(f"{', '.join(sorted(down)[:10])} did not come up in {_CARRIER_PATIENCE_S:.0f} s")
+                raise RunError(
+                    f"{', '.join(sorted(down)[:10])} did not come up in {_CARRIER_PATIENCE_S:.0f} s"
+                )
             time.sleep(0.01)
     finally:
         reader.close()

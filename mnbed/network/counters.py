@@ -39,7 +39,8 @@ class CounterReader:
         """`pids`: node -> a process in its namespace. Raises OSError."""
         self._sockets = _open_sockets(pids)
         self._names = {
-            node: {index: name for index, name, _ in _interfaces(sock)} for node, sock in self._sockets.items()
+            node: {index: name for index, name, _ in _interfaces(sock)}
+            for node, sock in self._sockets.items()
         }
 
     def read(self) -> dict[str, InterfaceCounters]:

@@ -81,8 +81,10 @@ def tc_commands(device: str, wire: LinkProperties, backend: str) -> list[str]:
     burst = max(_MIN_BURST_FRAMES * FRAME_BYTES, round(shape.rate_bps * _BURST_S / 8))
     lines = [
         f"qdisc add dev {device} root handle 5: htb default 1",
-        (f"class add dev {device} parent 5: classid 5:1 htb rate {round(shape.rate_bps)}bit "
-        f"burst {burst} cburst {burst} quantum {FRAME_BYTES}"),
+        (
+            f"class add dev {device} parent 5: classid 5:1 htb rate {round(shape.rate_bps)}bit "
+            f"burst {burst} cburst {burst} quantum {FRAME_BYTES}"
+        ),
     ]
     if backend != "netem":
         return [*lines, f"qdisc add dev {device} parent 5:1 handle 10: bfifo limit {shape.limit}"]

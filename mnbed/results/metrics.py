@@ -86,7 +86,9 @@ def columns(scores: Scores) -> list[Metric]:
         Metric(item.name, _unit(item.name), "total since the start", _of_snapshot(item.name))
         for item in fields(Counters)
     ]
-    more = [Metric(key, "", "score of the task", _of_score(key)) for key in scores.names() if key not in known]
+    more = [
+        Metric(key, "", "score of the task", _of_score(key)) for key in scores.names() if key not in known
+    ]
     return [*METRICS, *counted, *LAST_METRICS, *more]
 
 

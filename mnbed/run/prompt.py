@@ -35,9 +35,8 @@ def open_prompt(plan: Plan, file: Path) -> None:
 
 def _greet(network: Network) -> None:
     plan = network.plan
-    print(
-        f"{len(plan.hosts)} hosts, {len(plan.switches)} switches, {len(plan.links)} links; "
-        f"delay: {plan.delay_backend}; dilation {plan.dilation:g}. All verbs of Mininet work; 'help' lists them, 'exit' takes the network down."
-    )
+    size = f"{len(plan.hosts)} hosts, {len(plan.switches)} switches, {len(plan.links)} links"
+    print(f"{size}; delay: {plan.delay_backend}; dilation {plan.dilation:g}.")
+    print("All verbs of Mininet work; 'help' lists them, 'exit' takes the network down.")
     if plan.delay_backend == "nfqueue":
         print("ping reads a time stamp from before the delay on this kernel: use 'h1 ping -U h2', or TCP.")

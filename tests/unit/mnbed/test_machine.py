@@ -104,7 +104,7 @@ def test_everything_missing_is_listed_at_once() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"netem": False}, {"nfqueue": False}, {"u32": False, "ifb": False, "openvswitch": None}, {"htb": None}],
+    [{"netem": False}, {"nfqueue": False}, {"u32": False, "openvswitch": None}, {"htb": None}],
 )
 def test_a_run_does_without_the_rest(change: dict[str, object]) -> None:
     require(replace(GOOD, **change))  # type: ignore[arg-type]
