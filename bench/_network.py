@@ -82,13 +82,14 @@ def iperf3(network: Network, client: str, server: str, seconds: float) -> float:
     return float(json.loads(output)["end"]["sum_received"]["bits_per_second"])
 
 
-def ping(network: Network, source: str, target: str, count: int = 30) -> list[float]:
-    """Round-trip times in seconds, user to user (`ping -U`)."""
+def ping(network: Network, source: str, target: str, count: int = 30) -> tuple[float, float, float]:
+    """Least, mean and largest round-trip time in seconds, user to user (`ping -U`)."""
     address = network.plan.host(target).address
     command = ["ping", "-U", "-c", str(count), "-i", "0.05", address]
     process = network.mininet.nameToNode[source].popen(command, stdout=subprocess.PIPE, text=True)
     output, _ = process.communicate()
-    return [float(part.split()[0]) / 1e3 for part in output.split("time=")[1:]]
+    least, mean, largest, _ = output.rsplit("=", 1)[1].split()[0].split("/")
+    return float(least) / 1e3, float(mean) / 1e3, float(largest) / 1e3
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,0 +1,93 @@
+"""Rebuild a run's results and its report.html from its directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mnbed.errors import InputError, MnbedError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mnbed.run_directory import RunDirectory
+
+# Of a folder of runs, the error message lists the newest.
+_MAX_LISTED = 5
+
+
+def main(
+    run: Annotated[
+        Path, typer.Argument(help="The run directory, e.g. runs/20261120-213000-cifar.", show_default=False)
+    ],
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
+) -> None:
+    """Works on failed and interrupted runs, too; snapshots that were not evaluated yet are evaluated first."""
+    from rich.console import Console
+
+    from mnbed.results import make_results
+    from mnbed.results.console import print_summary
+    from mnbed.run_directory import RunDirectory
+
+    directory = RunDirectory(run)
+    _require_run(directory)
+    console = Console()
+    try:
+        _evaluate_the_rest(directory, console)
+        summary = make_results(directory)
+    except PermissionError as error:
+        raise InputError(
+            f"{error.filename}: {error.strerror}", "run it as the user whom the run belongs to"
+        ) from None
+    print_summary(summary, console)
+    console.print(f"report: {directory.report}", highlight=False, soft_wrap=True)
+    if open_:
+        _open(directory.report)
+
+
+def _require_run(run: RunDirectory) -> None:
+    """Raises InputError, naming the newest runs where `run` is the folder that holds them."""
+    if run.experiment.is_file():
+        return
+    if not run.path.is_dir():
+        raise InputError(
+            f"{run.path}: no such directory", "give a run directory, as `mnbed run` names it at its end"
+        )
+    inside = [path.parent for path in run.path.glob("*/experiment.yaml")]
+    newest = sorted(inside, key=lambda path: path.stat().st_mtime, reverse=True)[:_MAX_LISTED]
+    if not newest:
+        raise InputError(
+            f"{run.path} is not a run directory: it has no {run.experiment.name}",
+            "give a run directory, as `mnbed run` names it at its end",
+        )
+    lines = "\n".join(f"    mnbed report {path}" for path in newest)
+    raise InputError(
+        f"{run.path} is not a run directory but holds {len(inside)}", f"name one; the newest:\n{lines}"
+    )
+
+
+def _evaluate_the_rest(run: RunDirectory, console: Console) -> None:
+    """A run whose controller was killed has its snapshots still."""
+    from rich.progress import Progress
+
+    from mnbed.results.evaluate import run_evaluation
+    from mnbed.results.scores import pending_jobs
+
+    if not pending_jobs(run):
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("evaluating snapshots", total=None)
+        try:
+            run_evaluation(run, lambda done, total: bar.update(task, completed=done, total=total))
+        except MnbedError as error:
+            # The rest of the results does not depend on it; what is missing shows as missing.
+            console.print(f"warning: {error}", style="yellow", markup=False, highlight=False)
+
+
+def _open(page: Path) -> None:
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        raise InputError("--open: no browser was found on this machine", f"open {page} in yours")

@@ -1,0 +1,67 @@
+"""A run's summary as a short table on the console, for `mnbed run` and `mnbed report`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnbed.results.fidelity import FAITHFUL
+from mnbed.results.summary import COMPLETED, Summary
+from mnbed.results.text import fraction, number, seconds, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print what the run came to: status and verdict with their reasons, then the figures."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for what, text, style in _rows(summary):
+        table.add_row(what, Text(text, style=style))
+    console.print(table)
+
+
+def _rows(summary: Summary) -> list[tuple[str, str, str]]:
+    """(what, text, style)"""
+    accuracy, loss, traffic, rounds = summary.accuracy, summary.loss, summary.traffic, summary.rounds
+    rows = [
+        ("run", f"{summary.name or summary.run_id}: {summary.algorithm} on {summary.task}", ""),
+        ("status", summary.status, "green" if summary.status == COMPLETED else "red"),
+        ("verdict", summary.verdict, "green" if summary.verdict == FAITHFUL else "yellow"),
+        *(("", f"- {reason}", "yellow") for reason in summary.reasons),
+    ]
+    if summary.error is not None and summary.error not in summary.reasons:
+        rows.append(("error", summary.error, "red"))
+    if summary.standin:
+        rows.append(("data", f"STAND-IN, generated: {summary.data}", "yellow"))
+    rows += [
+        (
+            "accuracy",
+            f"{fraction(accuracy.final_mean)} mean of {summary.nodes} nodes, "
+            f"{fraction(accuracy.mean_model)} averaged model",
+            "",
+        ),
+        ("loss", f"{number(loss.final_mean)} mean of nodes, {number(loss.mean_model)} averaged model", ""),
+    ]
+    if summary.stragglers:
+        slow, others = accuracy.stragglers_final_mean, accuracy.others_final_mean
+        rows.append(
+            ("stragglers", f"{summary.stragglers}: accuracy {fraction(slow)}, others {fraction(others)}", "")
+        )
+    for target, t in summary.time_to.items():
+        rows.append((f"to {target}", "not reached" if t is None else f"{seconds(t)} emulated", ""))
+    return [
+        *rows,
+        ("rounds", f"{number(rounds.mean)} per node ({number(rounds.min)} to {number(rounds.max)})", ""),
+        (
+            "traffic",
+            f"{size(traffic.bytes_sent)} sent, {number(traffic.fragments_dropped_stale)} stale fragments dropped, "
+            f"{number(traffic.frames_rejected)} frames rejected",
+            "",
+        ),
+        ("time", f"{seconds(summary.emulated_s)} emulated in {seconds(summary.wall_s)}", ""),
+    ]

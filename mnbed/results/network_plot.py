@@ -1,0 +1,143 @@
+"""The drawing of the emulated network: hosts, switches, stragglers, and links as wide as their bandwidth.
+
+A tree (a star is one) is drawn with its centre in the middle and every branch in its own sector, so that no two links
+cross; any other graph by forces. Neither needs more than numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from mnbed.results.links import LinkRow
+from mnbed.results.plot_style import GRID, INK, MUTED, OTHERS, PAPER, STRAGGLERS, new_figure
+from mnbed.results.plots import RunData
+from mnbed.units import format_bandwidth
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Point = tuple[float, float]
+
+_MIN_WIDTH, _MAX_WIDTH = 0.8, 5.0
+# Beyond this many nodes a name on each would hide the drawing.
+_MAX_NAMES = 90
+
+
+def network(data: RunData) -> Figure | None:
+    """The network of hosts and switches; None where the environment does not tell its links."""
+    import networkx as nx
+
+    links = data.collected.links
+    if not links:
+        return None
+    graph = nx.Graph((link.a, link.b) for link in links)
+    places = _tree_layout(graph) if nx.is_tree(graph) else _force_layout(graph)
+    side = min(7.2, 4.2 + 0.05 * len(graph))
+    figure, (axes,) = new_figure(width=7.2, height=side)
+    _draw_links(axes, links, places)
+    _draw_nodes(axes, data, places)
+    axes.set_title(data.title("The emulated network"))
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.08)
+    axes.axis("off")
+    _legend(axes, links)
+    return figure
+
+
+def _tree_layout(graph: Any) -> dict[str, Point]:
+    """Every node in the middle of a sector as wide as its share of leaves, one ring further out than its parent."""
+    import networkx as nx
+
+    centre = nx.center(graph)[0]
+    children = {node: list(graph_children) for node, graph_children in nx.bfs_successors(graph, centre)}
+    leaves: dict[str, int] = {}
+    for node in reversed([centre, *(child for found in children.values() for child in found)]):
+        leaves[node] = sum(leaves[child] for child in children.get(node, ())) or 1
+    places: dict[str, Point] = {centre: (0.0, 0.0)}
+    # (node, ring, first angle, last angle)
+    waiting = [(centre, 0, math.pi / 2, math.pi / 2 - 2 * math.pi)]
+    while waiting:
+        node, ring, begin, end = waiting.pop()
+        for child in children.get(node, ()):
+            share = (end - begin) * leaves[child] / leaves[node]
+            angle = begin + share / 2
+            places[child] = ((ring + 1) * math.cos(angle), (ring + 1) * math.sin(angle))
+            waiting.append((child, ring + 1, begin, begin + share))
+            begin += share
+    return places
+
+
+def _force_layout(graph: Any) -> dict[str, Point]:
+    import networkx as nx
+
+    # The seed fixes the drawing: the same network looks the same in every report.
+    places = nx.spring_layout(graph, seed=1, iterations=150, k=2.2 / math.sqrt(len(graph)))
+    return {node: (float(x), float(y)) for node, (x, y) in places.items()}
+
+
+def _width(bandwidth_bps: float | None, least: float, largest: float) -> float:
+    """Between thin and thick by the logarithm: links often differ by orders of magnitude."""
+    if not bandwidth_bps or largest <= least:
+        return 1.5
+    share = math.log(bandwidth_bps / least) / math.log(largest / least)
+    return _MIN_WIDTH + (_MAX_WIDTH - _MIN_WIDTH) * share
+
+
+def _bandwidths(links: list[LinkRow]) -> list[float]:
+    return sorted({link.asked_bandwidth_bps for link in links if link.asked_bandwidth_bps})
+
+
+def _draw_links(axes: Axes, links: list[LinkRow], places: dict[str, Point]) -> None:
+    from matplotlib.collections import LineCollection
+
+    known = _bandwidths(links) or [0.0]
+    lines = LineCollection(
+        [(places[link.a], places[link.b]) for link in links],
+        linewidths=[_width(link.asked_bandwidth_bps, known[0], known[-1]) for link in links],
+        colors=[STRAGGLERS if link.straggler else MUTED for link in links],
+        alpha=0.55,
+        zorder=1,
+    )
+    axes.add_collection(lines)
+
+
+def _draw_nodes(axes: Axes, data: RunData, places: dict[str, Point]) -> None:
+    hosts = data.collected.nodes
+    size = 330 if len(places) <= 40 else 190
+    font = 8.5 if len(places) <= 40 else 6.5
+    slow = data.collected.stragglers()
+    kinds = (
+        ([node for node in places if node not in hosts], "s", GRID, INK),
+        ([node for node in places if node in hosts and node not in slow], "o", OTHERS, PAPER),
+        ([node for node in places if node in slow], "D", STRAGGLERS, PAPER),
+    )
+    for nodes, marker, colour, ink in kinds:
+        if not nodes:
+            continue
+        x, y = zip(*(places[node] for node in nodes), strict=True)
+        # A diamond's corners stick out: the same area looks larger and holds less text.
+        area = size * (1.15 if marker == "D" else 1.0)
+        axes.scatter(x, y, area, color=colour, marker=marker, edgecolors=PAPER, linewidths=1, zorder=2)
+        if len(places) <= _MAX_NAMES:
+            for node in nodes:
+                axes.text(*places[node], node, ha="center", va="center", color=ink, fontsize=font, zorder=3)
+
+
+def _legend(axes: Axes, links: list[LinkRow]) -> None:
+    from matplotlib.lines import Line2D
+
+    def dot(marker: str, colour: str, label: str) -> Line2D:
+        return Line2D([], [], color=colour, marker=marker, linestyle="", markersize=8, label=label)
+
+    handles = [dot("o", OTHERS, "host"), dot("s", GRID, "switch")]
+    if any(link.straggler for link in links):
+        handles.insert(1, dot("D", STRAGGLERS, "straggler"))
+    known = _bandwidths(links)
+    for bandwidth in dict.fromkeys([*known[:1], *known[-1:]]):
+        width = _width(bandwidth, known[0], known[-1])
+        handles.append(
+            Line2D([], [], color=MUTED, linewidth=width, label=f"{format_bandwidth(round(bandwidth))}/s")
+        )
+    axes.legend(handles=handles, ncols=len(handles), loc="upper center", bbox_to_anchor=(0.5, 0.0))

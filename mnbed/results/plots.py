@@ -1,0 +1,326 @@
+"""One function per figure: from a collected run and its scores to a matplotlib figure, or None where there is no data.
+
+The figure of the network is in network_plot.py. To add one, write it and list it in `report.SECTIONS`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from mnbed.results.collect import Collected, NodeRecords
+from mnbed.results.journals import time_of
+from mnbed.results.messages import FragmentLife
+from mnbed.results.plot_style import AVERAGED, DROPPED, INK, OTHERS, PAPER, STRAGGLERS, new_figure
+from mnbed.results.scores import MEAN_MODEL, Scores
+from mnbed.units import format_size
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TIME_LABEL = "emulated time (s)"
+# Points of a curve made of rounds: more are not seen at this width, and make the page heavy.
+_MAX_BINS = 80
+# Names of nodes below bars.
+_MAX_TICKS = 32
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes that are drawn alike."""
+
+    label: str
+    colour: str
+    nodes: tuple[NodeRecords, ...]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a figure is made from."""
+
+    collected: Collected
+    scores: Scores
+    standin: bool = False
+
+    def groups(self) -> list[Group]:
+        """Stragglers apart from the others; groups without a node are left out."""
+        nodes = self.collected.nodes.values()
+        slow = tuple(node for node in nodes if node.straggler)
+        others = tuple(node for node in nodes if not node.straggler)
+        label = "others" if slow else "nodes"
+        found = [Group(label, OTHERS, others), Group("stragglers", STRAGGLERS, slow)]
+        return [group for group in found if group.nodes]
+
+    def title(self, text: str) -> str:
+        """A figure's title; it says so where the data is a stand-in."""
+        return f"{text} (stand-in data)" if self.standin else text
+
+
+def accuracy(data: RunData) -> Figure | None:
+    """Test accuracy against emulated time."""
+    return _score(data, "accuracy", "Test accuracy", "accuracy (fraction)")
+
+
+def loss(data: RunData) -> Figure | None:
+    """Test loss against emulated time."""
+    return _score(data, "loss", "Test loss", "loss")
+
+
+def _score(data: RunData, key: str, title: str, label: str) -> Figure | None:
+    if not data.scores.curve(key, data.collected.nodes.keys()).t:
+        return None
+    figure, (axes,) = new_figure()
+    for group in data.groups():
+        curve = data.scores.curve(key, {node.name for node in group.nodes})
+        _band(
+            axes,
+            curve.t,
+            curve.mean,
+            [mean - std for mean, std in zip(curve.mean, curve.std, strict=True)],
+            [mean + std for mean, std in zip(curve.mean, curve.std, strict=True)],
+            group.colour,
+            f"{group.label} ({len(group.nodes)}): mean ± std",
+        )
+    averaged = data.scores.curve(key, {MEAN_MODEL})
+    axes.plot(averaged.t, averaged.mean, color=AVERAGED, linestyle=(0, (4, 2)), label="averaged model")
+    _label(axes, data.title(f"{title} against emulated time"), TIME_LABEL, label)
+    axes.legend(loc="lower right" if key == "accuracy" else "upper right")
+    return figure
+
+
+def train_loss(data: RunData) -> Figure | None:
+    """Training loss of each round, by group."""
+    title = data.title("Training loss of the rounds")
+    return _rounds_figure(data, "train_loss", title, "training loss")
+
+
+def staleness(data: RunData) -> Figure | None:
+    """Age of what was averaged in, by group."""
+    title = data.title("Staleness: age of the fragments averaged in")
+    return _rounds_figure(data, "staleness_s", title, "age (emulated s)")
+
+
+def _rounds_figure(data: RunData, key: str, title: str, label: str) -> Figure | None:
+    """Mean, and range over the nodes, of what round records hold."""
+    figure, (axes,) = new_figure(height=3.2)
+    drawn = False
+    for group in data.groups():
+        binned = _binned(group.nodes, key)
+        if binned:
+            t, mean, low, high = zip(*binned, strict=True)
+            text = f"{group.label} ({len(group.nodes)}): mean, least to largest"
+            _band(axes, t, mean, low, high, group.colour, text)
+            drawn = True
+    if not drawn:
+        return None
+    _label(axes, title, TIME_LABEL, label)
+    axes.legend(loc="upper right")
+    return figure
+
+
+def _binned(nodes: Sequence[NodeRecords], key: str) -> list[tuple[float, float, float, float]]:
+    """(time, mean, least, largest over nodes) of that quantity, in at most _MAX_BINS bins of time."""
+    end = max((t for node in nodes for t in _times(node)), default=0.0)
+    if end <= 0:
+        return []
+    rounds = max(len(node.rounds) for node in nodes)
+    width = end / max(1, min(_MAX_BINS, rounds))
+    bins: dict[int, dict[str, list[float]]] = {}
+    for node in nodes:
+        for record in node.rounds:
+            t, value = time_of(record), record.get(key)
+            if t is not None and isinstance(value, (int, float)):
+                bins.setdefault(min(int(t / width), _MAX_BINS), {}).setdefault(node.name, []).append(value)
+    rows = []
+    for place, per_node in sorted(bins.items()):
+        means = [fmean(values) for values in per_node.values()]
+        rows.append(((place + 0.5) * width, fmean(means), min(means), max(means)))
+    return rows
+
+
+def _times(node: NodeRecords) -> Iterator[float]:
+    return (t for record in node.rounds if (t := time_of(record)) is not None)
+
+
+def traffic(data: RunData) -> Figure | None:
+    """Bytes, and fragments, of every node."""
+    counted = [(node, counters) for node in data.collected.nodes.values() if (counters := node.counters())]
+    if not counted:
+        return None
+    nodes = [node for node, _ in counted]
+    figure, (top, bottom) = new_figure(height=5.6, rows=2)
+    sent, received = [c.bytes_sent for _, c in counted], [c.bytes_received for _, c in counted]
+    _node_bars(top, nodes, [("sent", sent, None), ("received", received, "////")])
+    top.yaxis.set_major_formatter(lambda value, _: format_size(value) if value else "0")
+    _label(top, data.title("Traffic of each node"), "", "bytes", legend_above=True)
+    fragments = [
+        ("sent", [c.fragments_sent for _, c in counted], None),
+        ("received", [c.fragments_received for _, c in counted], "////"),
+    ]
+    _node_bars(bottom, nodes, fragments, [c.fragments_dropped_stale for _, c in counted])
+    _label(bottom, "Fragments of each node", "node", "fragments", legend_above=True)
+    return figure
+
+
+def rounds(data: RunData) -> Figure | None:
+    """Finished rounds of every node."""
+    nodes = list(data.collected.nodes.values())
+    if not any(node.rounds for node in nodes):
+        return None
+    figure, (axes,) = new_figure(height=2.8)
+    _node_bars(axes, nodes, [("finished rounds", [len(node.rounds) for node in nodes], None)])
+    slow = bool(data.collected.stragglers())
+    _label(axes, data.title("Rounds of each node"), "node", "finished rounds", legend_above=slow)
+    return figure
+
+
+def _node_bars(
+    axes: Axes,
+    nodes: Sequence[NodeRecords],
+    series: Sequence[tuple[str, Sequence[float], str | None]],
+    dropped: Sequence[float] | None = None,
+) -> None:
+    """Bars side by side for each node in its group's colour; a hatch tells series apart, `dropped` has its own colour."""
+    from matplotlib.patches import Patch
+
+    num_series = len(series) + (dropped is not None)
+    width = 0.8 / num_series
+    colours = [STRAGGLERS if node.straggler else OTHERS for node in nodes]
+    legend = []
+    for number, (label, values, hatch) in enumerate(series):
+        places = [place - 0.4 + (number + 0.5) * width for place in range(len(nodes))]
+        axes.bar(places, values, width, color=colours, hatch=hatch, edgecolor=PAPER, linewidth=0.4)
+        if num_series > 1:
+            legend.append(Patch(facecolor="#8a8f98", hatch=hatch, edgecolor=PAPER, label=label))
+    if dropped is not None:
+        places = [place - 0.4 + (num_series - 0.5) * width for place in range(len(nodes))]
+        axes.bar(places, dropped, width, color=DROPPED, edgecolor=PAPER, linewidth=0.4)
+        legend.append(Patch(facecolor=DROPPED, label="dropped stale"))
+    if any(node.straggler for node in nodes):
+        legend += [Patch(facecolor=OTHERS, label="others"), Patch(facecolor=STRAGGLERS, label="stragglers")]
+    _node_ticks(axes, nodes)
+    if legend:
+        axes.legend(
+            handles=legend, ncols=len(legend), loc="lower left", bbox_to_anchor=(0, 0.98), borderaxespad=0
+        )
+
+
+def _node_ticks(axes: Axes, nodes: Sequence[NodeRecords]) -> None:
+    every = -(-len(nodes) // _MAX_TICKS)
+    places = range(0, len(nodes), every)
+    turned = len(places) > 16
+    axes.set_xticks(list(places), [nodes[place].name for place in places], rotation=90 if turned else 0)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(-0.6, len(nodes) - 0.4)
+
+
+def fragment_life(data: RunData) -> Figure | None:
+    """What became of the fragments that each group made."""
+    life = data.collected.life
+    if not life:
+        return None
+    totals = [
+        (group, total)
+        for group in data.groups()
+        if (
+            total := sum((life.get(node.name, FragmentLife()) for node in group.nodes), FragmentLife())
+        ).created
+    ]
+    if not totals:
+        return None
+    figure, (axes,) = new_figure(height=1.5 + 0.5 * len(totals))
+    for place, (group, total) in enumerate(totals):
+        left = 0.0
+        for count, colour, alpha, hatch in _ends(total, group.colour):
+            share = count / total.created
+            axes.barh(place, share, 0.6, left=left, color=colour, alpha=alpha, hatch=hatch, edgecolor=PAPER)
+            if share > 0.06:
+                ink = PAPER if alpha == 1 else INK
+                axes.text(
+                    left + share / 2, place, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=9
+                )
+            left += share
+    axes.set_yticks(range(len(totals)), [f"{group.label}\n{total.created:,} made" for group, total in totals])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    _label(
+        axes,
+        data.title("Life of the fragments, by sender"),
+        "share of the fragments made",
+        "",
+        legend_above=True,
+    )
+    _life_legend(axes)
+    return figure
+
+
+def _ends(total: FragmentLife, colour: str) -> list[tuple[int, str, float, str | None]]:
+    """(how many, colour, opacity, hatch) of each way to end, from the best to the worst."""
+    lost = max(0, total.sent - total.arrived)
+    waiting = max(0, total.created - total.sent - total.dropped)
+    return [
+        (total.aggregated, colour, 1, None),
+        (max(0, total.arrived - total.aggregated), colour, 0.45, None),
+        (lost, colour, 0.45, "////"),
+        (total.dropped, DROPPED, 1, None),
+        (waiting, "#8a8f98", 0.35, None),
+    ]
+
+
+def _life_legend(axes: Axes) -> None:
+    from matplotlib.patches import Patch
+
+    grey = "#8a8f98"
+    handles = [
+        Patch(facecolor=OTHERS, label="averaged in"),
+        Patch(facecolor=OTHERS, alpha=0.45, label="arrived only"),
+        Patch(facecolor=OTHERS, alpha=0.45, hatch="////", edgecolor=PAPER, label="sent only"),
+        Patch(facecolor=DROPPED, label="dropped stale"),
+        Patch(facecolor=grey, alpha=0.35, label="never sent"),
+    ]
+    axes.legend(handles=handles, ncols=5, loc="lower left", bbox_to_anchor=(0, 0.98), borderaxespad=0)
+
+
+def partition(data: RunData) -> Figure | None:
+    """How many training samples of each class, or user group, every node holds."""
+    table: Any = data.collected.environment.get("partition")
+    if not isinstance(table, list) or not table or not all(isinstance(row, list) and row for row in table):
+        return None
+    names = [*data.collected.nodes, *itertools.repeat("")][: len(table)]
+    figure, (axes,) = new_figure(height=min(9.0, 1.8 + 0.22 * len(table)))
+    image = axes.imshow(table, aspect="auto", cmap="cividis", interpolation="nearest", vmin=0)
+    every = -(-len(table) // 40)
+    axes.set_yticks(range(0, len(table), every), names[::every])
+    axes.grid(visible=False)
+    bar = figure.colorbar(image, ax=axes, pad=0.02)
+    bar.set_label("training samples")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    _label(axes, data.title("Split of the training data"), "class (or group) of samples", "node")
+    return figure
+
+
+def _band(
+    axes: Axes,
+    t: Sequence[float],
+    mean: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    colour: str,
+    label: str,
+) -> None:
+    axes.fill_between(t, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(t, mean, color=colour, label=label, marker="o" if len(t) <= 20 else None, markersize=3.5)
+
+
+def _label(axes: Axes, title: str, x: str, y: str, *, legend_above: bool = False) -> None:
+    axes.set_title(title, pad=26 if legend_above else None)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if x == TIME_LABEL:
+        axes.set_xlim(left=0)

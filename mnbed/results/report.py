@@ -1,0 +1,284 @@
+"""report.html: one self-contained page, and its figures as files in plots/.
+
+A piece of data that is missing leaves out its section with a sentence why; no run is too broken for a page, since the
+broken ones are those that are looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mnbed.results import network_plot, plot_style, plots
+from mnbed.results.collect import Collected
+from mnbed.results.files import replacing
+from mnbed.results.links import LinkRow
+from mnbed.results.metrics import columns
+from mnbed.results.scores import Scores
+from mnbed.results.summary import Summary
+from mnbed.results.text import fraction, number, rate, seconds, size
+from mnbed.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One figure of the page."""
+
+    name: str
+    """Also the file's name in plots/."""
+    draw: Callable[[plots.RunData], Figure | None]
+    caption: str
+    missing: str
+    """Why there may be no such figure."""
+    wide: bool = False
+
+
+SECTIONS = (
+    Section(
+        name="accuracy",
+        draw=plots.accuracy,
+        caption="Each node's own model on the test samples, and the mean of all models as one.",
+        missing="No accuracy: no snapshot was evaluated, or the task has none.",
+    ),
+    Section(
+        name="loss",
+        draw=plots.loss,
+        caption="The same snapshots' test loss.",
+        missing="No test loss: no snapshot was evaluated.",
+    ),
+    Section(
+        name="train_loss",
+        draw=plots.train_loss,
+        caption="Mean loss of each round's mini-batches on the node's own data.",
+        missing="No training loss: no round was finished.",
+    ),
+    Section(
+        name="staleness",
+        draw=plots.staleness,
+        caption="Mean time since the fragments averaged in were sent.",
+        missing="No staleness: no node averaged a fragment in.",
+    ),
+    Section(
+        name="traffic",
+        draw=plots.traffic,
+        caption="Totals of each node. Dropped stale: replaced by newer data while still unsent.",
+        missing="No traffic: no node reached its first snapshot.",
+        wide=True,
+    ),
+    Section(
+        name="fragment_life",
+        draw=plots.fragment_life,
+        caption="From the ledger, messages.csv. Sent only: under way at the end, or lost with a connection.",
+        missing="No fragments' life: nothing was sent, or the ledger was off (agents.ledger).",
+    ),
+    Section(
+        name="rounds",
+        draw=plots.rounds,
+        caption="One round is a local phase of task.local_steps steps.",
+        missing="No rounds: no node finished one.",
+    ),
+    Section(
+        name="network",
+        draw=network_plot.network,
+        caption="Links are as wide as their bandwidth as asked.",
+        missing="No drawing: environment.json tells of no links; the network was not built.",
+    ),
+    Section(
+        name="partition",
+        draw=plots.partition,
+        caption="How the training data is split over the nodes.",
+        missing="No split: environment.json does not tell it.",
+    ),
+)
+
+
+def write_report(run: RunDirectory, collected: Collected, scores: Scores, summary: Summary) -> None:
+    """Write report.html and plots/*.svg, *.png."""
+    data = plots.RunData(collected, scores, standin=bool(summary.standin))
+    page = _template().render(
+        summary=summary,
+        figures=_figures(run, data),
+        cards=_cards(summary),
+        details=_details(summary),
+        nodes=_node_table(collected, scores),
+        links=[_link_cells(row) for row in collected.links],
+        environment=_environment(collected.environment),
+        problems=[*collected.problems, *scores.errors()],
+        agent_errors=[record for node in collected.nodes.values() for record in node.errors],
+        experiment=_text_of(run),
+        command=_command(collected.environment),
+        run_path=str(run.path),
+        metrics=columns(scores),
+        num_records=collected.num_records,
+    )
+    with replacing(run.report) as partial:
+        partial.write_text(page)
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mnbed.results", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _figures(run: RunDirectory, data: plots.RunData) -> dict[str, dict[str, Any]]:
+    """Name -> {section, svg or None, why not}."""
+    run.plots.mkdir(exist_ok=True)
+    found = {}
+    with plot_style.style():
+        for section in SECTIONS:
+            svg, why = None, section.missing
+            try:
+                figure = section.draw(data)
+                if figure is not None:
+                    svg = plot_style.save(figure, section.name, run.plots)
+            except (KeyError, TypeError, ValueError) as error:
+                # Only a damaged journal or environment gets here; the other sections are still good.
+                why = f"This figure could not be drawn ({type(error).__name__}: {error})."
+            found[section.name] = {"section": section, "svg": svg, "why": why}
+    return found
+
+
+def _cards(summary: Summary) -> list[tuple[str, str, str]]:
+    """(what, figure, remark) of what is looked at first."""
+    accuracy, traffic = summary.accuracy, summary.traffic
+    spread = "" if accuracy.final_std is None else f"± {fraction(accuracy.final_std)} over nodes"
+    rounds = summary.rounds
+    least_most = "" if rounds.min is None else f"least {rounds.min}, most {rounds.max}"
+    made = None
+    if traffic.fragments_sent is not None and traffic.fragments_dropped_stale is not None:
+        total = traffic.fragments_sent + traffic.fragments_dropped_stale
+        made = traffic.fragments_dropped_stale / total if total else None
+    cards = [
+        ("Accuracy, mean of nodes", fraction(accuracy.final_mean), spread),
+        ("Accuracy, averaged model", fraction(accuracy.mean_model), "mean of all nodes' parameters"),
+    ]
+    if summary.stragglers:
+        others = f"others {fraction(accuracy.others_final_mean)}"
+        cards.append(("Accuracy, stragglers", fraction(accuracy.stragglers_final_mean), others))
+    return [
+        *cards,
+        (
+            "Test loss, mean of nodes",
+            number(summary.loss.final_mean),
+            f"best {number(summary.loss.best_mean)}",
+        ),
+        ("Rounds per node", number(rounds.mean), least_most),
+        ("Sent", size(traffic.bytes_sent), f"{number(traffic.fragments_sent)} fragments"),
+        ("Dropped stale", fraction(made), f"{number(traffic.fragments_dropped_stale)} fragments"),
+        ("Emulated time", seconds(summary.emulated_s), f"in {seconds(summary.wall_s)} of wall time"),
+    ]
+
+
+def _details(summary: Summary) -> list[tuple[str, str]]:
+    times = [
+        (f"Time to accuracy {target}", "not reached" if t is None else f"{seconds(t)} (emulated)")
+        for target, t in summary.time_to.items()
+    ]
+    return [
+        ("Algorithm", summary.algorithm or "–"),
+        ("Task", summary.task or "–"),
+        ("Data", summary.data or "–"),
+        ("Nodes", f"{summary.nodes}, of which {summary.stragglers} stragglers"),
+        ("Seed", number(summary.seed)),
+        *times,
+        ("Best accuracy, mean of nodes", fraction(summary.accuracy.best_mean)),
+        ("Fragments received", number(summary.traffic.fragments_received)),
+        ("Bytes received", size(summary.traffic.bytes_received)),
+        ("Frames rejected", number(summary.traffic.frames_rejected)),
+        ("Dilation", "–" if summary.dilation is None else f"{summary.dilation:g} wall s per emulated s"),
+        ("Delay backend", summary.delay_backend or "–"),
+        ("Switch", summary.switch or "–"),
+        ("Start-up", seconds(summary.startup_s)),
+        ("Teardown", seconds(summary.teardown_s)),
+        ("Memory per agent", "–" if summary.agent_memory_mb is None else f"{summary.agent_memory_mb:.1f} MB"),
+    ]
+
+
+def _node_table(collected: Collected, scores: Scores) -> list[dict[str, str]]:
+    rows = []
+    for node in collected.nodes.values():
+        counters = node.counters()
+        last = node.snapshots[-1].get("instant") if node.snapshots else None
+        end = node.end or {}
+        rows.append(
+            {
+                "name": node.name,
+                "straggler": "straggler" if node.straggler else "",
+                "accuracy": fraction(None if last is None else scores.value(node.name, last, "accuracy")),
+                "loss": number(None if last is None else scores.value(node.name, last, "loss")),
+                "rounds": number(len(node.rounds)),
+                "steps": number(node.steps()),
+                "sent": size(counters and counters.bytes_sent),
+                "received": size(counters and counters.bytes_received),
+                "dropped": number(counters and counters.fragments_dropped_stale),
+                "overruns": number(counters and counters.overruns),
+                "late": seconds(counters and counters.late_s),
+                "cpu": seconds(end.get("cpu_s")),
+                "end": str(end.get("reason") or ("no end recorded" if node.ready else "never ready")),
+            }
+        )
+    return rows
+
+
+def _link_cells(row: LinkRow) -> dict[str, Any]:
+    return {
+        "name": f"{row.a} – {row.b}",
+        "straggler": row.straggler,
+        "asked_rate": rate(row.asked_bandwidth_bps),
+        "asked_delay": seconds(row.asked_delay_s),
+        "readback_rate": _both(rate(row.readback_a_bandwidth_bps), rate(row.readback_b_bandwidth_bps)),
+        "readback_delay": _both(seconds(row.readback_a_delay_s), seconds(row.readback_b_delay_s)),
+        "peak_ab": rate(row.peak_ab_bps),
+        "peak_ba": rate(row.peak_ba_bps),
+        "bytes_ab": size(row.bytes_ab),
+        "bytes_ba": size(row.bytes_ba),
+        "drops": _both(number(row.drops_ab), number(row.drops_ba), always=True),
+    }
+
+
+def _both(a: str, b: str, *, always: bool = False) -> str:
+    """Two directions in one cell; once, where they are the same."""
+    return a if a == b and (not always or a == "–") else f"{a} / {b}"
+
+
+def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Everything but what has sections of its own."""
+    elsewhere = {"hosts", "switches", "links", "partition", "versions", "command"}
+    rows = [(key, _plain(key, value)) for key, value in environment.items() if key not in elsewhere]
+    versions = environment.get("versions")
+    return rows + (
+        [(key, str(value)) for key, value in versions.items()] if isinstance(versions, dict) else []
+    )
+
+
+def _plain(key: str, value: Any) -> str:
+    if key == "memory_bytes":
+        return size(value)
+    if key == "step_wall_s":
+        return seconds(value)
+    if isinstance(value, (dict, list)):
+        return json.dumps(value)
+    return number(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _text_of(run: RunDirectory) -> str:
+    return run.experiment.read_text(errors="replace")
+
+
+def _command(environment: Mapping[str, Any]) -> str | None:
+    command = environment.get("command")
+    return shlex.join(map(str, command)) if isinstance(command, list) and command else None
