@@ -184,7 +184,7 @@ def _algorithm_problems(experiment: Experiment, peer_counts: set[int]) -> list[s
     settings = experiment.algorithm
     check = algorithm_class(settings.name).check_settings
     found = (check(settings, count) for count in sorted(peer_counts))
-    return [f"algorithm: {problem}" for problem in dict.fromkeys(found) if problem is not None]
+    return [f"algorithm.{problem}" for problem in dict.fromkeys(found) if problem is not None]
 
 
 def plan_links(

@@ -41,8 +41,7 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
     rows += [
         (
             "accuracy",
-            f"{fraction(accuracy.final_mean)} mean of {summary.nodes} nodes, "
-            f"{fraction(accuracy.mean_model)} averaged model",
+            f"{fraction(accuracy.final_mean)} mean of nodes, {fraction(accuracy.mean_model)} averaged model",
             "",
         ),
         ("loss", f"{number(loss.final_mean)} mean of nodes, {number(loss.mean_model)} averaged model", ""),
@@ -59,8 +58,7 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
         ("rounds", f"{number(rounds.mean)} per node ({number(rounds.min)} to {number(rounds.max)})", ""),
         (
             "traffic",
-            f"{size(traffic.bytes_sent)} sent, {number(traffic.fragments_dropped_stale)} stale fragments dropped, "
-            f"{number(traffic.frames_rejected)} frames rejected",
+            f"{size(traffic.bytes_sent)} sent, {number(traffic.fragments_dropped_stale)} stale fragments dropped",
             "",
         ),
         ("time", f"{seconds(summary.emulated_s)} emulated in {seconds(summary.wall_s)}", ""),

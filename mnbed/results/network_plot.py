@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 Point = tuple[float, float]
 
-_MIN_WIDTH, _MAX_WIDTH = 0.8, 5.0
+_MIN_WIDTH, _MAX_WIDTH = 0.8, 4.0
+# A drawing of more links than this is all ink at that width.
+_MANY_LINKS = 24
 # Beyond this many nodes a name on each would hide the drawing.
 _MAX_NAMES = 90
 
@@ -34,7 +36,7 @@ def network(data: RunData) -> Figure | None:
         return None
     graph = nx.Graph((link.a, link.b) for link in links)
     places = _tree_layout(graph) if nx.is_tree(graph) else _force_layout(graph)
-    side = min(7.2, 4.2 + 0.05 * len(graph))
+    side = min(7.6, 4.2 + 0.06 * len(graph))
     figure, (axes,) = new_figure(width=7.2, height=side)
     _draw_links(axes, links, places)
     _draw_nodes(axes, data, places)
@@ -60,8 +62,9 @@ def _tree_layout(graph: Any) -> dict[str, Point]:
     waiting = [(centre, 0, math.pi / 2, math.pi / 2 - 2 * math.pi)]
     while waiting:
         node, ring, begin, end = waiting.pop()
+        per_leaf = (end - begin) / leaves[node]
         for child in children.get(node, ()):
-            share = (end - begin) * leaves[child] / leaves[node]
+            share = per_leaf * leaves[child]
             angle = begin + share / 2
             places[child] = ((ring + 1) * math.cos(angle), (ring + 1) * math.sin(angle))
             waiting.append((child, ring + 1, begin, begin + share))
@@ -77,12 +80,14 @@ def _force_layout(graph: Any) -> dict[str, Point]:
     return {node: (float(x), float(y)) for node, (x, y) in places.items()}
 
 
-def _width(bandwidth_bps: float | None, least: float, largest: float) -> float:
+def _width(bandwidth_bps: float | None, links: list[LinkRow]) -> float:
     """Between thin and thick by the logarithm: links often differ by orders of magnitude."""
-    if not bandwidth_bps or largest <= least:
+    known = _bandwidths(links)
+    if not bandwidth_bps or len(known) < 2:
         return 1.5
-    share = math.log(bandwidth_bps / least) / math.log(largest / least)
-    return _MIN_WIDTH + (_MAX_WIDTH - _MIN_WIDTH) * share
+    thick = _MAX_WIDTH if len(links) <= _MANY_LINKS else _MAX_WIDTH / 2
+    share = math.log(bandwidth_bps / known[0]) / math.log(known[-1] / known[0])
+    return _MIN_WIDTH + (thick - _MIN_WIDTH) * share
 
 
 def _bandwidths(links: list[LinkRow]) -> list[float]:
@@ -92,10 +97,9 @@ def _bandwidths(links: list[LinkRow]) -> list[float]:
 def _draw_links(axes: Axes, links: list[LinkRow], places: dict[str, Point]) -> None:
     from matplotlib.collections import LineCollection
 
-    known = _bandwidths(links) or [0.0]
     lines = LineCollection(
         [(places[link.a], places[link.b]) for link in links],
-        linewidths=[_width(link.asked_bandwidth_bps, known[0], known[-1]) for link in links],
+        linewidths=[_width(link.asked_bandwidth_bps, links) for link in links],
         colors=[STRAGGLERS if link.straggler else MUTED for link in links],
         alpha=0.55,
         zorder=1,
@@ -105,8 +109,8 @@ def _draw_links(axes: Axes, links: list[LinkRow], places: dict[str, Point]) -> N
 
 def _draw_nodes(axes: Axes, data: RunData, places: dict[str, Point]) -> None:
     hosts = data.collected.nodes
-    size = 330 if len(places) <= 40 else 190
-    font = 8.5 if len(places) <= 40 else 6.5
+    size = 330 if len(places) <= 40 else 230
+    font = 8.5 if len(places) <= 40 else 7.5
     slow = data.collected.stragglers()
     kinds = (
         ([node for node in places if node not in hosts], "s", GRID, INK),
@@ -136,7 +140,7 @@ def _legend(axes: Axes, links: list[LinkRow]) -> None:
         handles.insert(1, dot("D", STRAGGLERS, "straggler"))
     known = _bandwidths(links)
     for bandwidth in dict.fromkeys([*known[:1], *known[-1:]]):
-        width = _width(bandwidth, known[0], known[-1])
+        width = _width(bandwidth, links)
         handles.append(
             Line2D([], [], color=MUTED, linewidth=width, label=f"{format_bandwidth(round(bandwidth))}/s")
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +40,12 @@ _VARIABLES = {
 }
 _PNG_DPI = 110
 
-_SETTINGS = {
+_SETTINGS: Any = {
     # Text stays text: it can be searched, takes the page's font, and needs no glyph outlines.
     "svg.fonttype": "none",
     "font.size": 9.5,
     "axes.titlesize": 11,
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 10,
     "axes.spines.top": False,
@@ -71,11 +73,15 @@ _SETTINGS = {
 }
 
 
-def style() -> Any:
+@contextmanager
+def style() -> Iterator[None]:
     """A context in which figures are made and saved: matplotlib's defaults, whatever the user's matplotlibrc says."""
     import matplotlib
 
-    return matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **_SETTINGS})
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
 
 
 def new_figure(width: float = 7.2, height: float = 3.6, rows: int = 1) -> tuple[Figure, list[Axes]]:

@@ -5,7 +5,6 @@ The figure of the network is in network_plot.py. To add one, write it and list i
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TIME_LABEL = "emulated time (s)"
+# Of a figure as wide as the page, inches: text has the same size in all.
+WIDE = 14.8
 # Points of a curve made of rounds: more are not seen at this width, and make the page heavy.
 _MAX_BINS = 80
 # Names of nodes below bars.
@@ -87,8 +88,8 @@ def _score(data: RunData, key: str, title: str, label: str) -> Figure | None:
         )
     averaged = data.scores.curve(key, {MEAN_MODEL})
     axes.plot(averaged.t, averaged.mean, color=AVERAGED, linestyle=(0, (4, 2)), label="averaged model")
-    _label(axes, data.title(f"{title} against emulated time"), TIME_LABEL, label)
-    axes.legend(loc="lower right" if key == "accuracy" else "upper right")
+    _label(axes, data.title(f"{title} against emulated time"), TIME_LABEL, label, legend_above=True)
+    axes.set_ylim(bottom=0)
     return figure
 
 
@@ -112,13 +113,13 @@ def _rounds_figure(data: RunData, key: str, title: str, label: str) -> Figure | 
         binned = _binned(group.nodes, key)
         if binned:
             t, mean, low, high = zip(*binned, strict=True)
-            text = f"{group.label} ({len(group.nodes)}): mean, least to largest"
+            text = f"{group.label} ({len(group.nodes)}): mean and range"
             _band(axes, t, mean, low, high, group.colour, text)
             drawn = True
     if not drawn:
         return None
-    _label(axes, title, TIME_LABEL, label)
-    axes.legend(loc="upper right")
+    _label(axes, title, TIME_LABEL, label, legend_above=True)
+    axes.set_ylim(bottom=0)
     return figure
 
 
@@ -127,14 +128,14 @@ def _binned(nodes: Sequence[NodeRecords], key: str) -> list[tuple[float, float, 
     end = max((t for node in nodes for t in _times(node)), default=0.0)
     if end <= 0:
         return []
-    rounds = max(len(node.rounds) for node in nodes)
-    width = end / max(1, min(_MAX_BINS, rounds))
+    num_bins = min(_MAX_BINS, max(len(node.rounds) for node in nodes))
+    width = end / num_bins
     bins: dict[int, dict[str, list[float]]] = {}
     for node in nodes:
         for record in node.rounds:
             t, value = time_of(record), record.get(key)
             if t is not None and isinstance(value, (int, float)):
-                bins.setdefault(min(int(t / width), _MAX_BINS), {}).setdefault(node.name, []).append(value)
+                bins.setdefault(min(int(t / width), num_bins - 1), {}).setdefault(node.name, []).append(value)
     rows = []
     for place, per_node in sorted(bins.items()):
         means = [fmean(values) for values in per_node.values()]
@@ -152,7 +153,7 @@ def traffic(data: RunData) -> Figure | None:
     if not counted:
         return None
     nodes = [node for node, _ in counted]
-    figure, (top, bottom) = new_figure(height=5.6, rows=2)
+    figure, (top, bottom) = new_figure(width=WIDE, height=5.2, rows=2)
     sent, received = [c.bytes_sent for _, c in counted], [c.bytes_received for _, c in counted]
     _node_bars(top, nodes, [("sent", sent, None), ("received", received, "////")])
     top.yaxis.set_major_formatter(lambda value, _: format_size(value) if value else "0")
@@ -184,7 +185,7 @@ def _node_bars(
     series: Sequence[tuple[str, Sequence[float], str | None]],
     dropped: Sequence[float] | None = None,
 ) -> None:
-    """Bars side by side for each node in its group's colour; a hatch tells series apart, `dropped` has its own colour."""
+    """Bars side by side for each node, in its group's colour; a hatch tells series apart, `dropped` is coloured."""
     from matplotlib.patches import Patch
 
     num_series = len(series) + (dropped is not None)
@@ -235,8 +236,10 @@ def fragment_life(data: RunData) -> Figure | None:
     figure, (axes,) = new_figure(height=1.5 + 0.5 * len(totals))
     for place, (group, total) in enumerate(totals):
         left = 0.0
-        for count, colour, alpha, hatch in _ends(total, group.colour):
-            share = count / total.created
+        ends = _ends(total, group.colour)
+        known = sum(count for count, *_ in ends)
+        for count, colour, alpha, hatch in ends:
+            share = count / known
             axes.barh(place, share, 0.6, left=left, color=colour, alpha=alpha, hatch=hatch, edgecolor=PAPER)
             if share > 0.06:
                 ink = PAPER if alpha == 1 else INK
@@ -284,7 +287,7 @@ def _life_legend(axes: Axes) -> None:
         Patch(facecolor=DROPPED, label="dropped stale"),
         Patch(facecolor=grey, alpha=0.35, label="never sent"),
     ]
-    axes.legend(handles=handles, ncols=5, loc="lower left", bbox_to_anchor=(0, 0.98), borderaxespad=0)
+    _legend_above(axes, handles=handles, columnspacing=0.9, handlelength=1.2)
 
 
 def partition(data: RunData) -> Figure | None:
@@ -292,15 +295,15 @@ def partition(data: RunData) -> Figure | None:
     table: Any = data.collected.environment.get("partition")
     if not isinstance(table, list) or not table or not all(isinstance(row, list) and row for row in table):
         return None
-    names = [*data.collected.nodes, *itertools.repeat("")][: len(table)]
-    figure, (axes,) = new_figure(height=min(9.0, 1.8 + 0.22 * len(table)))
+    names = list(data.collected.nodes)[: len(table)]
+    figure, (axes,) = new_figure(height=min(6.6, 1.8 + 0.22 * len(table)))
     image = axes.imshow(table, aspect="auto", cmap="cividis", interpolation="nearest", vmin=0)
-    every = -(-len(table) // 40)
-    axes.set_yticks(range(0, len(table), every), names[::every])
+    every = -(-len(table) // 30)
+    axes.set_yticks(range(0, len(names), every), names[::every])
     axes.grid(visible=False)
     bar = figure.colorbar(image, ax=axes, pad=0.02)
     bar.set_label("training samples")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     _label(axes, data.title("Split of the training data"), "class (or group) of samples", "node")
     return figure
 
@@ -318,9 +321,15 @@ def _band(
     axes.plot(t, mean, color=colour, label=label, marker="o" if len(t) <= 20 else None, markersize=3.5)
 
 
+def _legend_above(axes: Axes, **options: Any) -> None:
+    """Between title and axes, where no curve can run through it."""
+    axes.legend(ncols=9, loc="lower left", bbox_to_anchor=(-0.01, 0.985), borderaxespad=0, **options)
+
+
 def _label(axes: Axes, title: str, x: str, y: str, *, legend_above: bool = False) -> None:
     axes.set_title(title, pad=26 if legend_above else None)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if x == TIME_LABEL:
         axes.set_xlim(left=0)
+        _legend_above(axes)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mnbed.results import network_plot, plot_style, plots
-from mnbed.results.collect import Collected
+from mnbed.results.collect import Collected, NodeRecords
 from mnbed.results.files import replacing
 from mnbed.results.links import LinkRow
 from mnbed.results.metrics import columns
@@ -209,29 +209,28 @@ def _details(summary: Summary) -> list[tuple[str, str]]:
 
 
 def _node_table(collected: Collected, scores: Scores) -> list[dict[str, str]]:
-    rows = []
-    for node in collected.nodes.values():
-        counters = node.counters()
-        last = node.snapshots[-1].get("instant") if node.snapshots else None
-        end = node.end or {}
-        rows.append(
-            {
-                "name": node.name,
-                "straggler": "straggler" if node.straggler else "",
-                "accuracy": fraction(None if last is None else scores.value(node.name, last, "accuracy")),
-                "loss": number(None if last is None else scores.value(node.name, last, "loss")),
-                "rounds": number(len(node.rounds)),
-                "steps": number(node.steps()),
-                "sent": size(counters and counters.bytes_sent),
-                "received": size(counters and counters.bytes_received),
-                "dropped": number(counters and counters.fragments_dropped_stale),
-                "overruns": number(counters and counters.overruns),
-                "late": seconds(counters and counters.late_s),
-                "cpu": seconds(end.get("cpu_s")),
-                "end": str(end.get("reason") or ("no end recorded" if node.ready else "never ready")),
-            }
-        )
-    return rows
+    return [_node_cells(node, scores) for node in collected.nodes.values()]
+
+
+def _node_cells(node: NodeRecords, scores: Scores) -> dict[str, str]:
+    last = node.snapshots[-1].get("instant") if node.snapshots else None
+    counters, end = node.counters(), node.end or {}
+    counted = asdict(counters) if counters is not None else {}
+    return {
+        "name": node.name,
+        "straggler": "straggler" if node.straggler else "",
+        "accuracy": fraction(None if last is None else scores.value(node.name, last, "accuracy")),
+        "loss": number(None if last is None else scores.value(node.name, last, "loss")),
+        "rounds": number(len(node.rounds)),
+        "steps": number(node.steps()),
+        "sent": size(counted.get("bytes_sent")),
+        "received": size(counted.get("bytes_received")),
+        "dropped": number(counted.get("fragments_dropped_stale")),
+        "overruns": number(counted.get("overruns")),
+        "late": seconds(counted.get("late_s")),
+        "cpu": seconds(end.get("cpu_s")),
+        "end": str(end.get("reason") or ("no end recorded" if node.ready else "never ready")),
+    }
 
 
 def _link_cells(row: LinkRow) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class ControlServer:
         self.path = directory / "control.sock"
         self._token = token
         self._selector = selector
+        self._channels: set[ControlChannel] = set()
         self._agents: dict[str, ControlChannel] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
@@ -76,9 +77,10 @@ class ControlServer:
 
     def close(self) -> None:
         """Close every connection: agents that are still there exit."""
-        for channel in self._agents.values():
+        for channel in self._channels:
             self._selector.unregister(channel)
             channel.close()
+        self._channels.clear()
         self._agents.clear()
         self._selector.unregister(self._listener)
         self._listener.close()
@@ -88,6 +90,7 @@ class ControlServer:
     def _accept(self) -> list[ControlEvent]:
         sock, _ = self._listener.accept()
         channel = ControlChannel(sock)
+        self._channels.add(channel)
         names: list[str] = []
         self._selector.register(channel, selectors.EVENT_READ, lambda: self._read(channel, names))
         return []
@@ -116,6 +119,7 @@ class ControlServer:
 
     def _drop(self, channel: ControlChannel, names: list[str]) -> list[ControlEvent]:
         self._selector.unregister(channel)
+        self._channels.discard(channel)
         channel.close()
         if not names:
             return []

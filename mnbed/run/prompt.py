@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mininet.cli import CLI
-from mininet.log import setLogLevel
+from mininet.log import lg, setLogLevel
 
 from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import MARK, remove_leftovers
@@ -24,13 +24,15 @@ def open_prompt(plan: Plan, file: Path) -> None:
         os.environ[MARK] = f"cli-{os.getpid()}"
         with build_network(plan) as network:
             _greet(network)
-            # Mininet prints what its verbs find at this level.
+            # Mininet's verbs print through its log, by default to standard error.
+            lg.ch.setStream(sys.stdout)
             setLogLevel("info")
             try:
                 # Ctrl-C at Mininet's prompt ends a running command, not the prompt.
                 CLI(network.mininet, stdin=sys.stdin)
             finally:
                 setLogLevel("warning")
+                lg.ch.setStream(sys.stderr)
 
 
 def _greet(network: Network) -> None:

@@ -128,7 +128,7 @@ class Algorithm(ABC):
 
     @classmethod
     def check_settings(cls, settings: Any, num_peers: int) -> str | None:  # noqa: ARG003
-        """What is wrong, with key and value, where a node with `num_peers` peers cannot do this; else None.
+        """What is wrong, beginning with the key, where a node with `num_peers` peers cannot do this; else None.
 
         The planner asks for every node before anything starts; nothing is capped silently at run time.
         """

@@ -74,6 +74,14 @@ class RunBuilder:
     def is_straggler(self, name: str) -> bool:
         return self.names.index(name) < self.num_stragglers
 
+    def round_at(self, name: str, second: int) -> int | None:
+        """Number of the round that this node ends at that second, if it does."""
+        if second == 0 or second > self.killed.get(name, self.duration_s):
+            return None
+        if not self.is_straggler(name):
+            return second - 1
+        return second // 2 - 1 if second % 2 == 0 else None
+
     def experiment(self) -> dict[str, Any]:
         return {
             "name": "made-up",
@@ -149,8 +157,8 @@ class RunBuilder:
         }
 
     def accuracy(self, name: str, instant: int) -> float:
-        """Others gain 0.1 an instant, stragglers half of that."""
-        return 0.1 + (0.05 if self.is_straggler(name) else 0.1) * instant
+        """Others gain 0.06 an instant, stragglers half of that."""
+        return 0.1 + (0.03 if self.is_straggler(name) else 0.06) * instant
 
     def loss(self, name: str, instant: int) -> float:
         return 2.0 - self.accuracy(name, instant)
@@ -167,7 +175,7 @@ class RunBuilder:
                             + "\n"
                         )
                 mean = {"node": "mean_model", "instant": instant, "t": float(instant)}
-                file.write(json.dumps({**mean, "accuracy": 0.15 + 0.1 * instant, "loss": 1.5}) + "\n")
+                file.write(json.dumps({**mean, "accuracy": 0.15 + 0.06 * instant, "loss": 1.5}) + "\n")
 
     # Journals
 
@@ -234,8 +242,12 @@ class _Node:
 
     def second(self, second: int, at: Any) -> None:
         at(float(second))
-        if second > 0 and (second % 2 == 0 or not self.builder.is_straggler(self.name)):
+        if self.builder.round_at(self.name, second) is not None:
             self._round(second, at)
+        sender = self.builder.names[self.index - 1]
+        sent_round = self.builder.round_at(sender, second)
+        if sent_round is not None and self.builder.ledger:
+            self._arrivals(second, sender, sent_round, at)
         self._snapshot(second)
 
     def _round(self, second: int, at: Any) -> None:
@@ -264,24 +276,27 @@ class _Node:
         self.rounds += 1
 
     def _ledger(self, second: int, peer: str, at: Any) -> None:
-        """All but the last fragment are sent; of the peer before this one the same arrives; the first is averaged in."""
-        sent_round = self.rounds
+        """All fragments but the last are sent to one peer."""
         self.book.write(
-            "created", round=sent_round, sends=[[fragment, peer] for fragment in range(FRAGMENTS)]
+            "created", round=self.rounds, sends=[[fragment, peer] for fragment in range(FRAGMENTS)]
         )
-        before = self.builder.names[self.index - 1]
         for fragment in range(FRAGMENTS - 1):
             begun = second + 0.1 * fragment
             at(begun + 0.05)
-            self.book.write(
-                "sent", round=sent_round, fragment=fragment, peer=peer, begun=begun, bytes=FRAME_BYTES
-            )
-            self.book.write(
-                "arrived", round=sent_round, fragment=fragment, sender=before, sent=begun, bytes=FRAME_BYTES
-            )
+            where = {"round": self.rounds, "fragment": fragment, "peer": peer}
+            self.book.write("sent", **where, begun=begun, bytes=FRAME_BYTES)
         at(second + 0.5)
-        self.book.write("aggregated", round=self.rounds + 1, of=[[before, sent_round, 0]])
-        self.book.write("dropped", round=sent_round, fragment=FRAGMENTS - 1, peer=peer)
+        self.book.write("dropped", round=self.rounds, fragment=FRAGMENTS - 1, peer=peer)
+
+    def _arrivals(self, second: int, sender: str, sent_round: int, at: Any) -> None:
+        """What the node before sends; the first of it is averaged in."""
+        for fragment in range(FRAGMENTS - 1):
+            sent = second + 0.1 * fragment
+            at(sent + 0.07)
+            where = {"round": sent_round, "fragment": fragment, "sender": sender}
+            self.book.write("arrived", **where, sent=sent, bytes=FRAME_BYTES)
+        at(second + 0.6)
+        self.book.write("aggregated", round=self.rounds, of=[[sender, sent_round, 0]])
 
     def _snapshot(self, second: int) -> None:
         file = f"snapshots/{self.name}/{second:05d}.npy"
