@@ -53,6 +53,7 @@ def settings(plan: Plan, name: str, folder: str) -> AgentSettings:
         duration_s=60,
         step_time_s=0.02,
         snapshot_every_s=60,
+        snapshot_model="current",
         algorithm={},
         task={},
         data_root="",

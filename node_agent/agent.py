@@ -76,6 +76,9 @@ class Agent:
                 permutation_seed=stream_seed(settings.seed, "permutation"),
             ),
         )
+        # What snapshots show: a copy made at each aggregation, or the parameters themselves.
+        aggregated = settings.snapshot_model == "aggregated"
+        self._shown = self._model.values.copy() if aggregated else self._model.values
         self._local_steps = int(settings.task["local_steps"])
         self._round = 0
         self._steps = 0
@@ -148,6 +151,8 @@ class Agent:
         while slot + settings.step_time_s <= settings.duration_s:
             self._wait_for_turn()
             aggregated = self._algorithm.before_local_phase(self._model.values, clock.now())
+            if self._shown is not self._model.values:
+                np.copyto(self._shown, self._model.values)
             self._counters.fragments_aggregated += len(aggregated.of)
             self._staleness_s = aggregated.mean_age_s
             overruns, late_s = self._counters.overruns, 0.0
@@ -207,9 +212,9 @@ class Agent:
         self._round += 1
 
     def _take_snapshots(self, schedule: SnapshotSchedule, until_s: float) -> None:
-        """Keep the model, as it is now, for every instant before the next step's end."""
+        """Keep the model to be evaluated, as it is now, for every instant before the next step's end."""
         for instant in schedule.due(until_s):
-            path = save_snapshot(self._run, self._settings.name, instant, self._model.values)
+            path = save_snapshot(self._run, self._settings.name, instant, self._shown)
             self.journal.write(
                 "snapshot",
                 instant=instant,

@@ -40,6 +40,8 @@ class AgentSettings:
     duration_s: float
     step_time_s: float
     snapshot_every_s: float
+    snapshot_model: str
+    """"aggregated": the model as the last aggregation left it; "current": as it is at the instant."""
     algorithm: dict[str, Any]
     """{"name": ..., settings of the algorithm ...}"""
     task: dict[str, Any]

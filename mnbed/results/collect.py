@@ -100,7 +100,7 @@ def collect(run: RunDirectory) -> Collected:
     """
     problems: list[str] = []
     experiment = read_experiment(run)
-    environment = _read_environment(run, problems)
+    environment = read_environment(run, problems)
     merger, ledger = Merger(), Ledger()
     controller = _controller_records(run, merger, problems)
     nodes = _node_records(run, environment, merger, ledger, problems)
@@ -149,7 +149,8 @@ def natural_order(name: str) -> tuple[tuple[int, str], ...]:
     )
 
 
-def _read_environment(run: RunDirectory, problems: list[str]) -> dict[str, Any]:
+def read_environment(run: RunDirectory, problems: list[str]) -> dict[str, Any]:
+    """What environment.json holds; where it is missing or damaged, nothing, and a sentence more in `problems`."""
     try:
         environment = json.loads(run.environment.read_text())
     except OSError:

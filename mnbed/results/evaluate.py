@@ -16,7 +16,6 @@ import json
 import math
 import multiprocessing
 import os
-import pwd
 import signal
 import subprocess
 import sys
@@ -30,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnbed.errors import MnbedError, RunError
-from mnbed.results.collect import read_experiment
+from mnbed.results.collect import read_environment, read_experiment
 from mnbed.results.scores import Job, Score, pending_jobs, remove_snapshots, snapshot_jobs
 from mnbed.run_directory import RunDirectory
 
@@ -149,7 +148,7 @@ def _evaluate(run: RunDirectory, workers: int) -> None:
     _say(done, total)
     if not jobs:
         return
-    task = _load_task(experiment)
+    task = _load_task(experiment, _data_root(run))
     num_samples = experiment["evaluate"]["samples"]
     with _appending(run.evaluation) as file:
         for score in _scores(task, num_samples, jobs, min(workers, len(jobs))):
@@ -175,14 +174,14 @@ def _appending(path: Path) -> Iterator[IO[str]]:
         yield text
 
 
-def _load_task(experiment: dict[str, Any]) -> Task:
+def _load_task(experiment: dict[str, Any], data_root: Path) -> Task:
     import torch
 
     from node_agent.tasks import create_task
     from node_agent.tasks._interface import DataMissing
 
     torch.set_num_threads(1)
-    task = create_task(experiment["task"], _data_root(experiment.get("data_root")), experiment["seed"])
+    task = create_task(experiment["task"], data_root, experiment["seed"])
     try:
         task.load()
     except DataMissing as error:
@@ -190,17 +189,16 @@ def _load_task(experiment: dict[str, Any]) -> Task:
     return task
 
 
-def _data_root(setting: str | None) -> Path:
-    """Where the run looked for its data: the experiment's, $MNBED_DATA, ~/.cache/mnbed of the user behind sudo."""
-    if setting is not None:
-        return Path(setting).expanduser()
-    if "MNBED_DATA" in os.environ:
-        return Path(os.environ["MNBED_DATA"])
-    try:
-        home = pwd.getpwuid(int(os.environ.get("SUDO_UID", os.getuid()))).pw_dir
-    except KeyError:
-        home = "/"
-    return Path(home) / ".cache" / "mnbed"
+def _data_root(run: RunDirectory) -> Path:
+    """Where the run's own agents found the data."""
+    problems: list[str] = []
+    found = read_environment(run, problems).get("data_root")
+    if not isinstance(found, str):
+        why = problems[0] if problems else "environment.json has no data_root"
+        raise RunError(
+            f"where the data is, is not known: {why}", f'write {{"data_root": PATH}} to {run.environment}'
+        )
+    return Path(found)
 
 
 def _scores(task: Task, num_samples: int | None, jobs: Sequence[Job], workers: int) -> Iterator[Score]:
@@ -280,14 +278,14 @@ def read_snapshot(file: Path, num_parameters: int) -> NDArray[np.float32]:
     """The flat parameters in that file. Raises BadSnapshot."""
     try:
         with file.open("rb") as opened:
-            values = np.load(opened, allow_pickle=False)
+            # Not np.load: it takes archives and pickles, too.
+            values = np.lib.format.read_array(opened, allow_pickle=False)
     except OSError as error:
         raise BadSnapshot(f"{file.name}: {error.strerror or error}") from None
     except (ValueError, EOFError) as error:
         raise BadSnapshot(f"{file.name} is damaged: {error}") from None
-    if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.shape != (num_parameters,):
-        shape = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-        raise BadSnapshot(f"{file.name} holds {shape}, not float32 ({num_parameters},)")
+    if values.dtype != np.float32 or values.shape != (num_parameters,):
+        raise BadSnapshot(f"{file.name} holds {values.dtype} {values.shape}, not float32 ({num_parameters},)")
     if not np.isfinite(values).all():
         raise BadSnapshot(
             f"{file.name} holds {np.count_nonzero(~np.isfinite(values))} values that are not finite"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mnbed.results.links import LinkRow
 from mnbed.results.plot_style import GRID, INK, MUTED, OTHERS, PAPER, STRAGGLERS, new_figure
 from mnbed.results.plots import RunData
-from mnbed.units import format_bandwidth
+from mnbed.results.text import rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +141,5 @@ def _legend(axes: Axes, links: list[LinkRow]) -> None:
     known = _bandwidths(links)
     for bandwidth in dict.fromkeys([*known[:1], *known[-1:]]):
         width = _width(bandwidth, links)
-        handles.append(
-            Line2D([], [], color=MUTED, linewidth=width, label=f"{format_bandwidth(round(bandwidth))}/s")
-        )
+        handles.append(Line2D([], [], color=MUTED, linewidth=width, label=rate(bandwidth)))
     axes.legend(handles=handles, ncols=len(handles), loc="upper center", bbox_to_anchor=(0.5, 0.0))

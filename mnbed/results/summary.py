@@ -16,7 +16,7 @@ from typing import Any
 
 from mnbed.errors import InputError
 from mnbed.results.collect import Collected
-from mnbed.results.fidelity import evidence_of, judge
+from mnbed.results.fidelity import duration_s, evidence_of, judge
 from mnbed.results.files import replacing
 from mnbed.results.journals import time_of
 from mnbed.results.scores import MEAN_MODEL, Curve, Scores
@@ -145,7 +145,8 @@ def _emulated_s(collected: Collected) -> float | None:
         for record in (*node.rounds[-1:], *node.snapshots[-1:], *([node.end] if node.end else []))
         if (t := time_of(record)) is not None
     ]
-    return max(last, default=None)
+    # Agents close their connections after the end: that is no part of the experiment.
+    return min(max(last), duration_s(collected) or math.inf) if last else None
 
 
 def _score_summary(key: str, collected: Collected, scores: Scores, best: Any) -> ScoreSummary:

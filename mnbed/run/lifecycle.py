@@ -218,6 +218,7 @@ class Job:
                 duration_s=self._duration,
                 step_time_s=host.step_time_s,
                 snapshot_every_s=experiment.evaluate.every,
+                snapshot_model=experiment.evaluate.model,
                 algorithm=asdict(experiment.algorithm),
                 task=asdict(experiment.task),
                 data_root=str(data_root(experiment.data_root, self._user)),

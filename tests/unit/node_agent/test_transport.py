@@ -62,6 +62,7 @@ class Node:
             duration_s=60.0,
             step_time_s=0.01,
             snapshot_every_s=1.0,
+            snapshot_model="current",
             algorithm={},
             task={},
             data_root="",

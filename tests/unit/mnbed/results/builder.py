@@ -88,7 +88,7 @@ class RunBuilder:
             "seed": 7,
             "data_root": None,
             "algorithm": {"name": "divshare", "fragment_fraction": 1 / FRAGMENTS, "degree": 2},
-            "task": asdict(task_class("digits").Settings(name="digits", batch_size=8)),
+            "task": asdict(task_class("digits").Settings(name="digits")),
             "time": {"duration": f"{self.duration_s}s", "dilation": DILATION},
             "evaluate": {
                 "every": "1s",
@@ -111,6 +111,7 @@ class RunBuilder:
             "delay_backend": self.delay_backend,
             "switch": "bridge",
             "dilation": DILATION,
+            "data_root": "/nowhere",
             "standin": self.standin,
             "data": "a stand-in for digits" if self.standin else "scikit-learn's digits",
             "step_wall_s": 0.002,
@@ -244,11 +245,11 @@ class _Node:
         at(float(second))
         if self.builder.round_at(self.name, second) is not None:
             self._round(second, at)
+        self._snapshot(second)
         sender = self.builder.names[self.index - 1]
         sent_round = self.builder.round_at(sender, second)
         if sent_round is not None and self.builder.ledger:
             self._arrivals(second, sender, sent_round, at)
-        self._snapshot(second)
 
     def _round(self, second: int, at: Any) -> None:
         builder, counters = self.builder, self.counters

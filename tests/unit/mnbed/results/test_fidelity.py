@@ -1,0 +1,104 @@
+"""The verdict: each reason by itself, with made-up evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mnbed.results import fidelity
+from mnbed.results.collect import collect
+from mnbed.results.fidelity import Evidence, NodeEvidence, evidence_of, judge
+from tests.unit.mnbed.results.builder import RunBuilder
+
+GOOD_NODE = NodeEvidence(name="h1", steps=1000, overruns=50, late_s=0.1, frames_rejected=0, ended_s=60.1)
+GOOD = Evidence(
+    status="completed",
+    duration_s=60.0,
+    nodes=[GOOD_NODE, replace(GOOD_NODE, name="h2")],
+    died={},
+    problems=[],
+    reported=[],
+)
+
+
+def test_a_good_run_is_faithful() -> None:
+    assert judge(GOOD) == fidelity.Verdict(verdict="faithful", reasons=[])
+
+
+def with_node(**changes: object) -> Evidence:
+    return replace(GOOD, nodes=[GOOD_NODE, replace(GOOD_NODE, name="h2", **changes)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reason"),
+    [
+        (
+            with_node(overruns=52),
+            "5.1% of the local steps took longer than step_time (102 of 2,000; at most 5%)",
+        ),
+        (with_node(late_s=2.5), "late steps add up to 2.2% of the duration, 2.50 emulated s on h2"),
+        (with_node(frames_rejected=1), "1 frame was rejected as foreign, torn or corrupt, by h2"),
+        (with_node(frames_rejected=2), "2 frames were rejected"),
+        (with_node(ended_s=62.0), "1 node ended late, up to 2.00 emulated s after the duration: h2"),
+        (replace(GOOD, died={"h2": "h2's agent was killed"}), "1 agent died: h2's agent was killed"),
+        (replace(GOOD, nodes=[]), "no node has recorded a single local step"),
+        (replace(GOOD, status="failed"), "the run failed: see the error"),
+        (replace(GOOD, problems=["journal of h2: torn"]), "journal of h2: torn"),
+        (replace(GOOD, reported=["interrupted"]), "interrupted"),
+    ],
+)
+def test_each_reason_degrades_the_run(evidence: Evidence, reason: str) -> None:
+    verdict = judge(evidence)
+    assert verdict.verdict == "degraded"
+    (found,) = verdict.reasons
+    assert found.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        with_node(overruns=50),
+        with_node(late_s=2.2),
+        with_node(ended_s=61.1),
+        with_node(ended_s=None),
+        replace(GOOD, duration_s=None),
+    ],
+)
+def test_what_is_within_the_limits_is_no_reason(evidence: Evidence) -> None:
+    assert judge(evidence).reasons == []
+
+
+def test_a_death_is_told_once() -> None:
+    cause = "h2's agent was killed by SIGKILL"
+    evidence = replace(GOOD, status="failed", died={"h2": cause}, reported=[cause])
+    assert judge(evidence).reasons == [cause]
+
+
+def test_many_names_are_cut_short() -> None:
+    nodes = [replace(GOOD_NODE, name=f"h{number}", frames_rejected=1) for number in range(1, 8)]
+    (reason,) = judge(replace(GOOD, nodes=nodes)).reasons
+    assert reason.endswith("by h1, h2, h3, h4 and 3 more")
+
+
+def test_evidence_comes_from_the_journals(tmp_path: Path) -> None:
+    builder = RunBuilder(
+        path=tmp_path / "run",
+        overruns_per_round=2,
+        late_s_per_round=0.05,
+        frames_rejected=1,
+        ended_late_s=3.0,
+        killed={"h3": 3},
+    )
+    evidence = evidence_of(collect(builder.build()), "completed")
+    by_name = {node.name: node for node in evidence.nodes}
+    assert evidence.duration_s == 6.0
+    expected = NodeEvidence(name="h2", steps=30, overruns=12, late_s=0.05 * 6, frames_rejected=1, ended_s=9.0)
+    assert replace(by_name["h2"], late_s=expected.late_s) == expected
+    assert by_name["h2"].late_s == pytest.approx(expected.late_s)
+    # Of a killed agent the last snapshot is known.
+    assert (by_name["h3"].steps, by_name["h3"].overruns, by_name["h3"].ended_s) == (15, 6, None)
+    assert evidence.died == {"h3": "h3's agent was killed by SIGKILL"}
+    kinds = [reason.split()[0] for reason in judge(evidence).reasons]
+    assert kinds == ["1", "40.0%", "late", "4", "3"]
