@@ -266,7 +266,10 @@ def test_a_ring_of_two_has_one_peer_each() -> None:
             {"network": star(5), "overlay": {"kind": "random_regular", "degree": 5}},
             "overlay.degree: degree=5",
         ),
-        ({"network": star(4), "algorithm": {"name": "divshare", "degree": 6}}, "algorithm.degree is 6.*3 peers"),
+        (
+            {"network": star(4), "algorithm": {"name": "divshare", "degree": 6}},
+            "algorithm.degree is 6.*3 peers",
+        ),
         (
             {"network": star(4, link={"bandwidth": "4kbit"})},
             "network.link.bandwidth: 4kbit .* 8kbit to 34gbit",

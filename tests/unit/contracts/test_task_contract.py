@@ -1,0 +1,97 @@
+"""What every task must keep, found by discovery: a new file is tested before its author writes a test."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from mnbed.schema import docstrings
+from node_agent.streams import stream
+from node_agent.tasks import Task, create_task, task_class, task_names
+from node_agent.training import FlatModel, Trainer
+from tests.unit.node_agent.test_image_tasks import make_folder, no_network
+
+# What a task cannot do without, and how its data is made small.
+NEEDS: dict[str, dict[str, Any]] = {
+    "image_folder": {"path": "images", "model": "mlp"},
+    "cifar10": {"on_missing": "synthetic", "model": "mlp"},
+    "digits": {"model": "mlp"},
+}
+
+
+def make_task(name: str, folder: Path, seed: int = 1) -> Task:
+    needs = dict(NEEDS.get(name, {}))
+    if "path" in needs:
+        needs["path"] = str(folder / "images")
+        if not (folder / "images").exists():
+            make_folder(folder / "images", num=40)
+    settings = TypeAdapter(task_class(name).Settings).validate_python({"name": name, **needs})
+    task = create_task(asdict(settings), folder, seed)
+    task.load()
+    return task
+
+
+@pytest.fixture(params=task_names())
+def task(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
+    no_network(monkeypatch)
+    return make_task(request.param, tmp_path)
+
+
+def test_there_are_the_tasks_we_promise() -> None:
+    assert {"cifar10", "digits", "image_folder"} <= set(task_names())
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_settings_are_documented_and_strict(name: str) -> None:
+    adapter = TypeAdapter(task_class(name.replace("_", "-")).Settings)
+    documented = docstrings(task_class(name).Settings)
+    assert [key for key in adapter.json_schema()["properties"] if not documented.get(key)] == []
+    for wrong in (
+        {"btch_size": 8},
+        {"batch_size": 0},
+        {"lr": -1.0},
+        {"local_steps": 0},
+        {"partition": {"kind": "x"}},
+    ):
+        with pytest.raises(ValidationError):
+            adapter.validate_python({"name": name, **NEEDS.get(name, {}), **wrong})
+
+
+def test_parts_are_samples_of_the_task(task: Task) -> None:
+    parts = task.partition(4)
+    table = np.array(task.partition_table(parts))
+    assert table.shape[0] == 4
+    assert table.sum(axis=1).tolist() == [len(part) for part in parts]
+    everything = np.concatenate(parts)
+    assert len(np.unique(everything)) == len(everything) <= task.num_training
+    assert everything.min() >= 0
+    assert everything.max() < task.num_training
+
+
+def test_it_says_what_its_data_is(task: Task) -> None:
+    assert task.description
+    assert task.standin == ("STAND-IN" in task.description)
+
+
+def test_models_start_alike_and_follow_the_seed(task: Task, tmp_path: Path) -> None:
+    name = next(name for name in task_names() if isinstance(task, task_class(name)))
+    first, second = (FlatModel(task.make_model()).values for _ in range(2))
+    assert (first == second).all()
+    assert (FlatModel(make_task(name, tmp_path, seed=2).make_model()).values != first).any()
+
+
+def test_training_lowers_the_loss(task: Task) -> None:
+    model = FlatModel(task.make_model())
+    before = task.evaluate(model.module, 200)
+    trainer = Trainer(task, model, np.concatenate(task.partition(2)), stream(1, "contract"))
+    for _ in range(150):
+        trainer.step()
+    after = task.evaluate(model.module, 200)
+    assert after["loss"] < before["loss"]
+    assert 0 <= before["accuracy"] <= 1
+    assert after == task.evaluate(model.module, 200)
