@@ -289,8 +289,8 @@ class EvaluateSettings(Section):
     targets: tuple[Fraction, ...] = ()
     """Accuracies whose first time is reported, as fractions: [0.5, 0.6]."""
     model: Literal["aggregated", "current"] = "aggregated"
-    """Which of a node's models is evaluated at an instant: as its last aggregation left it, which is what papers report,
-    or as it is in the middle of local training, bent towards the node's own data."""
+    """Which of a node's models is evaluated at an instant: as its last aggregation left it, which is what papers
+    report, or as it is in the middle of local training, bent towards the node's own data."""
     keep_snapshots: bool = False
     """Keep the parameters in the run directory after the evaluation."""
 

@@ -13,10 +13,13 @@ The files that the controller writes, and the results read:
                          "switches": [...],
                          "links": [{"a", "b", "a_interface", "b_interface", "straggler", "asked": {LinkProperties},
                                     "wire": {...}, "readback": {"a": {...}, "b": {...}}}]}
-    nodes/controller.jsonl   among others: {"event": "link_counters", "links": [{"a", "b", "a_bytes", "b_bytes",
-                         "a_drops", "b_drops", "a_peak_bps", "b_peak_bps"}]}: what left interface a and b; peaks in
-                         emulated bit/s, null where not sampled; and one {"event": "finished", "status", "reasons": [...], "emulated_s", "startup_s",
-                         "agent_memory_mb", "error": text or null} and {"event": "torn_down", "teardown_s"}
+    nodes/controller.jsonl   among others
+                        {"event": "link_counters", "links": [{"a", "b", "a_bytes", "b_bytes", "a_drops", "b_drops",
+                         "a_peak_bps", "b_peak_bps"}]}: what left interface a and b; peaks in emulated bit/s, null where
+                         not sampled
+                        {"event": "finished", "status", "reasons": [...], "emulated_s", "startup_s",
+                         "agent_memory_mb", "error": text or null}
+                        {"event": "torn_down", "teardown_s"}
 """
 
 from __future__ import annotations

@@ -42,7 +42,12 @@ def gn_lenet(shape: tuple[int, int, int], num_classes: int) -> torch.nn.Module:
     channels, height, width = shape
     layers: list[nn.Module] = []
     for before, after in ((channels, 32), (32, 32), (32, 64)):
-        layers += [nn.Conv2d(before, after, 5, padding=2), nn.GroupNorm(2, after), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [
+            nn.Conv2d(before, after, 5, padding=2),
+            nn.GroupNorm(2, after),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+        ]
     pooled = 64 * (height // 8) * (width // 8)
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(pooled, num_classes))
 

@@ -15,6 +15,7 @@ It ends when standard input closes, and takes with it what is left of its childr
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -61,6 +62,16 @@ def load(orders: dict[str, Any]) -> tuple[Task, list[np.ndarray]]:
         partition=task.partition_table(parts),
     )
     return task, parts
+
+
+def settle_memory() -> None:
+    """Make what exists now cheap to share: children must neither copy its pages nor carry along what is free."""
+    gc.collect()
+    # What loading needed for a while goes back to the kernel; else every child's share of it counts.
+    with contextlib.suppress(AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+    # The collector writes into every object it visits, which would copy the page it is on.
+    gc.freeze()
 
 
 def become_agent(
@@ -149,9 +160,7 @@ def main() -> int:
             traceback=traceback.format_exc(),
         )
         return 1
-    gc.collect()
-    # What exists now is shared by all children: the collector must not touch, and so copy, its pages.
-    gc.freeze()
+    settle_memory()
     line = sys.stdin.buffer.readline()
     if not line:
         return 0

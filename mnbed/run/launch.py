@@ -202,10 +202,14 @@ def agent_environment() -> dict[str, str]:
     """One thread per agent, as N agents with a thread pool each would fight for the cores; and no memory given back.
 
     glibc returns the memory of each training step to the kernel and faults it in again at the next one: about 800
-    page faults a step of GN-LeNet.
+    page faults a step of GN-LeNet. Both threads of an agent share one heap.
     """
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    malloc = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+    malloc = {
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+        "MALLOC_ARENA_MAX": "1",
+    }
     source = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(part for part in (source, os.environ.get("PYTHONPATH")) if part)
     return {**os.environ, **threads, **malloc, "PYTHONPATH": path}

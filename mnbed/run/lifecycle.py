@@ -154,8 +154,8 @@ class Job:
         self._phase(view, journal, f"starting {len(self._plan.hosts)} agents")
         launcher.launch(network, self._agent_settings(token, control))
         session.wait_ready()
-        finish.agent_memory_mb = memory_mb(agent.pid for agent in session.agents.values() if agent.pid)
         finish.startup_s = time.monotonic() - self._began
+        finish.agent_memory_mb = memory_mb(agent.pid for agent in session.agents.values() if agent.pid)
         self._supervise(session, network, view, journal, finish)
 
     def _supervise(
