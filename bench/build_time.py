@@ -34,7 +34,9 @@ net.stop()
 
 
 def plain(hosts: int) -> float:
-    done = subprocess.run([sys.executable, "-c", PLAIN, str(hosts)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, str(hosts)], capture_output=True, text=True, check=True
+    )
     return float(done.stdout.split("BUILT")[1])
 
 
@@ -55,7 +57,9 @@ def main() -> None:
         (f"{mine:.2f}", f"{theirs:.2f}", f"{mine / theirs:.2f}")
         for mine, theirs in [*pairs, (median([a for a, _ in pairs]), median([b for _, b in pairs]))]
     ]
-    labelled = [(f"run {number}", *row) for number, row in enumerate(rows[:-1], start=1)] + [("median", *rows[-1])]
+    labelled = [(f"run {number}", *row) for number, row in enumerate(rows[:-1], start=1)] + [
+        ("median", *rows[-1])
+    ]
     table(
         f"a star of {options.hosts} hosts, built and verified",
         ("", "mnbed s", "plain Mininet s", "ratio"),

@@ -66,10 +66,19 @@ def main() -> None:
     medians = tuple(median([row[column] for row in rows]) for column in range(4))
     table(
         f"{options.nodes} agents with GN-LeNet",
-        ("", "launch to barrier s", "command to barrier s", "PSS per agent MB", f"{options.nodes} x import torch s"),
+        (
+            "",
+            "launch to barrier s",
+            "command to barrier s",
+            "PSS per agent MB",
+            f"{options.nodes} x import torch s",
+        ),
         [
             (name, f"{a:.2f}", f"{b:.2f}", f"{c:.1f}", f"{options.nodes * d:.0f}")
-            for name, (a, b, c, d) in [*((f"run {i + 1}", row) for i, row in enumerate(rows)), ("median", medians)]
+            for name, (a, b, c, d) in [
+                *((f"run {i + 1}", row) for i, row in enumerate(rows)),
+                ("median", medians),
+            ]
         ],
     )
 

@@ -1,0 +1,36 @@
+"""Emulated against wall time."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from node_agent.clock import EmulatedClock
+
+
+def test_emulated_time_passes_dilation_times_slower() -> None:
+    start = time.monotonic() - 8.0
+    assert EmulatedClock(start, 4.0).now() == pytest.approx(2.0, abs=0.5)
+    assert EmulatedClock(start, 4.0).wall_seconds_until(3.0) == pytest.approx(4.0, abs=0.5)
+
+
+def test_it_is_negative_before_the_start() -> None:
+    assert EmulatedClock(time.monotonic() + 100, 1.0).now() < 0
+
+
+def test_waiting_ends_at_the_instant() -> None:
+    clock = EmulatedClock(time.monotonic(), 0.5)
+    assert clock.wait_until(0.1, threading.Event())
+    assert clock.now() >= 0.1
+    assert clock.wait_until(0.05, threading.Event())  # past already
+
+
+def test_waiting_ends_when_told_to_stop() -> None:
+    stop = threading.Event()
+    threading.Timer(0.05, stop.set).start()
+    began = time.monotonic()
+    assert not EmulatedClock(time.monotonic(), 1.0).wait_until(60.0, stop)
+    assert time.monotonic() - began < 10
+    assert not EmulatedClock(time.monotonic() - 5, 1.0).wait_until(1.0, stop)
