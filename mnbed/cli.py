@@ -91,7 +91,9 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
     @functools.wraps(main_of_verb)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            raise typer.Exit(main_of_verb(*args, **kwargs) or 0)
+            status = main_of_verb(*args, **kwargs) or 0
+            sys.stdout.flush()  # here, where a reader that has gone is no error
+            raise typer.Exit(status)
         except typer.Exit:
             raise
         except MnbedError as error:

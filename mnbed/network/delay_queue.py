@@ -48,7 +48,7 @@ QUEUE_LENGTH = 200_000
 _RECEIVE_BUFFER_BYTES = 16 << 20
 # From a packet's arrival to its notice here, and from a timer's expiry to the packet's way up the stack: measured
 # together on an idle machine (bench/link_fidelity.py), and taken off every delay. Deadlines that close share a wake-up.
-_LEAD_S = 200e-6
+_LEAD_S = 150e-6
 # Notices read from one socket before the others and the deadlines get their turn.
 _BURST = 256
 

@@ -40,7 +40,7 @@ def test_round_trip_is_four_link_delays(star: Network) -> None:
     times = sorted(ping(star, "h1", "h2", count=20))
     # 4 x 5 ms, less what the nfqueue backend takes off for its own latency;
     # the best of twenty is hardly more on any machine that is not swamped.
-    assert 0.0197 <= times[0] < 0.0215
+    assert 0.0195 <= times[0] < 0.0215
 
 
 def test_bandwidth_is_the_links_rate(star: Network) -> None:
@@ -97,7 +97,7 @@ def test_graphs_with_loops_forward_along_the_planned_paths(topology: dict[str, o
         hosts = [host.name for host in network.plan.hosts]
         for source, target in [(hosts[0], name) for name in hosts[1:]]:
             asked = network.plan.path_delay_s[source, target] + network.plan.path_delay_s[target, source]
-            assert asked - 3e-4 <= min(ping(network, source, target, count=5)) < asked + 0.0015
+            assert asked - 5e-4 <= min(ping(network, source, target, count=5)) < asked + 0.0015
 
 
 def test_a_broadcast_does_not_circle_in_a_ring() -> None:
@@ -129,7 +129,7 @@ def test_stragglers_have_their_own_rate() -> None:
 def test_dilation_slows_links_and_stretches_delays() -> None:
     plan = plan_for({"kind": "star", "nodes": 2}, delay="1ms", time={"dilation": 4, "duration": "10s"})
     with build_network(plan) as network:
-        assert min(ping(network, "h1", "h2")) >= 0.0157
+        assert min(ping(network, "h1", "h2")) >= 0.0155
         assert network.read_back()[0].a.shape is not None
         assert network.read_back()[0].a.shape.rate_bps == pytest.approx(15e6, rel=1e-3)
 
