@@ -15,7 +15,6 @@ import networkx as nx
 
 import topologies
 from mnbed import draws, feasible, routes, units
-from mnbed.budget import Budget, budget
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment
 from mnbed.links import LinkProperties
@@ -24,7 +23,7 @@ from node_agent.algorithms import algorithm_class
 from node_agent.streams import stream_seed
 from topologies import rules
 
-__all__ = ["Budget", "HostPlan", "LinkPlan", "Plan", "budget", "make_plan"]
+__all__ = ["HostPlan", "LinkPlan", "Plan", "make_plan"]
 
 # Below 8 kbit/s one full frame lasts longer than TCP's first retransmission timeout.
 MIN_WIRE_BPS = 8e3

@@ -106,7 +106,7 @@ class Agent:
         self._rehearse()
         self._transport.start()
         self.journal.write("ready", pid=os.getpid())
-        self.control.send("ready")
+        self.control.send("ready", standin=self._task.standin, data=self._task.description)
         self._started.wait()
         if self._clock is None:
             return  # told to stop, or left alone, before the start

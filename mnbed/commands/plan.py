@@ -35,10 +35,11 @@ def main(
 ) -> None:
     """Raises InputError or MachineError where the experiment cannot be run."""
     from mnbed import schema as schemas
+    from mnbed.budget import budget
     from mnbed.errors import InputError
     from mnbed.loading import dump_experiment, load_experiment, naming
     from mnbed.machine import probe
-    from mnbed.plan import budget, make_plan
+    from mnbed.plan import make_plan
 
     if schema:
         print(schemas.text())

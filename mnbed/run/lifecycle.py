@@ -155,8 +155,14 @@ class Job:
         launcher.launch(network, self._agent_settings(token, control))
         session.wait_ready()
         finish.startup_s = time.monotonic() - self._began
+        self._note_data(session)
         finish.agent_memory_mb = memory_mb(agent.pid for agent in session.agents.values() if agent.pid)
         self._supervise(session, network, view, journal, finish)
+
+    def _note_data(self, session: Session) -> None:
+        """Without a warm parent only the agents know what their data is; they all have the same."""
+        ready = next(agent.ready for agent in session.agents.values() if agent.ready)
+        self._write_environment(standin=ready["standin"], data=ready["data"])
 
     def _supervise(
         self, session: Session, network: Network, view: LiveView, journal: Journal, finish: _Finish

@@ -39,7 +39,8 @@ class AgentState:
 
     name: str
     pid: int | None = None
-    ready: bool = False
+    ready: dict[str, Any] | None = None
+    """Its message at the start barrier."""
     ended: bool = False
     gone: bool = False
     failure: MnbedError | None = None
@@ -176,7 +177,7 @@ class Session:
     def _take_message(self, agent: AgentState, message: dict[str, Any]) -> None:
         kind = message["kind"]
         if kind == "ready":
-            agent.ready = True
+            agent.ready = message
         elif kind == "status":
             agent.status = message
         elif kind == "ended":

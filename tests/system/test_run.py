@@ -127,6 +127,7 @@ def test_the_exec_launch_gives_the_same_kind_of_run(cli: Cli) -> None:
     assert cli.summary()["status"] == "completed"
     assert cli.summary()["traffic"]["fragments_received"] > 0
     assert not list((cli.directory() / "nodes").glob("*.orders.json"))
+    assert cli.summary()["data"].startswith("scikit-learn")
 
 
 @pytest.mark.parametrize("topology", ["ring", "random_regular"])
