@@ -11,6 +11,7 @@ The files that the controller writes, and the results read:
                          "step_wall_s": measured solo time of one local step, "num_parameters": int,
                          "hosts": [{"name", "index", "address", "straggler", "step_time_s", "peers": [...]}],
                          "switches": [...],
+                         "round_trip_s": {host: {host: asked round trip, emulated seconds}} or null,
                          "links": [{"a", "b", "a_interface", "b_interface", "straggler", "asked": {LinkProperties},
                                     "wire": {...}, "readback": {"a": {...}, "b": {...}}}]}
     nodes/controller.jsonl   among others

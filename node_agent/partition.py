@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from node_agent.streams import stream
 
+# Read by pydantic, which this package does not import.
+_PYDANTIC = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}
+
 
 @dataclass(frozen=True, kw_only=True)
 class IidPartition:
     """Shuffled and dealt out evenly."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PYDANTIC
 
     kind: Literal["iid"] = "iid"
     """The scheme."""
@@ -26,7 +29,7 @@ class IidPartition:
 class KshardPartition:
     """Sorted by label, cut into equal shards, and a number of shards dealt to each node (McMahan et al., 2017)."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PYDANTIC
 
     kind: Literal["kshard"] = "kshard"
     """The scheme."""
@@ -38,7 +41,7 @@ class KshardPartition:
 class DirichletPartition:
     """Each class spread over the nodes in proportions from a symmetric Dirichlet distribution (Hsu et al., 2019)."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PYDANTIC
 
     kind: Literal["dirichlet"] = "dirichlet"
     """The scheme."""
@@ -73,9 +76,13 @@ def split(
         parts = _dirichlet(labels, num_nodes, settings.alpha, rng)
     else:
         if len(labels) < num_nodes:
-            raise ValueError(f"{len(labels)} training samples cannot be split over {num_nodes} nodes")
+            raise _too_few(labels, f"split over {num_nodes} nodes")
         parts = np.array_split(rng.permutation(len(labels)), num_nodes)
     return [np.sort(part).astype(np.int64) for part in parts]
+
+
+def _too_few(labels: NDArray[np.int64], what: str) -> ValueError:
+    return ValueError(f"task.partition: {len(labels)} training samples cannot be {what}")
 
 
 def _kshard(
@@ -84,9 +91,7 @@ def _kshard(
     """The shards are dealt at random, so that stragglers do not always hold the same classes."""
     total = num_nodes * num_shards
     if len(labels) < total:
-        raise ValueError(
-            f"task.partition: {len(labels)} training samples cannot be cut into {num_nodes} nodes x {num_shards} shards"
-        )
+        raise _too_few(labels, f"cut into {num_nodes} nodes x {num_shards} shards")
     # Equal labels in random order, so that another seed gives other samples to a shard too.
     order = rng.permutation(len(labels))
     shards = np.array_split(order[np.argsort(labels[order], kind="stable")], total)
@@ -99,9 +104,7 @@ def _dirichlet(
 ) -> list[NDArray[np.int64]]:
     """A node that draws nothing takes one sample from the largest part, so that every node can train."""
     if len(labels) < num_nodes:
-        raise ValueError(
-            f"task.partition: {len(labels)} training samples cannot be split over {num_nodes} nodes"
-        )
+        raise _too_few(labels, f"split over {num_nodes} nodes")
     hands: list[list[NDArray[np.int64]]] = [[] for _ in range(num_nodes)]
     for label in np.unique(labels):
         samples = rng.permutation(np.flatnonzero(labels == label))

@@ -16,15 +16,21 @@ _SCHEMAS = {
 _library: list[Any] = []
 
 
+class TorchvisionMissing(ImportError):
+    """torchvision is not installed."""
+
+    remedy = "run install.sh, which installs the torchvision that fits torch"
+
+
 def import_torchvision_datasets() -> Any:
-    """torchvision.datasets, whatever build of torchvision is installed. Raises ImportError where there is none."""
+    """torchvision.datasets, whatever build of torchvision is installed. Raises TorchvisionMissing."""
     import importlib.util
 
     import torch
 
     spec = importlib.util.find_spec("torchvision")
     if spec is None:
-        raise ImportError("torchvision is not installed; run install.sh")
+        raise TorchvisionMissing("task.name: this task needs torchvision, which is not installed")
     if not _library and not _has_operators(spec):
         library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS.values():

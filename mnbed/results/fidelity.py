@@ -6,8 +6,9 @@ Each reason is one small function from evidence to a sentence or None. To add on
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean
+from typing import Any
 
 from mnbed.results.collect import Collected
 from mnbed.units import parse_duration
@@ -22,6 +23,9 @@ MAX_LATENESS_SHARE = 0.02
 # An agent ends at the end of the experiment, plus what it takes to wake up and close its connections.
 MAX_LATE_END_SHARE = 0.02
 MIN_LATE_END_S = 0.5
+# Where the machine keeps up, delays are exact to 0.4 ms; one packet in a hundred beyond 1 ms is no longer the odd
+# wake-up that came late, and TCP sees a path whose delay is not the one asked for.
+MAX_LATE_PACKET_SHARE = 0.01
 # Names in a sentence before it says "and 7 more".
 _MAX_NAMES = 4
 
@@ -41,6 +45,19 @@ class NodeEvidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DelayEvidence:
+    """What the NFQUEUE delay says of itself; None: it left no such figure."""
+
+    packets: int | None
+    late_over_1ms: int | None
+    """Packets released more than 1 ms of wall time after they were due."""
+    late_max_s: float | None
+    """Wall seconds."""
+    lost: int | None
+    """Packets that the kernel dropped for want of room in a queue or a socket."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """All that the verdict looks at."""
 
@@ -50,6 +67,8 @@ class Evidence:
     nodes: Sequence[NodeEvidence]
     died: Mapping[str, str]
     """Agent that died -> cause, which names the agent."""
+    delay: DelayEvidence | None
+    """None: there was no such delay, or the controller broke off before it could tell."""
     problems: Sequence[str]
     """Journals that are missing or damaged."""
     reported: Sequence[str]
@@ -123,6 +142,38 @@ def late_end(evidence: Evidence) -> str | None:
     )
 
 
+def delay_untold(evidence: Evidence) -> str | None:
+    """The delay process ended without an account."""
+    delay = evidence.delay
+    if delay is None or None not in (delay.packets, delay.late_over_1ms, delay.lost):
+        return None
+    return "the NFQUEUE delay left no statistics: whether packets kept their delays is not known"
+
+
+def delayed_late(evidence: Evidence) -> str | None:
+    """Packets waited longer than their link's delay."""
+    delay = evidence.delay
+    if delay is None or not delay.packets or delay.late_over_1ms is None:
+        return None
+    share = delay.late_over_1ms / delay.packets
+    if share <= MAX_LATE_PACKET_SHARE:
+        return None
+    worst = "" if delay.late_max_s is None else f", the worst {1e3 * delay.late_max_s:.1f} ms"
+    return (
+        f"{share:.1%} of the packets left the NFQUEUE delay more than 1 ms late ({delay.late_over_1ms:,} of "
+        f"{delay.packets:,}{worst}; at most {MAX_LATE_PACKET_SHARE:.0%}): raise time.dilation"
+    )
+
+
+def delayed_lost(evidence: Evidence) -> str | None:
+    """Packets were lost that no link lost."""
+    lost = evidence.delay.lost if evidence.delay is not None else None
+    if not lost:
+        return None
+    packets = "1 packet" if lost == 1 else f"{lost:,} packets"
+    return f"the NFQUEUE delay lost {packets} for want of room: raise time.dilation"
+
+
 def failed(evidence: Evidence) -> str | None:
     """A run that broke off shows nothing about its end."""
     return "the run failed: see the error" if evidence.status == "failed" and not evidence.reported else None
@@ -141,6 +192,9 @@ REASONS: tuple[Callable[[Evidence], str | None], ...] = (
     lateness,
     rejected,
     late_end,
+    delay_untold,
+    delayed_late,
+    delayed_lost,
 )
 
 
@@ -164,6 +218,7 @@ def evidence_of(collected: Collected, status: str) -> Evidence:
             for record in collected.controller
             if record["event"] == "agent_died"
         },
+        delay=_delay_evidence(collected),
         problems=collected.problems,
         reported=[str(reason) for reason in finished.get("reasons") or ()],
     )
@@ -192,6 +247,17 @@ def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
         frames_rejected=max(counters.frames_rejected if counters else 0, len(node.rejected)),
         ended_s=end.get("t") if end.get("reason") == "finished" else None,
     )
+
+
+def _delay_evidence(collected: Collected) -> DelayEvidence | None:
+    record = collected.last("delay_queue")
+    if record is None:
+        return None
+    found: dict[str, Any] = {
+        item.name: value if isinstance(value := record.get(item.name), (int, float)) else None
+        for item in fields(DelayEvidence)
+    }
+    return DelayEvidence(**found)
 
 
 def _count(things: Collection[object], noun: str) -> str:

@@ -17,6 +17,7 @@ from mnbed.results.collect import Collected, NodeRecords
 from mnbed.results.files import replacing
 from mnbed.results.links import LinkRow
 from mnbed.results.metrics import columns
+from mnbed.results.round_trips import round_trip_errors
 from mnbed.results.scores import Scores
 from mnbed.results.summary import Summary
 from mnbed.results.text import fraction, number, rate, seconds, size
@@ -108,6 +109,7 @@ def write_report(run: RunDirectory, collected: Collected, scores: Scores, summar
         details=_details(summary),
         nodes=_node_table(collected, scores),
         links=[_link_cells(row) for row in collected.links],
+        round_trips=round_trip_errors(collected),
         environment=_environment(collected.environment),
         problems=[*collected.problems, *scores.errors()],
         agent_errors=[record for node in collected.nodes.values() for record in node.errors],

@@ -17,6 +17,7 @@ from mnbed.network.build import LinkReadback
 from mnbed.plan import Plan
 from mnbed.run.launch import Loaded
 
+_MAX_HOSTS_WITH_PAIRS = 100
 _PACKAGES = ("torch", "torchvision", "numpy", "networkx", "pydantic", "scikit-learn", "matplotlib")
 
 
@@ -46,6 +47,7 @@ def describe(plan: Plan, started: datetime) -> dict[str, Any]:
             for host in plan.hosts
         ],
         "switches": list(plan.switches),
+        "round_trip_s": _round_trips(plan),
     }
 
 
@@ -77,6 +79,21 @@ def describe_data(loaded: Loaded) -> dict[str, Any]:
         "step_wall_s": loaded.step_wall_s,
         "num_parameters": loaded.num_parameters,
         "partition": loaded.partition,
+    }
+
+
+def _round_trips(plan: Plan) -> dict[str, dict[str, float]] | None:
+    """Host -> host -> asked round trip in emulated seconds; None for networks whose pairs are too many to list."""
+    if len(plan.hosts) > _MAX_HOSTS_WITH_PAIRS:
+        return None
+    delay_s = plan.path_delay_s
+    return {
+        one.name: {
+            other.name: (delay_s[one.name, other.name] + delay_s[other.name, one.name]) / plan.dilation
+            for other in plan.hosts
+            if other.name != one.name
+        }
+        for one in plan.hosts
     }
 
 

@@ -83,12 +83,9 @@ class ImageTask(Task):
 
     def load(self) -> None:
         self._data = self.read_data()
-        # Per channel, over at most 10,000 images: more change the third digit at most.
-        sample = self._data.train_images[:: max(1, len(self._data.train_images) // 10_000)].astype(np.float32)
-        self._mean = sample.mean(axis=(0, 2, 3), dtype=np.float64)[:, None, None].astype(np.float32)
-        self._scale = 1 / (
-            sample.std(axis=(0, 2, 3), dtype=np.float64)[:, None, None].astype(np.float32) + _EPSILON
-        )
+        mean, deviation = _pixel_statistics(self._data.train_images)
+        self._mean = mean[:, None, None]
+        self._scale = 1 / (deviation[:, None, None] + _EPSILON)
 
     @property
     def data(self) -> ImageData:
@@ -148,3 +145,20 @@ class ImageTask(Task):
         values -= self._mean
         values *= self._scale
         return torch.from_numpy(values)
+
+
+def _pixel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of each channel, from counts of the 256 levels: the images are never copied.
+
+    Over at most 10,000 images, evenly chosen: more change the third digit at most.
+    """
+    levels = np.arange(256)
+    counts = np.zeros((images.shape[1], 256))
+    chosen = images[:: max(1, len(images) // 10_000)]
+    for begin in range(0, len(chosen), 500):
+        for channel, count in enumerate(counts):
+            count += np.bincount(chosen[begin : begin + 500, channel].ravel(), minlength=256)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ levels
+    variance = (shares * (levels - mean[:, None]) ** 2).sum(axis=1)
+    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)

@@ -34,8 +34,13 @@ class DataUnreadable(DataMissing):
 class TaskSettings:
     """Settings every task has; a task's own `Settings` extends this class."""
 
-    # Read by pydantic, which this package does not import: unknown keys are refused, docstrings become help.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+    # Read by pydantic, which this package does not import: unknown keys and infinite numbers are refused, docstrings
+    # become help.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+        "allow_inf_nan": False,
+    }
 
     name: str
     """Which task: a file in node_agent/tasks."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 from dataclasses import dataclass
+from http.client import HTTPException
+from tarfile import TarError
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -69,16 +73,21 @@ class Cifar10(ImageTask):
             pass  # not there, or not whole: torchvision compares checksums
         except Exception as error:
             raise DataUnreadable(f"CIFAR-10 in {self.data_root} cannot be read: {error}", remedy) from error
+        archive, folder = self.data_root / _ARCHIVE, self.data_root / _FOLDER
+        had_some = os.path.exists(archive) or os.path.exists(folder)
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
         try:
             return datasets.CIFAR10(str(self.data_root), train=train, download=True)
-        except (OSError, RuntimeError, EOFError, ValueError) as error:
-            if (self.data_root / _ARCHIVE).exists() or (self.data_root / _FOLDER).exists():
+        except (OSError, RuntimeError, EOFError, ValueError, HTTPException, TarError) as error:
+            if had_some:
                 raise DataUnreadable(
                     f"CIFAR-10 in {self.data_root} is not whole and cannot be downloaded again: {error}",
-                    f"remove {self.data_root / _ARCHIVE} and {self.data_root / _FOLDER}; then {remedy}",
+                    f"remove {archive} and {folder}; then {remedy}",
                 ) from error
+            # A download that broke off must not pass for a copy of the user's at the next run.
+            with contextlib.suppress(OSError):
+                archive.unlink()
             raise DataMissing(
                 f"CIFAR-10 is not in {self.data_root} and cannot be downloaded: {error}", remedy
             ) from error

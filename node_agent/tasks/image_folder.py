@@ -10,10 +10,10 @@ import hashlib
 import io
 import json
 import os
-import tarfile
 import tempfile
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar
@@ -23,15 +23,15 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from numpy.typing import NDArray
 
 from node_agent.streams import stream
+from node_agent.tasks._image_files import REMEDY, ImageFile, check_source, fingerprint, image_files
 from node_agent.tasks._images import ImageData, ImageTask, ImageTaskSettings
-from node_agent.tasks._interface import DataMissing, DataUnreadable, TaskSettings
+from node_agent.tasks._interface import DataUnreadable, TaskSettings
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
-# Raised with the cache's layout, so that an older one is made anew.
-_CACHE_VERSION = 1
-# Archives are read in pieces of this many images: bounded memory, and work for every core.
-_CHUNK = 2000
-_REMEDY = "task.path: a folder or .tar.gz with train/<class>/ and test/<class>/, or <class>/ alone"
+# Raised with the cache's layout, or with what is read into it, so that an older one is made anew.
+_CACHE_VERSION = 2
+# Images are decoded in pieces of this size, and so many pieces are read ahead: bounded memory, work for every core.
+_CHUNK_BYTES = 1 << 18
+_CHUNKS_AHEAD = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +41,11 @@ class ImageFolderSettings(ImageTaskSettings):
     name: str = "image_folder"
     """Which task."""
     path: Annotated[str, MinLen(1)]
-    """A folder, or a .tar, .tar.gz or .tgz, of images."""
+    """A folder, or a .tar.gz (also .tar, .tar.xz, .zip), of images."""
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
     """Share of each class kept for testing, drawn from the seed; only where there are no train and test folders."""
     image_size: Annotated[int, Ge(1)] | None = None
     """Scale every image to this many pixels each way; needed where images differ in size."""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One image: where it was found, and its encoded bytes."""
-
-    path: PurePosixPath
-    data: bytes
 
 
 class ImageFolder(ImageTask):
@@ -63,8 +55,7 @@ class ImageFolder(ImageTask):
 
     def read_data(self) -> ImageData:
         source = Path(self.settings.path).expanduser()
-        if not source.exists():
-            raise DataMissing(f"task.path: {source} does not exist", _REMEDY)
+        check_source(source)
         cache = self.data_root / "cache" / f"images-{self._key(source)}"
         arrays = _read_cache(cache)
         if arrays is None:
@@ -74,11 +65,7 @@ class ImageFolder(ImageTask):
 
     def _key(self, source: Path) -> str:
         """Changes with the source's place, content as far as sizes and times tell, and with the settings."""
-        files = sorted(source.rglob("*")) if source.is_dir() else [source]
-        stats = [
-            (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()
-        ]
-        what = [_CACHE_VERSION, str(source.resolve()), self.settings.image_size, stats]
+        what = [_CACHE_VERSION, str(source.resolve()), self.settings.image_size, fingerprint(source)]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:20]
 
     def _split(self, source: Path, arrays: _Arrays) -> ImageData:
@@ -110,7 +97,7 @@ class ImageFolder(ImageTask):
             members = rng.permutation(np.flatnonzero(labels == label))
             chosen[members[: max(1, round(self.settings.test_fraction * len(members)))]] = True
         if chosen.all():
-            raise DataUnreadable("task.path: too few images to keep some for testing", _REMEDY)
+            raise DataUnreadable("task.path: too few images to keep some for testing", REMEDY)
         return chosen
 
 
@@ -128,95 +115,121 @@ class _Arrays:
 # Decoding
 
 
-def _entries(source: Path) -> Iterator[_Entry]:
-    """Every image file of the source, in the order of names in a folder and of members in an archive."""
-    if source.is_dir():
-        for file in sorted(source.rglob("*")):
-            if file.suffix.lower() in _SUFFIXES and file.is_file():
-                yield _Entry(PurePosixPath(file.relative_to(source).as_posix()), file.read_bytes())
-        return
-    try:
-        # Members are read, never unpacked: a name such as ../../etc/passwd does nothing.
-        with tarfile.open(source, "r|*") as archive:
-            for member in archive:
-                path = PurePosixPath(member.name)
-                if member.isfile() and path.suffix.lower() in _SUFFIXES:
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    yield _Entry(path, content.read())
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataUnreadable(f"task.path: {source} cannot be read as an archive: {error}", _REMEDY) from error
-
-
 def _decode_all(source: Path, size: int | None) -> _Arrays:
     paths: list[PurePosixPath] = []
-    pixels: list[NDArray[np.uint8]] = []
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for chunk in _chunks(_entries(source)):
-            paths += [entry.path for entry in chunk]
-            pixels += pool.map(lambda entry: _decode(entry, size), chunk)
+    chunks: list[NDArray[np.uint8]] = []
+    for names, images in _decoded(source, size):
+        _check_sizes(source, [*chunks[:1], *images])
+        paths += names
+        chunks.append(np.stack(images))
     if not paths:
-        raise DataUnreadable(f"task.path: no images in {source}", _REMEDY)
-    shapes = {image.shape for image in pixels}
+        raise DataUnreadable(f"task.path: no images in {source}", REMEDY)
+    return _arrange(source, paths, chunks)
+
+
+def _decoded(source: Path, size: int | None) -> Iterator[tuple[list[PurePosixPath], list[NDArray[np.uint8]]]]:
+    """Names and pixels (height, width, 3), some images at a time; decoded by all cores while the next are read."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        pending: deque[tuple[list[PurePosixPath], Future[list[NDArray[np.uint8]]]]] = deque()
+        for files in _in_chunks(image_files(source)):
+            job = pool.submit(lambda files: [_decode(file, size) for file in files], files)
+            pending.append(([file.path for file in files], job))
+            if len(pending) > _CHUNKS_AHEAD:
+                names, job = pending.popleft()
+                yield names, job.result()
+        for names, job in pending:
+            yield names, job.result()
+
+
+def _in_chunks(files: Iterator[ImageFile]) -> Iterator[list[ImageFile]]:
+    chunk: list[ImageFile] = []
+    num_bytes = 0
+    for file in files:
+        chunk.append(file)
+        num_bytes += len(file.data)
+        if num_bytes >= _CHUNK_BYTES:
+            yield chunk
+            chunk, num_bytes = [], 0
+    if chunk:
+        yield chunk
+
+
+def _check_sizes(source: Path, images: list[NDArray[np.uint8]]) -> None:
+    shapes = sorted({image.shape[-3:] for image in images})
     if len(shapes) > 1:
         raise DataUnreadable(
-            f"task.path: images in {source} have {len(shapes)} different shapes, for example "
-            f"{' and '.join(f'{w}x{h}' for h, w, _ in sorted(shapes)[:2])}",
+            f"task.path: images in {source} differ in size, for example "
+            f"{' and '.join(f'{width}x{height}' for height, width, _ in shapes[:2])}",
             "task.image_size scales them all to one size",
         )
-    return _arrange(source, paths, np.stack(pixels).transpose(0, 3, 1, 2))
 
 
-def _chunks(entries: Iterator[_Entry]) -> Iterator[list[_Entry]]:
-    chunk: list[_Entry] = []
-    for entry in entries:
-        chunk.append(entry)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    yield chunk
-
-
-def _decode(entry: _Entry, size: int | None) -> NDArray[np.uint8]:
+def _decode(file: ImageFile, size: int | None) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(entry.data)) as file:
-            image = file.convert("RGB")
+        with Image.open(io.BytesIO(file.data)) as opened:
+            image = opened.convert("RGB")
             if size is not None and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(image, dtype=np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataUnreadable(f"task.path: {entry.path} is no readable image: {error}", _REMEDY) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow's message names the buffer in memory, which says nothing to anybody.
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
+        raise DataUnreadable(f"task.path: {file.path} is no readable image: {reason}", REMEDY) from error
 
 
-def _arrange(source: Path, paths: list[PurePosixPath], images: NDArray[np.uint8]) -> _Arrays:
-    """Labels from folder names; training images first."""
+def _arrange(source: Path, paths: list[PurePosixPath], chunks: list[NDArray[np.uint8]]) -> _Arrays:
+    """Labels from folder names; training images first. Empties `chunks`, so that memory holds the images once."""
     names = [path.parent.name for path in paths]
-    groups = [path.parent.parent.name for path in paths]
     if any(not name for name in names):
-        raise DataUnreadable(f"task.path: {source} has images outside a class folder", _REMEDY)
+        raise DataUnreadable(f"task.path: {source} has images outside a class folder", REMEDY)
+    has_groups = _has_groups(source, paths)
     classes = tuple(sorted(set(names)))
     if len(classes) < 2:
-        raise DataUnreadable(f"task.path: {source} has one class only, {classes[0]!r}", _REMEDY)
-    labels = np.array([classes.index(name) for name in names], dtype=np.int64)
+        raise DataUnreadable(f"task.path: {source} has one class only, {classes[0]!r}", REMEDY)
+    is_test = [has_groups and path.parent.parent.name == "test" for path in paths]
+    missing = set(classes) - {name for name, tested in zip(names, is_test, strict=True) if not tested}
+    if missing:
+        raise DataUnreadable(
+            f"task.path: classes without training images: {', '.join(sorted(missing))}", REMEDY
+        )
     # By name within each part, so that a folder and an archive of it give the same arrays.
-    order = sorted(range(len(paths)), key=lambda row: (groups[row] == "test", str(paths[row])))
-    if not {"train", "test"} <= set(groups):
-        order, num_test = sorted(range(len(paths)), key=lambda row: str(paths[row])), -1
-    elif set(groups) != {"train", "test"}:
-        odd = next(path for path, group in zip(paths, groups, strict=True) if group not in ("train", "test"))
-        raise DataUnreadable(f"task.path: {source} has train and test folders, but also {odd}", _REMEDY)
-    else:
-        num_test = groups.count("test")
-        missing = set(names) - {name for name, group in zip(names, groups, strict=True) if group == "train"}
-        if missing:
-            raise DataUnreadable(
-                f"task.path: classes without training images: {', '.join(sorted(missing))}", _REMEDY
-            )
+    order = sorted(range(len(paths)), key=lambda row: (is_test[row], str(paths[row])))
+    labels = np.array([classes.index(name) for name in names], dtype=np.int64)
     return _Arrays(
-        images=np.ascontiguousarray(images[order]), labels=labels[order], classes=classes, num_test=num_test
+        images=_gather(chunks, np.argsort(order)),
+        labels=labels[order],
+        classes=classes,
+        num_test=sum(is_test) if has_groups else -1,
     )
+
+
+def _has_groups(source: Path, paths: list[PurePosixPath]) -> bool:
+    """Whether the class folders lie in train and test; they may also all lie in one place, and nowhere else."""
+    places = sorted({path.parent.parent for path in paths})
+    if len(places) == 1:
+        return False
+    if [place.name for place in places] == ["test", "train"] and places[0].parent == places[1].parent:
+        return True
+    raise DataUnreadable(
+        f"task.path: {source} has class folders in {len(places)} places, for example "
+        f"{' and '.join(f'{place}/' for place in places[-2:])}",
+        REMEDY,
+    )
+
+
+def _gather(chunks: list[NDArray[np.uint8]], targets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(samples, channels, height, width): row i of the chunks goes to row targets[i]."""
+    height, width, channels = chunks[0].shape[1:]
+    images = np.empty((len(targets), channels, height, width), dtype=np.uint8)
+    chunks.reverse()
+    begin = 0
+    while chunks:
+        chunk = chunks.pop()
+        images[targets[begin : begin + len(chunk)]] = chunk.transpose(0, 3, 1, 2)
+        begin += len(chunk)
+    return images
 
 
 # Cache
@@ -233,7 +246,7 @@ def _read_cache(cache: Path) -> _Arrays | None:
         return _Arrays(
             images=images, labels=labels, classes=tuple(meta["classes"]), num_test=meta["num_test"]
         )
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 
 

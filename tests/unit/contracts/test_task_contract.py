@@ -55,6 +55,10 @@ def test_settings_are_documented_and_strict(name: str) -> None:
         {"btch_size": 8},
         {"batch_size": 0},
         {"lr": -1.0},
+        {"lr": float("inf")},
+        {"partition": {"kind": "dirichlet", "alpha": 0}},
+        {"partition": {"kind": "dirichlet", "alpha": float("inf")}},
+        {"partition": {"kind": "kshard", "shrads": 2}},
         {"local_steps": 0},
         {"partition": {"kind": "x"}},
     ):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
 import pickle
+import re
+import shutil
 import tarfile
 import time
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 from PIL import Image
 
 from node_agent.tasks import DataMissing, DataUnreadable, Task, create_task
+from node_agent.tasks._image_files import image_files
 from node_agent.torchvision_shim import import_torchvision_datasets
 
 IID = {"kind": "iid"}
@@ -90,8 +94,10 @@ def test_a_broken_cache_is_made_anew(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images")
     expected = np.array(load(folder, tmp_path).data.train_images)
     (images,) = (tmp_path / "cache").glob("*/images.npy")
-    images.write_bytes(images.read_bytes()[:200])
-    assert (load(folder, tmp_path).data.train_images == expected).all()
+    meta = images.with_name("meta.json")
+    for file, content in ((images, images.read_bytes()[:200]), (images, b""), (meta, b"[]"), (meta, b"{")):
+        file.write_bytes(content)
+        assert (load(folder, tmp_path).data.train_images == expected).all()
     assert not list((tmp_path / "cache").glob("tmp*"))
 
 
@@ -105,14 +111,70 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 def test_images_of_different_sizes_need_image_size(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images")
     write_image(folder / "train" / "ant" / "odd.png", 1, (9, 9))
-    with pytest.raises(DataUnreadable, match="2 different shapes, for example 6x4 and 9x9") as error:
+    with pytest.raises(DataUnreadable, match="differ in size, for example 6x4 and 9x9") as error:
         load(folder, tmp_path)
     assert "task.image_size" in error.value.remedy
     assert load(folder, tmp_path, image_size=8).data.train_images.shape == (16, 3, 8, 8)
 
 
+def test_an_archive_that_lost_or_changed_anything_is_refused(tmp_path: Path) -> None:
+    """Cut anywhere, even between two members; or with one byte changed, in a checksum as well as in a header."""
+    folder = make_folder(tmp_path / "images", num=2)
+    packed = make_archive(folder, tmp_path / "packed.tar.gz").read_bytes()
+    plain = gzip.decompress(packed)
+    end = len(plain.rstrip(b"\0"))
+    damaged = [packed[:length] for length in range(20, len(packed), 7)]
+    damaged += [change(packed, place) for place in range(20, len(packed), 17)]
+    damaged += [plain[:length] for length in range(512, end, 256)]
+    zipped = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder)).read_bytes()
+    damaged += [zipped[:length] for length in range(20, len(zipped), 97)]
+    # The name in each header: its checksum no longer fits, and all members from there on would be lost.
+    damaged += [change(plain, match.start()) for match in re.finditer(b"top/", plain)]
+    source = tmp_path / "damaged"
+    for content in damaged:
+        source.write_bytes(content)
+        with pytest.raises(DataUnreadable, match="cannot be read as an archive"):
+            list(image_files(source))
+
+
+def change(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("form", ["tar", "gztar", "bztar", "xztar", "zip"])
+def test_archives_of_every_kind_are_read(tmp_path: Path, form: str) -> None:
+    folder = make_folder(tmp_path / "images", num=2)
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), form, folder))
+    one, two = load(folder, tmp_path / "a").data, load(archive, tmp_path / "b").data
+    assert (one.train_images == two.train_images).all()
+    assert (one.test_labels == two.test_labels).all()
+
+
+def test_images_behind_links_count(tmp_path: Path) -> None:
+    """A class that is a link to a folder; a link back up must not go round for ever."""
+    folder = make_folder(tmp_path / "images", num=2)
+    write_image(tmp_path / "elsewhere" / "0.png", 9)
+    for group in ("train", "test"):
+        (folder / group / "dog").symlink_to(tmp_path / "elsewhere")
+    (folder / "back").symlink_to(folder)
+    assert load(folder, tmp_path).data.classes == ("ant", "bee", "cat", "dog")
+
+
+def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images", num=2)
+    (folder / "train" / "ant" / "gone.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataUnreadable, match=r"cannot be read: No such file .*gone\.png"):
+        load(folder, tmp_path)
+
+
+def test_what_macos_keeps_beside_an_image_is_none(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images", num=2)
+    (folder / "train" / "ant" / "._0.png").write_bytes(b"Mac OS X")
+    assert len(load(folder, tmp_path).data.train_labels) == 6
+
+
 @pytest.mark.parametrize(
-    "kind", ["absent", "empty", "one-class", "no-image", "not-an-archive", "mixed", "half"]
+    "kind", ["absent", "empty", "one-class", "no-image", "not-an-archive", "mixed", "val", "half", "linked"]
 )
 def test_unusable_sources_are_said_clearly(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "images"
@@ -122,12 +184,17 @@ def test_unusable_sources_are_said_clearly(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     if kind == "one-class":
         write_image(path / "only" / "0.png", 1)
-    if kind in ("no-image", "mixed", "half"):
+    if kind in ("no-image", "mixed", "half", "linked"):
         make_folder(path)
+    if kind == "val":
+        make_folder(path, ("train", "val"))
     if kind == "no-image":
         (path / "train" / "ant" / "0.png").write_bytes(b"not an image")
     if kind == "mixed":
         write_image(path / "more" / "ant" / "0.png", 1)
+    if kind == "linked":
+        os.link(path / "train" / "ant" / "0.png", path / "train" / "ant" / "00.png")
+        path = make_archive(path, tmp_path / "linked.tar.gz")
     if kind == "half":
         archive = make_archive(path, tmp_path / "whole.tar.gz")
         path = tmp_path / "half.tar.gz"
@@ -136,9 +203,11 @@ def test_unusable_sources_are_said_clearly(tmp_path: Path, kind: str) -> None:
         "absent": "does not exist",
         "empty": "no images in",
         "one-class": "one class only, 'only'",
-        "no-image": r"train/ant/0.png is no readable image",
+        "no-image": r"train/ant/0.png is no readable image: not an image$",
         "not-an-archive": "cannot be read as an archive",
-        "mixed": "also more/ant/0.png",
+        "mixed": "class folders in 3 places, for example test/ and train/",
+        "val": "class folders in 2 places, for example train/ and val/",
+        "linked": r"00?\.png is a link to .*unpack it",
         "half": "cannot be read as an archive",
     }
     with pytest.raises(DataMissing, match=words[kind]) as error:
@@ -146,16 +215,20 @@ def test_unusable_sources_are_said_clearly(tmp_path: Path, kind: str) -> None:
     assert error.value.remedy
 
 
-def test_an_archive_cannot_write_anywhere(tmp_path: Path) -> None:
+def test_an_archive_cannot_write_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = io.BytesIO()
     Image.new("RGB", (4, 4)).save(content, "PNG")
     with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as archive:
-        for name in ("../../outside/a/0.png", "../../outside/b/0.png", "x/a/1.png", "x/b/1.png"):
+        for name in ("../../x/a/0.png", "../../x/a/1.png", "../../x/b/0.png", "../../x/b/1.png"):
             member = tarfile.TarInfo(name)
             member.size = len(content.getvalue())
             archive.addfile(member, io.BytesIO(content.getvalue()))
-    load(tmp_path / "evil.tar.gz", tmp_path / "data")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "evil.tar.gz"]
+    inner = tmp_path / "one" / "two"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert load(tmp_path / "evil.tar.gz", tmp_path / "data").num_training == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "evil.tar.gz", "one"]
+    assert list(inner.iterdir()) == []
 
 
 # CIFAR-10
@@ -238,6 +311,7 @@ def test_a_broken_copy_is_no_reason_for_a_standin(tmp_path: Path, monkeypatch: p
 # Real images
 
 
+@pytest.mark.slow
 def test_real_images(tmp_path: Path) -> None:
     default = Path(__file__).resolve().parents[4] / "shared/data/cifar-10-jpeg/CIFAR-10-images.tar.gz"
     archive = Path(os.environ.get("MNBED_TEST_IMAGES", default))

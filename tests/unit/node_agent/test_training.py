@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,8 @@ def test_steps_equal_plain_pytorch() -> None:
         loss.backward()
         optimizer.step()
         assert trainer.step() == pytest.approx(loss.item(), rel=1e-5)
+    gradients = ours.gradient.untyped_storage().data_ptr()
+    assert {p.grad.untyped_storage().data_ptr() for p in ours.module.parameters()} == {gradients}
     flat = torch.cat([parameter.detach().flatten() for parameter in theirs.parameters()]).numpy()
     np.testing.assert_allclose(ours.values, flat, rtol=1e-4, atol=1e-6)
 
@@ -106,3 +111,42 @@ def test_divergence_is_noticed() -> None:
 
 def test_warm_up_measures_a_step() -> None:
     assert 0 < warm_up(digits()) < 1
+
+
+def test_warm_up_changes_nothing_that_is_drawn_later() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+
+    def trained(*, warm: bool) -> np.ndarray:
+        task = digits()
+        torch.manual_seed(5)
+        if warm:
+            warm_up(task)
+        assert torch.equal(torch.rand(3), expected)
+        model = FlatModel(task.make_model())
+        trainer = Trainer(task, model, task.partition(2)[0], stream(1, "batches", 0))
+        for _ in range(5):
+            trainer.step()
+        return model.values
+
+    assert (trained(warm=True) == trained(warm=False)).all()
+
+
+def test_loading_and_warming_up_start_no_thread() -> None:
+    """The warm parent forks afterwards, and a child has none of its parent's threads."""
+    program = (
+        "import os, torch; torch.set_num_threads(1)\n"
+        "from tests.unit.node_agent.test_training import digits\n"
+        "from node_agent.training import warm_up\n"
+        "warm_up(digits(model='gn_lenet')); print(len(os.listdir('/proc/self/task')))"
+    )
+    single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **single},
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.stdout == "1\n"

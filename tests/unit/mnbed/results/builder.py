@@ -44,6 +44,8 @@ class RunBuilder:
     """None: the controller was killed and wrote no end."""
     error: str | None = None
     delay_backend: str = "netem"
+    late_packets: int | None = 0
+    """Of 1000 in the NFQUEUE delay, where that is the backend; None: it left no statistics."""
     targets: tuple[float, ...] = (0.3, 0.99)
     overruns_per_round: int = 0
     late_s_per_round: float = 0.0
@@ -219,6 +221,8 @@ class RunBuilder:
                 for name in self.names
             ]
             book.write("link_counters", links=rows)
+            if self.delay_backend == "nfqueue":
+                book.write("delay_queue", **self._delay_statistics())
             book.write("torn_down", teardown_s=0.4, wall_s=15.0)
             book.write(
                 "finished",
@@ -230,6 +234,12 @@ class RunBuilder:
                 agent_memory_mb=18.5,
                 wall_s=15.5,
             )
+
+    def _delay_statistics(self) -> dict[str, Any]:
+        if self.late_packets is None:
+            return {}
+        late = self.late_packets
+        return {"packets": 1000, "late_max_s": 0.002, "late_over_1ms": late, "lost": 0, "cpu_s": 0.1}
 
 
 class _Node:

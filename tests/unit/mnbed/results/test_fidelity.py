@@ -9,15 +9,17 @@ import pytest
 
 from mnbed.results import fidelity
 from mnbed.results.collect import collect
-from mnbed.results.fidelity import Evidence, NodeEvidence, evidence_of, judge
+from mnbed.results.fidelity import DelayEvidence, Evidence, NodeEvidence, evidence_of, judge
 from tests.unit.mnbed.results.builder import RunBuilder
 
 GOOD_NODE = NodeEvidence(name="h1", steps=1000, overruns=50, late_s=0.1, frames_rejected=0, ended_s=60.1)
+GOOD_DELAY = DelayEvidence(packets=10_000, late_over_1ms=100, late_max_s=0.0125, lost=0)
 GOOD = Evidence(
     status="completed",
     duration_s=60.0,
     nodes=[GOOD_NODE, replace(GOOD_NODE, name="h2")],
     died={},
+    delay=GOOD_DELAY,
     problems=[],
     reported=[],
 )
@@ -31,6 +33,10 @@ def with_node(**changes: object) -> Evidence:
     return replace(GOOD, nodes=[GOOD_NODE, replace(GOOD_NODE, name="h2", **changes)])  # type: ignore[arg-type]
 
 
+def with_delay(**changes: object) -> Evidence:
+    return replace(GOOD, delay=replace(GOOD_DELAY, **changes))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("evidence", "reason"),
     [
@@ -42,6 +48,13 @@ def with_node(**changes: object) -> Evidence:
         (with_node(frames_rejected=1), "1 frame was rejected as foreign, torn or corrupt, by h2"),
         (with_node(frames_rejected=2), "2 frames were rejected"),
         (with_node(ended_s=62.0), "1 node ended late, up to 2.00 emulated s after the duration: h2"),
+        (
+            with_delay(late_over_1ms=121),
+            "1.2% of the packets left the NFQUEUE delay more than 1 ms late (121 of 10,000, the worst 12.5 ms",
+        ),
+        (with_delay(lost=1), "the NFQUEUE delay lost 1 packet for want of room"),
+        (with_delay(lost=1234), "the NFQUEUE delay lost 1,234 packets"),
+        (with_delay(packets=None), "the NFQUEUE delay left no statistics"),
         (replace(GOOD, died={"h2": "h2's agent was killed"}), "1 agent died: h2's agent was killed"),
         (replace(GOOD, nodes=[]), "no node has recorded a single local step"),
         (replace(GOOD, status="failed"), "the run failed: see the error"),
@@ -64,6 +77,8 @@ def test_each_reason_degrades_the_run(evidence: Evidence, reason: str) -> None:
         with_node(ended_s=61.1),
         with_node(ended_s=None),
         replace(GOOD, duration_s=None),
+        replace(GOOD, delay=None),
+        with_delay(packets=0, late_over_1ms=0),
     ],
 )
 def test_what_is_within_the_limits_is_no_reason(evidence: Evidence) -> None:
@@ -102,3 +117,21 @@ def test_evidence_comes_from_the_journals(tmp_path: Path) -> None:
     assert evidence.died == {"h3": "h3's agent was killed by SIGKILL"}
     kinds = [reason.split()[0] for reason in judge(evidence).reasons]
     assert kinds == ["1", "40.0%", "late", "4", "3"]
+
+
+def test_what_the_delay_says_comes_from_the_controllers_journal(tmp_path: Path) -> None:
+    run = RunBuilder(path=tmp_path / "run", delay_backend="nfqueue", late_packets=30).build()
+    delay = evidence_of(collect(run), "completed").delay
+    assert delay == DelayEvidence(packets=1000, late_over_1ms=30, late_max_s=0.002, lost=0)
+
+
+def test_a_delay_that_ended_without_a_word_is_noticed(tmp_path: Path) -> None:
+    """As the controller writes it where the process had to be killed."""
+    run = RunBuilder(path=tmp_path / "run", delay_backend="nfqueue", late_packets=None).build()
+    (reason,) = judge(evidence_of(collect(run), "completed")).reasons
+    assert reason.startswith("the NFQUEUE delay left no statistics")
+
+
+def test_with_netem_nothing_is_asked_of_the_delay(tmp_path: Path) -> None:
+    run = RunBuilder(path=tmp_path / "run", delay_backend="netem").build()
+    assert evidence_of(collect(run), "completed").delay is None

@@ -1,0 +1,45 @@
+"""Round trips as measured against as asked: the least that each TCP connection's kernel saw during the run.
+
+The least is what a path takes with empty queues, so it shows the links' delays and not the traffic's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from mnbed.results.collect import Collected
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundTripErrors:
+    """Measured minus asked, over all connections of a run; emulated seconds."""
+
+    num_connections: int
+    median_s: float
+    least_s: float
+    largest_s: float
+    largest_on: str
+    """The connection with the largest, e.g. "h1 - h4"."""
+
+
+def round_trip_errors(collected: Collected) -> RoundTripErrors | None:
+    """None where no connection was measured, or the environment does not tell what was asked."""
+    asked: dict[str, dict[str, Any]] = collected.environment.get("round_trip_s") or {}
+    errors = [
+        (measured - asked[name][peer], f"{name} - {peer}")
+        for name, node in collected.nodes.items()
+        for peer, measured in ((node.end or {}).get("rtt_s") or {}).items()
+        if peer in asked.get(name, {})
+    ]
+    if not errors:
+        return None
+    largest_s, largest_on = max(errors)
+    return RoundTripErrors(
+        num_connections=len(errors),
+        median_s=median(error for error, _ in errors),
+        least_s=min(errors)[0],
+        largest_s=largest_s,
+        largest_on=largest_on,
+    )

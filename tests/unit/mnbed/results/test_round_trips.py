@@ -1,0 +1,48 @@
+"""Measured against asked round trips."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import pytest
+
+from mnbed.results.collect import Collected, NodeRecords
+from mnbed.results.round_trips import round_trip_errors
+
+
+def collected(asked: object, measured: dict[str, dict[str, float]]) -> Collected:
+    nodes = {
+        name: NodeRecords(name=name, straggler=False, end={"event": "end", "rtt_s": times})
+        for name, times in measured.items()
+    }
+    nodes["h9"] = NodeRecords(name="h9", straggler=False)  # killed: no end
+    return Collected(
+        experiment={},
+        environment=MappingProxyType({"round_trip_s": asked}),
+        nodes=nodes,
+        controller=[],
+        life=None,
+        links=[],
+        problems=[],
+        num_records=0,
+    )
+
+
+def test_errors_are_measured_minus_asked_over_all_connections() -> None:
+    asked = {"h1": {"h2": 0.004, "h3": 0.006}, "h2": {"h1": 0.004}}
+    measured = {"h1": {"h2": 0.0041, "h3": 0.0065}, "h2": {"h1": 0.0040}}
+    found = round_trip_errors(collected(asked, measured))
+    assert found is not None
+    assert found.num_connections == 3
+    assert found.median_s == pytest.approx(0.0001)
+    assert found.least_s == pytest.approx(0)
+    assert (found.largest_s, found.largest_on) == (pytest.approx(0.0005), "h1 - h3")
+
+
+@pytest.mark.parametrize("asked", [None, {}])
+def test_without_what_was_asked_nothing_is_said(asked: object) -> None:
+    assert round_trip_errors(collected(asked, {"h1": {"h2": 0.004}})) is None
+
+
+def test_without_connections_nothing_is_said() -> None:
+    assert round_trip_errors(collected({"h1": {"h2": 0.004}}, {"h1": {}})) is None
