@@ -46,8 +46,8 @@ _CLONE_NEWNET = 0x40000000
 QUEUE_LENGTH = 200_000
 # Receive buffer of each netlink socket: about 200 bytes of notice per packet that this process has not read yet.
 _RECEIVE_BUFFER_BYTES = 16 << 20
-# From a packet's arrival to its notice here, and from a timer's expiry to the packet's way up the stack: taken off every
-# delay. Round trips are then 0.1 ms long on idle links and 0.1 ms short on busy ones, where this process is awake
+# From a packet's arrival to its notice here, and from a timer's expiry to the packet's way up the stack: taken off
+# every delay. Round trips are then 0.1 ms long on idle links and 0.1 ms short on busy ones, where this process is awake
 # already (bench/link_fidelity.py; the report's measured round trips). Deadlines that close share a wake-up.
 _LEAD_S = 80e-6
 # Notices read from one socket before the others and the deadlines get their turn.

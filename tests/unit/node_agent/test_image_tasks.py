@@ -120,21 +120,30 @@ def test_images_of_different_sizes_need_image_size(tmp_path: Path) -> None:
 def test_an_archive_that_lost_or_changed_anything_is_refused(tmp_path: Path) -> None:
     """Cut anywhere, even between two members; or with one byte changed, in a checksum as well as in a header."""
     folder = make_folder(tmp_path / "images", num=2)
-    packed = make_archive(folder, tmp_path / "packed.tar.gz").read_bytes()
+    source = make_archive(folder, tmp_path / "packed.tar.gz")
+    whole = list(image_files(source))
+    packed = source.read_bytes()
     plain = gzip.decompress(packed)
     end = len(plain.rstrip(b"\0"))
     damaged = [packed[:length] for length in range(20, len(packed), 7)]
-    damaged += [change(packed, place) for place in range(20, len(packed), 17)]
     damaged += [plain[:length] for length in range(512, end, 256)]
-    zipped = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder)).read_bytes()
-    damaged += [zipped[:length] for length in range(20, len(zipped), 97)]
     # The name in each header: its checksum no longer fits, and all members from there on would be lost.
     damaged += [change(plain, match.start()) for match in re.finditer(b"top/", plain)]
-    source = tmp_path / "damaged"
+    zipped = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder)).read_bytes()
+    damaged += [zipped[:length] for length in range(20, len(zipped), 97)]
     for content in damaged:
         source.write_bytes(content)
         with pytest.raises(DataUnreadable, match="cannot be read as an archive"):
             list(image_files(source))
+    # Compressed data may say the same in other bytes: then nothing is lost.
+    num_refused = 0
+    for place in range(20, len(packed), 17):
+        source.write_bytes(change(packed, place))
+        try:
+            assert list(image_files(source)) == whole
+        except DataUnreadable:
+            num_refused += 1
+    assert num_refused > 0.8 * len(packed) / 17
 
 
 def change(content: bytes, place: int) -> bytes:
