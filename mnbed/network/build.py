@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +105,7 @@ def build_network(plan: Plan, progress: Callable[[str], None] = lambda _: None) 
 
     Raises MachineError where the machine lacks something, RunError where the kernel did not do as asked.
     """
+    _check_mnexec()
     _raise_limits(len(plan.hosts) + len(plan.switches))
     setLogLevel("warning")
     # Mininet's own initialisation changes system-wide sysctls and leaves them so; nothing of it is needed here.
@@ -126,6 +128,21 @@ def build_network(plan: Plan, progress: Callable[[str], None] = lambda _: None) 
         network.verify()
         _wait_until_up(network)
         yield network
+
+
+def _check_mnexec() -> None:
+    """Mininet waits for ever for a shell whose namespace could not be made."""
+    try:
+        done = subprocess.run(["mnexec", "-n", "true"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise MachineError(
+            f"mnexec cannot be run: {error.strerror}", "sudo apt-get install mininet"
+        ) from None
+    if done.returncode != 0:
+        raise MachineError(
+            f"mnexec cannot make a network namespace: {' '.join(done.stderr.split()) or done.returncode}",
+            "mnbed needs root and, in a container or chroot, the right to unshare and mount",
+        )
 
 
 def _raise_limits(num_nodes: int) -> None:

@@ -199,6 +199,19 @@ def test_an_unknown_qdisc_is_an_error_and_not_a_printed_line() -> None:
         pass
 
 
+def test_a_mnexec_that_fails_is_an_error_and_not_a_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a chroot, for instance, it cannot mount; Mininet would wait for its shell for ever."""
+    broken = tmp_path / "mnexec"
+    broken.write_text("#!/bin/sh\necho 'mount: Invalid argument' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    plan = plan_for({"kind": "star", "nodes": 2})
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(MachineError, match="namespace: mount: Invalid argument"), build_network(plan):
+        pass
+
+
 def test_descriptors_are_given_back() -> None:
     plan = plan_for({"kind": "star", "nodes": 3})
     with build_network(plan):
