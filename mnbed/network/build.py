@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mininet.log import setLogLevel
-from mininet.net import Mininet
 from mininet.node import Host, Switch
 
 from mnbed.errors import MachineError, RunError
 from mnbed.network import forwarding, shaping
 from mnbed.network.counters import CounterReader
 from mnbed.network.delay import DelayProcess
+from mnbed.network.mininet_net import EmulatedNet
 from mnbed.network.namespaces import heredoc, run_script_in
 from mnbed.network.shaping import Readback, ShapedLink
 from mnbed.plan import LinkPlan, Plan
@@ -109,8 +109,8 @@ def build_network(plan: Plan, progress: Callable[[str], None] = lambda _: None) 
     _raise_limits(len(plan.hosts) + len(plan.switches))
     setLogLevel("warning")
     # Mininet's own initialisation changes system-wide sysctls and leaves them so; nothing of it is needed here.
-    Mininet.inited = True
-    mininet = Mininet(topo=None, build=False, controller=None, switch=StaticBridge, link=ShapedLink)
+    EmulatedNet.inited = True
+    mininet = EmulatedNet(topo=None, build=False, controller=None, switch=StaticBridge, link=ShapedLink)
     with contextlib.ExitStack() as stack:
         stack.callback(_tear_down, mininet)
         network = Network(plan, mininet)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -195,11 +196,14 @@ def test_the_mininet_prompt_takes_commands_from_standard_input(cli: Cli) -> None
     done = cli(
         "cli",
         str(CHECKOUT / "experiments" / "quickstart.yaml"),
-        text="nodes\nh1 ping -U -c 2 h2\nlinks\nexit\n",
+        text="nodes\nh1 ping -U -c 2 h2\nlinks\niperf h3 h2\nexit\n",
     )
     assert done.returncode == 0, done.stderr
     assert "2 received" in done.stdout
     assert "h1-eth0<->s1-eth1" in done.stdout
+    (rate,) = re.findall(r"Results: \['([\d.]+) Mbits/sec'", done.stdout)
+    # Links of 10 Mbit/s; Ethernet, IP and TCP headers take a twentieth.
+    assert 7.5 < float(rate) < 10
     wait_until(lambda: marked_processes() == [], "processes stay")
 
 

@@ -52,20 +52,23 @@ def load(path: Path, data_root: Path, **settings: Any) -> Task:
 
 
 def test_train_and_test_folders_are_kept_apart(tmp_path: Path) -> None:
-    task = load(make_folder(tmp_path / "images"), tmp_path)
+    folder = make_folder(tmp_path / "images")
+    write_image(folder / "train" / "ant" / "more.png", 99)
+    task = load(folder, tmp_path)
     data = task.data
     assert data.classes == ("ant", "bee", "cat")
-    assert data.train_images.shape == (15, 3, 4, 6)
-    assert data.train_labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
-    assert data.train_images[6, :, 0, 0].tolist() == [41, 0, 214]
-    assert data.test_images.shape == (15, 3, 4, 6)
-    assert "15 training and 15 test images of 6x4 pixels in 3 classes" in task.description
+    assert data.train_images.shape == (16, 3, 4, 6)
+    assert data.train_labels.tolist() == [0] * 6 + [1] * 5 + [2] * 5
+    levels = [0, 1, 2, 3, 4, 99, *range(40, 45), *range(80, 85)]
+    assert data.train_images[:, 0, 0, 0].tolist() == levels
+    assert data.train_images[:, 2, 3, 5].tolist() == [255 - level for level in levels]
+    assert data.test_images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, *range(40, 45), *range(80, 85)]
+    assert "16 training and 15 test images of 6x4 pixels in 3 classes" in task.description
     assert not task.standin
 
 
 def test_an_archive_gives_what_its_folder_gives(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images")
-    write_image(folder / "train" / "bee" / "more.png", 77)
     one = load(folder, tmp_path / "a").data
     two = load(make_archive(folder, tmp_path / "images.tar.gz"), tmp_path / "b").data
     assert (one.train_images == two.train_images).all()
