@@ -100,9 +100,11 @@ class Network:
 
 
 @contextlib.contextmanager
-def build_network(plan: Plan, progress: Callable[[str], None] = lambda _: None) -> Iterator[Network]:
+def build_network(plan: Plan, check: Callable[[], None] = lambda: None) -> Iterator[Network]:
     """Build the plan's network, verify it, and take it down again whatever happens.
 
+    `check` is called between steps that must not be torn apart, and may raise to break off: a shell that Mininet has
+    started but does not know yet would be left behind.
     Raises MachineError where the machine lacks something, RunError where the kernel did not do as asked.
     """
     _check_mnexec()
@@ -114,17 +116,15 @@ def build_network(plan: Plan, progress: Callable[[str], None] = lambda _: None) 
     with contextlib.ExitStack() as stack:
         stack.callback(_tear_down, mininet)
         network = Network(plan, mininet)
-        progress("hosts and switches")
-        _add_nodes(network)
-        progress("links")
-        _add_links(network)
-        progress("addresses, shaping and forwarding")
+        _add_nodes(network, check)
+        _add_links(network, check)
         _configure(network)
+        check()
         mininet.built = True
         mininet.start()
         if plan.delay_backend == "nfqueue":
             network.delay = stack.enter_context(DelayProcess.start(plan, network.pid))
-        progress("reading back")
+        check()
         network.verify()
         _wait_until_up(network)
         yield network
@@ -161,19 +161,21 @@ def _raise_limits(num_nodes: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _add_nodes(network: Network) -> None:
-    """Start every node's shell in a new namespace; two at a time, as starting one mostly waits."""
+def _add_nodes(network: Network, check: Callable[[], None]) -> None:
+    """Start every node's shell in a new namespace."""
     mininet, plan = network.mininet, network.plan
     for host in plan.hosts:
         # Addresses come with the rest of a host's settings, in one script.
         mininet.addHost(host.name, cls=Host, ip=None, mac=None)
+        check()
     for number, switch in enumerate(plan.switches, start=1):
         mininet.addSwitch(switch, inNamespace=True, dpid=f"{number:x}")
 
 
-def _add_links(network: Network) -> None:
+def _add_links(network: Network, check: Callable[[], None]) -> None:
     mininet, plan = network.mininet, network.plan
     for link in plan.links:
+        check()
         mininet.addLink(
             mininet.nameToNode[link.a],
             mininet.nameToNode[link.b],

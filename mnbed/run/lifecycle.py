@@ -135,7 +135,9 @@ class Job:
         control = ControlServer(directory, token, self._user, selector)
         stack.callback(control.close)
         launcher = self._launcher(stack, selector)
-        network = stack.enter_context(build_network(self._plan))
+        with self._signals.gently():
+            network = stack.enter_context(build_network(self._plan, self._signals.check))
+        self._signals.check()
         readbacks = network.verify()
         self._write_environment(links=environment.describe_links(readbacks))
         session = Session(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -22,7 +23,10 @@ def open_prompt(plan: Plan, file: Path) -> None:
     with signals.handled(), run_lock(f"cli {file}"):
         remove_leftovers(RUNTIME_DIRECTORY)
         os.environ[MARK] = f"cli-{os.getpid()}"
-        with build_network(plan) as network:
+        with contextlib.ExitStack() as stack:
+            with signals.gently():
+                network = stack.enter_context(build_network(plan, signals.check))
+            signals.check()
             _greet(network)
             # Mininet's verbs print through its log, by default to standard error.
             lg.ch.setStream(sys.stdout)

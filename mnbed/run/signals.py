@@ -39,6 +39,11 @@ class Signals:
         finally:
             self._gentle = False
 
+    def check(self) -> None:
+        """Raises Interrupted where a signal has come."""
+        if self.interrupted:
+            raise Interrupted("interrupted")
+
     @contextlib.contextmanager
     def ignored(self) -> Iterator[None]:
         """Taking down must not be cut short: it is quick, and what it leaves behind would be in the next run's way."""
