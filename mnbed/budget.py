@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mnbed.feasible import memory_bytes
 from mnbed.machine import MachineFacts
+from mnbed.step_cost import StepCost
 
 if TYPE_CHECKING:
     from mnbed.plan import Plan
@@ -93,11 +94,18 @@ def budget(
     )
 
 
+def fitting_dilation(plan: Plan, facts: MachineFacts, step: StepCost) -> float:
+    """The smallest dilation, rounded up, at which the plan's demand fits 70 % of the cores."""
+    fitting = budget(plan, facts, step.cpu_s, step.num_parameters).fitting_dilation
+    assert fitting is not None
+    return fitting
+
+
 def _network_cores(plan: Plan, num_parameters: int) -> float:
     """Every node sends whole models to as many peers as its algorithm may in each round, as far as its link lets it."""
     per_bit = _CPU_S_PER_BIT + (_CPU_S_PER_BIT_NFQUEUE if plan.delay_backend == "nfqueue" else 0.0)
     local_steps = getattr(plan.experiment.task, "local_steps", 1)
-    access = {link.a: link.wire.bandwidth_bps for link in plan.links}
+    access = {link.a: link.forward.wire.bandwidth_bps for link in plan.links}
     bits_per_s = 0.0
     for host in plan.hosts:
         copies = min(len(host.peers), getattr(plan.experiment.algorithm, "degree", len(host.peers)))

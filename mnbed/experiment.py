@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
@@ -80,18 +81,31 @@ def _one_line(value: str) -> str:
     return value
 
 
-def _dilation(value: Any) -> Any:
+def _dilation(value: Any) -> float | str:
     if value == "auto":
-        raise ValueError(
-            "dilation 'auto' is not there yet; give a number (`mnbed plan FILE` helps to choose one)"
-        )
-    return _no_bool(value)
+        return "auto"
+    try:
+        number = float(_no_bool(value))
+    except (TypeError, ValueError):
+        raise ValueError("it must be 'auto' or a number such as 4") from None
+    if not 0.01 <= number <= 10_000:
+        raise ValueError("it must be 'auto' or a number from 0.01 to 10000")
+    return number
 
 
-def _switch(value: Any) -> Any:
-    if value == "ovs":
-        raise ValueError("switch 'ovs' is not there yet; use 'bridge'")
-    return value
+def _queue(value: Any) -> Any:
+    """Packets, or bandwidth-delay products as text: "2bdp"."""
+    if value is None:
+        return None
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*bdp", value.strip().lower())):
+        if not 0 < float(match[1]) <= 1000:
+            raise ValueError("it must be above 0bdp and at most 1000bdp")
+        return f"{float(match[1]):g}bdp"
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000:
+        return value
+    raise ValueError(
+        "it must be a number of packets, 1 to 1000000, or of bandwidth-delay products, such as 2bdp"
+    )
 
 
 def _fraction(value: Any) -> Any:
@@ -107,6 +121,8 @@ PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1, allow_inf_nan=False)]
+Queue = Annotated[int | str | None, BeforeValidator(_queue)]
+Distribution = Literal["normal", "uniform", "pareto", "paretonormal"]
 
 
 def did_you_mean(wrong: str, allowed: Iterable[str]) -> str:
@@ -173,19 +189,56 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartialLinkSettings(Section):
+    """Some properties of a link; null: as before."""
+
+    bandwidth: PositiveBandwidth | None = None
+    """Rate, Ethernet header included."""
+    delay: Duration | None = None
+    """One-way delay."""
+    jitter: Duration | None = None
+    """Spread of the delay; see `distribution`."""
+    distribution: Distribution | None = None
+    """How the delay is spread: normal, uniform, pareto or paretonormal, as netem's tables."""
+    loss: Fraction | None = None
+    """Probability of losing a packet, 0 to 1."""
+    reorder: Fraction | None = None
+    """Probability that a packet overtakes those that are delayed, 0 to 1; needs the netem backend."""
+    queue: Queue = None
+    """Waiting room in full-size packets, or in bandwidth-delay products: 2bdp."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneLinkSettings(PartialLinkSettings):
+    """One link that differs from the others."""
+
+    link: Annotated[tuple[str, str], Field(strict=False)]
+    """Its two ends: [h3, s1]."""
+    one_way: bool = False
+    """Only the direction from the first end to the second."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LinkSettings(Section):
-    """Every link, unless the topology's edge or `stragglers` says otherwise; both directions alike."""
+    """Every link, unless the topology's edge, `stragglers` or `links` says otherwise."""
 
     bandwidth: PositiveBandwidth = 60e6
     """Rate of each direction, Ethernet header included."""
     delay: Duration = 0.001
     """One-way delay."""
     jitter: Duration = 0.0
-    """Standard deviation of the delay; needs the netem backend."""
+    """Spread of the delay: its standard deviation, or half the width of the uniform distribution."""
+    distribution: Distribution = "normal"
+    """How the delay is spread: normal, uniform, pareto or paretonormal, as netem's tables."""
     loss: Fraction = 0.0
-    """Probability of losing a packet, 0 to 1; needs the netem backend."""
-    queue: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
-    """Waiting room in full-size packets; null: one bandwidth-delay product, at least 20 packets."""
+    """Probability of losing a packet, 0 to 1."""
+    reorder: Fraction = 0.0
+    """Probability that a packet overtakes those that are delayed, 0 to 1; needs the netem backend."""
+    queue: Queue = None
+    """Waiting room in full-size packets, or in bandwidth-delay products (2bdp); null: 1bdp, at least 20 packets."""
+    reverse: PartialLinkSettings = field(default_factory=PartialLinkSettings)
+    """Where the other direction differs: towards the host on an access link, else from the second switch to the
+    first in natural order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,8 +273,10 @@ class NetworkSettings(Section):
     """A generator (`kind`) and its parameters."""
     link: LinkSettings = field(default_factory=LinkSettings)
     stragglers: StragglerSettings = field(default_factory=StragglerSettings)
-    switch: Annotated[Literal["bridge"], BeforeValidator(_switch)] = "bridge"
-    """What stands for a switch: a Linux bridge with static forwarding."""
+    links: tuple[OneLinkSettings, ...] = ()
+    """Links that differ from `link`, one by one; they have the last word, stragglers included."""
+    switch: Literal["bridge", "ovs"] = "bridge"
+    """What stands for a switch: a Linux bridge with static entries, or Open vSwitch with static flows."""
     delay_backend: Literal["auto", "netem", "nfqueue"] = "auto"
     """What delays packets; auto: netem where the kernel has it, else nfqueue."""
     tcp: TcpSettings = field(default_factory=TcpSettings)
@@ -272,10 +327,9 @@ class TimeSettings(Section):
 
     duration: PositiveDuration = 60.0
     """Emulated time that the agents train."""
-    dilation: Annotated[float, BeforeValidator(_dilation), Field(ge=0.01, le=10_000, allow_inf_nan=False)] = (
-        1.0
-    )
-    """Wall seconds that one emulated second lasts: above 1 gives a small machine time to keep up."""
+    dilation: Annotated[float | str, BeforeValidator(_dilation)] = "auto"
+    """Wall seconds that one emulated second lasts: above 1 gives a small machine time to keep up; auto: the smallest,
+    1 or more, at which the planned processor time fits 70 % of the cores."""
 
 
 @dataclass(frozen=True, kw_only=True)

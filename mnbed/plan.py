@@ -7,23 +7,27 @@ fix. What comes after only executes the plan, so `mnbed plan` shows exactly what
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import networkx as nx
 
 import topologies
-from mnbed import draws, feasible, routes, units
+from mnbed import budget, draws, feasible, routes, units
 from mnbed.errors import InputError
-from mnbed.experiment import Experiment
-from mnbed.links import LinkProperties
+from mnbed.events import Event
+from mnbed.experiment import Experiment, LinkSettings, PartialLinkSettings
+from mnbed.links import LinkProperties, PathProperties, along
 from mnbed.machine import MachineFacts
+from mnbed.step_cost import StepCost
 from node_agent.algorithms import algorithm_class
 from node_agent.streams import stream_seed
 from topologies import rules
 
-__all__ = ["HostPlan", "LinkPlan", "Plan", "make_plan"]
+__all__ = ["Direction", "HostPlan", "LinkPlan", "Plan", "make_plan"]
 
 # Below 8 kbit/s one full frame lasts longer than TCP's first retransmission timeout.
 MIN_WIRE_BPS = 8e3
@@ -55,19 +59,50 @@ class HostPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkPlan:
-    """One edge of the network graph: two interfaces, both shaped alike."""
+class Direction:
+    """One direction of a link: what is sent at `source` and arrives at `target`."""
 
-    a: str
-    b: str
-    a_interface: str
-    b_interface: str
+    source: str
+    target: str
+    interface: str
+    """At the source; its egress carries the shaping."""
+    arrival: str
+    """The interface at the target."""
     asked: LinkProperties
     """In emulated units, as the experiment asks."""
     wire: LinkProperties
-    """In wall-clock units: `asked` under the run's dilation; what shaping puts on the interfaces."""
+    """In wall-clock units: `asked` under the run's dilation; what shaping puts on the interface."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkPlan:
+    """One edge of the network graph: two interfaces, and a direction from each."""
+
+    forward: Direction
+    """From a to b: on an access link from the host to its switch."""
+    backward: Direction
     straggler: bool = False
     """True for the slowed access link of a straggler."""
+
+    @property
+    def a(self) -> str:
+        return self.forward.source
+
+    @property
+    def b(self) -> str:
+        return self.forward.target
+
+    @property
+    def a_interface(self) -> str:
+        return self.forward.interface
+
+    @property
+    def b_interface(self) -> str:
+        return self.backward.interface
+
+    @property
+    def directions(self) -> tuple[Direction, Direction]:
+        return self.forward, self.backward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +118,12 @@ class Plan:
     links: tuple[LinkPlan, ...]
     forwarding: Mapping[str, Mapping[str, str]]
     """switch -> destination host's MAC -> that switch's outgoing interface; from shortest paths by delay."""
-    path_delay_s: Mapping[tuple[str, str], float]
-    """(source host, destination host) -> sum of the one-way delays along the route, wall-clock seconds."""
+    dilation_asked: float | str = 1.0
+    """The experiment's own word: a number, or auto."""
+    step: StepCost | None = None
+    """What a local step costs on this machine, where it was measured."""
+    timeline: tuple[Event, ...] = ()
+    """What happens during the run, in order of time."""
     subnet: str = "10.0.0.0/8"
 
     def host(self, name: str) -> HostPlan:
@@ -94,13 +133,62 @@ class Plan:
                 return host
         raise KeyError(name)
 
+    @functools.cached_property
+    def directions(self) -> Mapping[tuple[str, str], Direction]:
+        """(source, target) -> that direction of their link."""
+        return {(one.source, one.target): one for link in self.links for one in link.directions}
 
-def make_plan(experiment: Experiment, facts: MachineFacts) -> Plan:
+    @functools.cached_property
+    def _by_interface(self) -> Mapping[str, Direction]:
+        return {one.interface: one for one in self.directions.values()}
+
+    @functools.cached_property
+    def _access(self) -> Mapping[str, Direction]:
+        names = {host.name for host in self.hosts}
+        return {one.source: one for one in self.directions.values() if one.source in names}
+
+    @functools.cached_property
+    def _macs(self) -> Mapping[str, str]:
+        return {host.name: host.mac for host in self.hosts}
+
+    def route(self, source: str, target: str) -> Iterator[Direction]:
+        """The directions that a packet takes from one host to another."""
+        mac = self._macs[target]
+        direction = self._access[source]
+        yield direction
+        while direction.target != target:
+            direction = self._by_interface[self.forwarding[direction.target][mac]]
+            yield direction
+
+    def path(
+        self, source: str, target: str, wires: Mapping[tuple[str, str], LinkProperties] | None = None
+    ) -> PathProperties:
+        """What the links on the way from one host to another do together, wall-clock units.
+
+        `wires`: (source, target) of a direction -> its properties now, where events have changed them.
+        """
+        return along(
+            one.wire if wires is None else wires.get((one.source, one.target), one.wire)
+            for one in self.route(source, target)
+        )
+
+
+def make_plan(experiment: Experiment, facts: MachineFacts, step: StepCost | None = None) -> Plan:
     """Decide everything that a run of the experiment does on a machine with those facts.
 
+    `step`: what a local step costs here. Without it, dilation auto is 1, and step_time cannot be `measured`.
     Raises InputError with all that is wrong with the experiment, one line each, beginning with the key;
     MachineError where this machine cannot do it. What the facts leave unknown is taken for granted.
     """
+    asked = experiment.time.dilation
+    if isinstance(asked, str):
+        plan = _plan_at(1.0, experiment, facts, step)
+        chosen = 1.0 if step is None else max(1.0, budget.fitting_dilation(plan, facts, step))
+        return replace(_plan_at(chosen, experiment, facts, step), dilation_asked=asked)
+    return replace(_plan_at(asked, experiment, facts, step), dilation_asked=asked)
+
+
+def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step: StepCost | None) -> Plan:
     graph = _graph(experiment)
     names = rules.hosts(graph)
     switches = rules.switches(graph)
@@ -109,12 +197,13 @@ def make_plan(experiment: Experiment, facts: MachineFacts) -> Plan:
     stragglers = draws.straggler_factors(experiment, names, problems)
     step_times = draws.step_times(experiment, len(names), problems)
     peers = draws.overlay_peers(experiment, len(names), problems)
-    links = plan_links(experiment, graph, stragglers, problems)
+    links = plan_links(experiment, graph, stragglers, dilation, problems)
     # A wrong overlay has too few peers by itself: one complaint is enough.
     problems += [] if problems else _algorithm_problems(experiment, {len(row) for row in peers})
     if problems:
         raise InputError("\n".join(problems))
-    backend = feasible.delay_backend(experiment, [link.asked for link in links], facts)
+    asked = [one.asked for link in links for one in link.directions]
+    backend = feasible.delay_backend(experiment, asked, facts)
     feasible.check_congestion_control(experiment, facts)
     hosts = tuple(
         HostPlan(
@@ -128,16 +217,15 @@ def make_plan(experiment: Experiment, facts: MachineFacts) -> Plan:
         )
         for index, name in enumerate(names)
     )
-    forwarding, path_delay_s = plan_routes(hosts, switches, links)
     return Plan(
         experiment=experiment,
-        dilation=experiment.time.dilation,
+        dilation=dilation,
         delay_backend=backend,
         hosts=hosts,
         switches=tuple(switches),
         links=links,
-        forwarding=forwarding,
-        path_delay_s=path_delay_s,
+        forwarding=plan_routes(hosts, switches, links),
+        step=step,
     )
 
 
@@ -187,7 +275,11 @@ def _algorithm_problems(experiment: Experiment, peer_counts: set[int]) -> list[s
 
 
 def plan_links(
-    experiment: Experiment, graph: nx.Graph, stragglers: Mapping[str, float], problems: list[str]
+    experiment: Experiment,
+    graph: nx.Graph,
+    stragglers: Mapping[str, float],
+    dilation: float,
+    problems: list[str],
 ) -> tuple[LinkPlan, ...]:
     """One LinkPlan for each edge, host ends first, with the interface names that Mininet gives in this order."""
     ports = {node: 0 if data["kind"] == "host" else 1 for node, data in graph.nodes(data=True)}
@@ -196,63 +288,149 @@ def plan_links(
         ports[node] += 1
         return f"{node}-eth{ports[node] - 1}"
 
+    own = _own_properties(experiment, graph, problems)
     links = []
     for ends in graph.edges:
         a, b = sorted(ends, key=lambda node: (graph.nodes[node]["kind"], rules.natural_order(node)))
-        asked = _properties(experiment, graph.edges[ends], stragglers.get(a, 1.0))
-        links.append(
-            LinkPlan(
-                a=a,
-                b=b,
-                a_interface=next_interface(a),
-                b_interface=next_interface(b),
-                asked=asked,
-                wire=asked.dilated(experiment.time.dilation),
-                straggler=a in stragglers,
+        a_interface, b_interface = next_interface(a), next_interface(b)
+        directions = []
+        for source, target, interface, arrival in (
+            (a, b, a_interface, b_interface),
+            (b, a, b_interface, a_interface),
+        ):
+            asked = _properties(experiment, graph.edges[ends], stragglers.get(a, 1.0), source == b)
+            asked = merged(asked, *own.get((source, target), ()))
+            directions.append(
+                Direction(
+                    source=source,
+                    target=target,
+                    interface=interface,
+                    arrival=arrival,
+                    asked=asked,
+                    wire=asked.dilated(dilation),
+                )
             )
-        )
+        links.append(LinkPlan(forward=directions[0], backward=directions[1], straggler=a in stragglers))
     # One complaint for each kind of trouble, not one for each link.
-    found = dict(problem for link in links for problem in _link_problems(link))
+    found: dict[str, str] = {}
+    for link in links:
+        for one in link.directions:
+            for key, text in direction_problems(one):
+                found.setdefault(key, text)
     problems += [f"{key}: {text}" for key, text in found.items()]
     return tuple(links)
 
 
-def _properties(experiment: Experiment, edge: Mapping[str, float], factor: float) -> LinkProperties:
+def _own_properties(
+    experiment: Experiment, graph: nx.Graph, problems: list[str]
+) -> dict[tuple[str, str], list[PartialLinkSettings]]:
+    """(source, target) -> what `network.links` says of that direction, in the file's order."""
+    own: dict[tuple[str, str], list[PartialLinkSettings]] = {}
+    for number, entry in enumerate(experiment.network.links):
+        a, b = entry.link
+        if not graph.has_edge(a, b):
+            problems.append(f"network.links.{number}.link: {no_such_link(graph, a, b)}")
+            continue
+        own.setdefault((a, b), []).append(entry)
+        if not entry.one_way:
+            own.setdefault((b, a), []).append(entry)
+    return own
+
+
+def no_such_link(graph: nx.Graph, a: str, b: str) -> str:
+    """Why the graph has no link between these two, in words that help to find the right one."""
+    for node in (a, b):
+        if node not in graph:
+            shown = sorted(graph, key=rules.natural_order)
+            shown = shown if len(shown) <= 12 else [*shown[:6], "...", shown[-1]]
+            return f"no node {node!r} in the network; it has: {', '.join(shown)}"
+    neighbours = sorted(graph.neighbors(a), key=rules.natural_order)
+    shown = neighbours if len(neighbours) <= 12 else [*neighbours[:6], "...", neighbours[-1]]
+    return f"no link {a} - {b}; {a} is linked to: {', '.join(shown)}"
+
+
+def _properties(
+    experiment: Experiment, edge: Mapping[str, float], factor: float, backward: bool
+) -> LinkProperties:
     link = experiment.network.link
-    return LinkProperties(
-        bandwidth_bps=edge.get("bandwidth_bps", link.bandwidth) * factor,
-        delay_s=edge.get("delay_s", link.delay),
-        jitter_s=link.jitter,
+    asked = merged(
+        LinkProperties(
+            bandwidth_bps=edge.get("bandwidth_bps", link.bandwidth), delay_s=edge.get("delay_s", link.delay)
+        ),
+        _without_rate_and_delay(link),
+        *([link.reverse] if backward else []),
+    )
+    return replace(asked, bandwidth_bps=asked.bandwidth_bps * factor)
+
+
+def _without_rate_and_delay(link: LinkSettings) -> PartialLinkSettings:
+    """The properties that an edge of the graph does not override."""
+    return PartialLinkSettings(
+        jitter=link.jitter,
+        distribution=link.distribution,
         loss=link.loss,
-        queue_packets=link.queue,
+        reorder=link.reorder,
+        queue=link.queue,
     )
 
 
-def _link_problems(link: LinkPlan) -> Iterator[tuple[str, str]]:
+def merged(asked: LinkProperties, *changes: PartialLinkSettings) -> LinkProperties:
+    """The properties with those changes, the later ones over the earlier."""
+    for change in changes:
+        new: dict[str, Any] = {
+            name: value
+            for name, value in (
+                ("bandwidth_bps", change.bandwidth),
+                ("delay_s", change.delay),
+                ("jitter_s", change.jitter),
+                ("distribution", change.distribution),
+                ("loss", change.loss),
+                ("reorder", change.reorder),
+            )
+            if value is not None
+        }
+        if isinstance(change.queue, str):
+            new |= {"queue_packets": None, "queue_bdp": float(change.queue.removesuffix("bdp"))}
+        elif change.queue is not None:
+            new["queue_packets"] = change.queue
+        asked = replace(asked, **new)
+    return asked
+
+
+def direction_problems(direction: Direction) -> Iterator[tuple[str, str]]:
     """(key, what is wrong with it)"""
-    where = f"on link {link.a} - {link.b}"
-    if not MIN_WIRE_BPS <= link.wire.bandwidth_bps <= MAX_WIRE_BPS:
-        asked, wire, least, most = map(
-            units.format_bandwidth,
-            (link.asked.bandwidth_bps, link.wire.bandwidth_bps, MIN_WIRE_BPS, MAX_WIRE_BPS),
+    asked, wire = direction.asked, direction.wire
+    where = f"on link {direction.source} - {direction.target}"
+    if not MIN_WIRE_BPS <= wire.bandwidth_bps <= MAX_WIRE_BPS:
+        shown = map(
+            units.format_bandwidth, (asked.bandwidth_bps, wire.bandwidth_bps, MIN_WIRE_BPS, MAX_WIRE_BPS)
         )
         yield (
             "network.link.bandwidth",
-            f"{asked} {where} is {wire} after dilation; allowed: {least} to {most}",
+            "{} {where} is {} after dilation; allowed: {} to {}".format(*shown, where=where),
         )
-    for key, asked_s, wire_s in (
-        ("network.link.delay", link.asked.delay_s, link.wire.delay_s),
-        ("network.link.jitter", link.asked.jitter_s, link.wire.jitter_s),
-    ):
+    for name in ("delay", "jitter"):
+        asked_s, wire_s = getattr(asked, f"{name}_s"), getattr(wire, f"{name}_s")
         if wire_s > MAX_WIRE_DELAY_S:
-            asked, wire, most = map(units.format_duration, (asked_s, wire_s, MAX_WIRE_DELAY_S))
-            yield key, f"{asked} {where} is {wire} after dilation; allowed: at most {most}"
+            shown = map(units.format_duration, (asked_s, wire_s, MAX_WIRE_DELAY_S))
+            yield (
+                f"network.link.{name}",
+                "{} {where} is {} after dilation; allowed: at most {}".format(*shown, where=where),
+            )
+    if asked.jitter_s > asked.delay_s:
+        jitter, delay = units.format_duration(asked.jitter_s), units.format_duration(asked.delay_s)
+        yield (
+            "network.link.jitter",
+            f"{jitter} {where} is above its delay, {delay}: delays would be below zero",
+        )
+    if asked.reorder and not asked.delay_s:
+        yield "network.link.reorder", f"{asked.reorder:g} {where}, which has no delay: nothing can overtake"
 
 
 def plan_routes(
     hosts: Sequence[HostPlan], switches: Sequence[str], links: Sequence[LinkPlan]
-) -> tuple[dict[str, dict[str, str]], dict[tuple[str, str], float]]:
-    """Every switch's table, and the delay of every pair of hosts along those tables."""
+) -> dict[str, dict[str, str]]:
+    """Every switch's table: destination host's MAC -> outgoing interface."""
     access: dict[str, LinkPlan] = {}
     neighbours: dict[str, dict[str, float]] = {switch: {} for switch in switches}
     interface: dict[tuple[str, str], str] = {}
@@ -263,23 +441,17 @@ def plan_routes(
             access[link.a] = link
         else:
             interface[link.a, link.b] = link.a_interface
-            neighbours[link.a][link.b] = neighbours[link.b][link.a] = link.wire.delay_s
+            neighbours[link.a][link.b] = link.forward.asked.delay_s
+            neighbours[link.b][link.a] = link.backward.asked.delay_s
     # Hosts on one switch share its tree.
     trees = {
         switch: routes.tree_towards(neighbours, switch) for switch in {link.b for link in access.values()}
     }
     forwarding: dict[str, dict[str, str]] = {switch: {} for switch in switches}
-    path_delay_s = {}
     for target in hosts:
         last = access[target.name]
-        next_switch, delay = trees[last.b]
+        next_switch = trees[last.b]
         for switch in switches:
             towards = target.name if switch == last.b else next_switch[switch]
             forwarding[switch][target.mac] = interface[switch, towards]
-        for source in hosts:
-            if source is not target:
-                first = access[source.name]
-                path_delay_s[source.name, target.name] = (
-                    first.wire.delay_s + delay[first.b] + last.wire.delay_s
-                )
-    return forwarding, path_delay_s
+    return forwarding

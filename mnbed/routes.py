@@ -10,11 +10,11 @@ import heapq
 from collections.abc import Mapping
 
 Neighbours = Mapping[str, Mapping[str, float]]
-"""node -> neighbour -> one-way delay in seconds; symmetric. The order of nodes breaks ties."""
+"""node -> neighbour -> one-way delay to it in seconds; links lead both ways. The order of nodes breaks ties."""
 
 
-def tree_towards(neighbours: Neighbours, destination: str) -> tuple[dict[str, str], dict[str, float]]:
-    """Each other node's next node on its way to the destination, and the sum of delays along that way."""
+def tree_towards(neighbours: Neighbours, destination: str) -> dict[str, str]:
+    """Each other node's next node on its way to the destination."""
     order = {node: position for position, node in enumerate(neighbours)}
     next_node: dict[str, str] = {}
     delay: dict[str, float] = {}
@@ -27,8 +27,10 @@ def tree_towards(neighbours: Neighbours, destination: str) -> tuple[dict[str, st
             continue
         delay[node] = so_far
         next_node[node] = via
-        for neighbour, link_delay in neighbours[node].items():
+        for neighbour in neighbours[node]:
             if neighbour not in delay:
-                heapq.heappush(heap, (so_far + link_delay, links + 1, order[neighbour], neighbour, node))
+                # The tree is walked towards the destination: it is the neighbour's way to this node that counts.
+                so_far_there = so_far + neighbours[neighbour][node]
+                heapq.heappush(heap, (so_far_there, links + 1, order[neighbour], neighbour, node))
     del next_node[destination]
-    return next_node, delay
+    return next_node

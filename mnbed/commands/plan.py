@@ -103,13 +103,13 @@ def _print_links(plan: Plan) -> None:
 
     rows = [
         (
-            f"{link.a_interface} - {link.b_interface}",
-            format_bandwidth(float(f"{link.asked.bandwidth_bps:.4g}")),
-            format_duration(link.asked.delay_s),
-            format_bandwidth(float(f"{link.wire.bandwidth_bps:.4g}")),
-            format_duration(link.wire.delay_s),
+            f"{one.interface} -> {one.arrival}",
+            format_bandwidth(float(f"{one.asked.bandwidth_bps:.4g}")),
+            format_duration(one.asked.delay_s),
+            format_bandwidth(float(f"{one.wire.bandwidth_bps:.4g}")),
+            format_duration(one.wire.delay_s),
         )
-        for link in plan.links
+        for one in plan.directions.values()
     ]
     _table(
         "links (emulated, then on the wire)",

@@ -80,9 +80,9 @@ class Network:
         """Compare every link with the plan. Raises RunError naming the first interface that differs."""
         readbacks = self.read_back()
         for entry in readbacks:
-            asked = shaping.asked_shape(entry.link.wire, self.plan.delay_backend)
-            shaping.check_shape(entry.link.a_interface, asked, entry.a.shape)
-            shaping.check_shape(entry.link.b_interface, asked, entry.b.shape)
+            for direction, found in zip(entry.link.directions, (entry.a, entry.b), strict=True):
+                asked = shaping.asked_shape(direction.wire, self.plan.delay_backend)
+                shaping.check_shape(direction.interface, asked, found.shape)
         return readbacks
 
     def interfaces(self, node: str) -> list[str]:
@@ -181,8 +181,8 @@ def _add_links(network: Network, check: Callable[[], None]) -> None:
             mininet.nameToNode[link.b],
             intfName1=link.a_interface,
             intfName2=link.b_interface,
-            params1={"wire": link.wire, "backend": plan.delay_backend},
-            params2={"wire": link.wire, "backend": plan.delay_backend},
+            params1={"wire": link.forward.wire, "backend": plan.delay_backend},
+            params2={"wire": link.backward.wire, "backend": plan.delay_backend},
         )
 
 
@@ -192,9 +192,7 @@ def _configure(network: Network) -> None:
     prefix = plan.subnet.split("/")[1]
     congestion_control = plan.experiment.network.tcp.congestion_control
     neighbours = [f"{host.address} lladdr {host.mac}" for host in plan.hosts]
-    wires = {link.a_interface: link.wire for link in plan.links} | {
-        link.b_interface: link.wire for link in plan.links
-    }
+    wires = {one.interface: one.wire for one in plan.directions.values()}
 
     def configure_host(index: int) -> None:
         host = plan.hosts[index]

@@ -32,7 +32,7 @@ def host_queues(plan: Plan, host: str) -> HostQueues:
     """How the packets that arrive at that host are sorted into queues, by source address."""
     addresses = {other.name: other.address for other in plan.hosts if other.name != host}
     delays = {
-        name: round(plan.path_delay_s[name, host] / _RESOLUTION_S) * _RESOLUTION_S for name in addresses
+        name: round(plan.path(name, host).delay_s / _RESOLUTION_S) * _RESOLUTION_S for name in addresses
     }
     ranked = [delay for delay, _ in Counter(delays.values()).most_common()]
     numbers = {delay: number for number, delay in enumerate(ranked)}

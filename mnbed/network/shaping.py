@@ -16,7 +16,7 @@ from typing import Any
 from mininet.link import TCIntf, TCLink
 
 from mnbed.errors import RunError
-from mnbed.links import FRAME_BYTES, MIN_QUEUE_PACKETS, LinkProperties
+from mnbed.links import FRAME_BYTES, LinkProperties
 
 # HTB serves a class each time its tokens allow. A burst of one millisecond rides over the wake-ups of a busy machine;
 # three frames are the least that keeps a slow link gap-free.
@@ -39,20 +39,12 @@ class Shape:
     """Bytes for bfifo, packets for netem."""
 
 
-def queue_packets(wire: LinkProperties) -> int:
-    """Waiting room in front of a link, in full-size packets: one bandwidth-delay product, at least 20."""
-    if wire.queue_packets is not None:
-        return wire.queue_packets
-    product = wire.bandwidth_bps * 2 * wire.delay_s / 8 / FRAME_BYTES
-    return max(MIN_QUEUE_PACKETS, math.ceil(product))
-
-
 def gso_bytes(wire: LinkProperties) -> int:
     """Largest segment a host may hand to its interface in one piece.
 
     Half the waiting room, so that a queue counted in bytes always takes one while another is on its way.
     """
-    return max(2 * FRAME_BYTES, min(65536, queue_packets(wire) * FRAME_BYTES // 2))
+    return max(2 * FRAME_BYTES, min(65536, wire.waiting_room_packets * FRAME_BYTES // 2))
 
 
 def asked_shape(wire: LinkProperties, backend: str) -> Shape:
@@ -63,7 +55,7 @@ def asked_shape(wire: LinkProperties, backend: str) -> Shape:
             delay_s=0,
             jitter_s=0,
             loss=0,
-            limit=queue_packets(wire) * FRAME_BYTES,
+            limit=wire.waiting_room_packets * FRAME_BYTES,
         )
     in_flight = math.ceil(wire.bandwidth_bps * (wire.delay_s + 4 * wire.jitter_s) / 8 / FRAME_BYTES)
     return Shape(
@@ -71,7 +63,7 @@ def asked_shape(wire: LinkProperties, backend: str) -> Shape:
         delay_s=wire.delay_s,
         jitter_s=wire.jitter_s,
         loss=wire.loss,
-        limit=queue_packets(wire) + in_flight,
+        limit=wire.waiting_room_packets + in_flight,
     )
 
 

@@ -56,7 +56,7 @@ def link_rows(environment: Mapping[str, Any], controller: Sequence[Record]) -> l
             a=link["a"],
             b=link["b"],
             straggler=bool(link.get("straggler")),
-            **_asked(link.get("asked") or {}),
+            **_asked((link.get("asked") or {}).get("a") or {}),
             **_readback(link.get("readback") or {}, dilation, netem),
             **_measured(counted.get((link["a"], link["b"]), {})),
         )

@@ -60,8 +60,8 @@ def describe_links(readbacks: list[LinkReadback]) -> list[dict[str, Any]]:
             "a_interface": entry.link.a_interface,
             "b_interface": entry.link.b_interface,
             "straggler": entry.link.straggler,
-            "asked": asdict(entry.link.asked),
-            "wire": asdict(entry.link.wire),
+            "asked": {end: asdict(one.asked) for end, one in zip("ab", entry.link.directions, strict=True)},
+            "wire": {end: asdict(one.wire) for end, one in zip("ab", entry.link.directions, strict=True)},
             "readback": {
                 end: None if found.shape is None else asdict(found.shape)
                 for end, found in (("a", entry.a), ("b", entry.b))
@@ -86,10 +86,13 @@ def _round_trips(plan: Plan) -> dict[str, dict[str, float]] | None:
     """Host -> host -> asked round trip in emulated seconds; None for networks whose pairs are too many to list."""
     if len(plan.hosts) > _MAX_HOSTS_WITH_PAIRS:
         return None
-    delay_s = plan.path_delay_s
+
+    def delay_s(source: str, target: str) -> float:
+        return plan.path(source, target).delay_s / plan.dilation
+
     return {
         one.name: {
-            other.name: (delay_s[one.name, other.name] + delay_s[other.name, one.name]) / plan.dilation
+            other.name: delay_s(one.name, other.name) + delay_s(other.name, one.name)
             for other in plan.hosts
             if other.name != one.name
         }

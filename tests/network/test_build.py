@@ -96,7 +96,7 @@ def test_graphs_with_loops_forward_along_the_planned_paths(topology: dict[str, o
     with build_network(plan_for(topology, delay=delay)) as network:
         hosts = [host.name for host in network.plan.hosts]
         for source, target in [(hosts[0], name) for name in hosts[1:]]:
-            asked = network.plan.path_delay_s[source, target] + network.plan.path_delay_s[target, source]
+            asked = network.plan.path(source, target).delay_s + network.plan.path(target, source).delay_s
             assert asked - 5e-4 <= min(ping(network, source, target, count=5)) < asked + 0.0015
 
 

@@ -32,16 +32,6 @@ def test_sources_at_other_distances_take_other_queues() -> None:
     assert rules.count("NFQUEUE") == 3
 
 
-def test_a_path_without_delay_passes_by_the_queue() -> None:
-    plan = nfqueue_plan({"kind": "star", "nodes": 4}, "1ms")
-    delays = {pair: (0.0 if pair[0] == "h2" else delay) for pair, delay in plan.path_delay_s.items()}
-    from dataclasses import replace
-
-    queues = host_queues(replace(plan, path_delay_s=delays), "h1")
-    assert queues.exceptions == {"10.0.0.2": -1}
-    assert "-s 10.0.0.2/32 -j ACCEPT" in iptables_rules("h1-eth0", queues)
-
-
 @pytest.mark.parametrize("delay_ms", [0.25, 5, 25])
 def test_round_trips_are_as_asked(delay_ms: float) -> None:
     with build_network(nfqueue_plan({"kind": "star", "nodes": 2}, f"{delay_ms}ms")) as network:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnbed.links import LinkProperties
+from mnbed.links import LinkProperties, along
 
 LINK = LinkProperties(bandwidth_bps=60e6, delay_s=0.01, jitter_s=0.002, loss=0.01, queue_packets=50)
 
@@ -25,3 +25,17 @@ def test_real_time_changes_nothing() -> None:
 def test_the_bandwidth_delay_product_stays(dilation: float) -> None:
     slow = LINK.dilated(dilation)
     assert slow.bandwidth_bps * slow.delay_s == pytest.approx(LINK.bandwidth_bps * LINK.delay_s)
+
+
+def test_a_path_adds_delays_and_variances_and_compounds_losses() -> None:
+    one = LinkProperties(bandwidth_bps=1e6, delay_s=0.01, jitter_s=0.003, loss=0.1)
+    other = LinkProperties(bandwidth_bps=1e6, delay_s=0.02, jitter_s=0.004, loss=0.5)
+    path = along([one, LinkProperties(bandwidth_bps=1e6), other])
+    assert (path.delay_s, path.jitter_s, path.loss) == pytest.approx((0.03, 0.005, 0.55))
+    assert path.distribution == "normal"
+
+
+def test_the_waiting_room_may_be_given_in_bandwidth_delay_products() -> None:
+    link = LinkProperties(bandwidth_bps=1e9, delay_s=0.01, queue_bdp=2)
+    assert link.waiting_room_packets == 3303
+    assert LinkProperties(bandwidth_bps=1e6, queue_bdp=2).waiting_room_packets == 20

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mnbed.errors import InputError, MachineError
 from mnbed.experiment import Experiment, parse
-from mnbed.links import LinkProperties
+from mnbed.links import LinkProperties, PathProperties
 from mnbed.machine import MachineFacts
 from mnbed.plan import HostPlan, LinkPlan, Plan, make_plan, plan_links, plan_routes
 
@@ -75,10 +75,50 @@ def test_the_host_is_end_a_of_its_access_link() -> None:
 
 def test_dilation_reaches_every_link_and_path() -> None:
     plan = plan_of(network=star(2, link={"bandwidth": "60mbit", "delay": "1ms"}), time={"dilation": 2})
-    link = plan.links[0]
-    assert link.asked == LinkProperties(bandwidth_bps=60e6, delay_s=0.001)
-    assert link.wire == LinkProperties(bandwidth_bps=30e6, delay_s=0.002)
-    assert plan.path_delay_s == {("h1", "h2"): 0.004, ("h2", "h1"): 0.004}
+    for one in plan.links[0].directions:
+        assert one.asked == LinkProperties(bandwidth_bps=60e6, delay_s=0.001)
+        assert one.wire == LinkProperties(bandwidth_bps=30e6, delay_s=0.002)
+    assert plan.path("h1", "h2") == plan.path("h2", "h1") == PathProperties(delay_s=0.004)
+
+
+def test_the_reverse_direction_may_differ() -> None:
+    plan = plan_of(
+        network=star(2, link={"bandwidth": "10mbit", "delay": "2ms", "reverse": {"bandwidth": "50mbit"}})
+    )
+    up, down = plan.links[0].directions
+    assert (up.source, up.asked.bandwidth_bps, up.asked.delay_s) == ("h1", 10e6, 0.002)
+    assert (down.target, down.asked.bandwidth_bps, down.asked.delay_s) == ("h1", 50e6, 0.002)
+    assert (down.interface, down.arrival) == ("s1-eth1", "h1-eth0")
+
+
+def test_single_links_have_the_last_word_one_way_or_both() -> None:
+    links = [
+        {"link": ["s1", "h1"], "bandwidth": "1mbit", "one_way": True},
+        {"link": ["h2", "s1"], "delay": "9ms", "jitter": "1ms", "queue": "3bdp"},
+    ]
+    plan = plan_of(network=star(2, links=links))
+    of = {pair: one.asked for pair, one in plan.directions.items()}
+    assert of["s1", "h1"].bandwidth_bps == 1e6
+    assert of["h1", "s1"].bandwidth_bps == 60e6
+    assert of["h2", "s1"] == of["s1", "h2"]
+    assert (of["h2", "s1"].delay_s, of["h2", "s1"].jitter_s, of["h2", "s1"].queue_bdp) == (0.009, 0.001, 3)
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        (["h1", "s9"], r"network\.links\.0\.link: no node 's9' in the network; it has: h1, h2, s1"),
+        (["h1", "h2"], r"network\.links\.0\.link: no link h1 - h2; h1 is linked to: s1"),
+    ],
+)
+def test_a_single_link_must_be_there(link: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan_of(network=star(2, links=[{"link": link, "bandwidth": "1mbit"}]))
+
+
+def test_a_jitter_above_the_delay_is_refused() -> None:
+    with pytest.raises(InputError, match="2ms on link h1 - s1 is above its delay, 1ms"):
+        plan_of(network=star(2, link={"delay": "1ms", "jitter": "2ms"}))
 
 
 def test_the_same_experiment_gives_the_same_plan() -> None:
@@ -97,15 +137,15 @@ def follow(plan: Plan, source: HostPlan, target: HostPlan) -> float:
     """Walk a packet along the tables; returns the delays it met. Fails on a loop or a dead end."""
     across = {}
     for link in plan.links:
-        across[link.a_interface] = (link.b, link)
-        across[link.b_interface] = (link.a, link)
-    node, link = across[f"{source.name}-eth0"]
-    delay = link.wire.delay_s
+        for one in link.directions:
+            across[one.interface] = (one.target, one)
+    node, one = across[f"{source.name}-eth0"]
+    delay = one.wire.delay_s
     for _ in range(len(plan.switches) + 1):
         if node == target.name:
             return delay
-        node, link = across[plan.forwarding[node][target.mac]]
-        delay += link.wire.delay_s
+        node, one = across[plan.forwarding[node][target.mac]]
+        delay += one.wire.delay_s
     pytest.fail(f"{source.name} -> {target.name} goes round in circles")
 
 
@@ -115,13 +155,12 @@ def planned(graph: nx.Graph) -> Plan:
     names = sorted(
         (node for node, kind in graph.nodes(data="kind") if kind == "host"), key=lambda name: int(name[1:])
     )
-    links = plan_links(experiment, graph, {}, [])
+    links = plan_links(experiment, graph, {}, 1.0, [])
     hosts = tuple(
         HostPlan(name=name, index=i, address="", mac=f"mac{i}", straggler=False, step_time_s=1, peers=())
         for i, name in enumerate(names)
     )
     switches = [node for node, kind in graph.nodes(data="kind") if kind == "switch"]
-    forwarding, delays = plan_routes(hosts, switches, links)
     return Plan(
         experiment=experiment,
         dilation=1,
@@ -129,8 +168,7 @@ def planned(graph: nx.Graph) -> Plan:
         hosts=hosts,
         switches=tuple(switches),
         links=links,
-        forwarding=forwarding,
-        path_delay_s=delays,
+        forwarding=plan_routes(hosts, switches, links),
     )
 
 
@@ -159,10 +197,9 @@ def test_tables_lead_from_every_host_to_every_other_on_a_shortest_way(graph: nx.
     plan = planned(graph)
     best = dict(nx.all_pairs_dijkstra_path_length(graph, weight="delay_s"))
     pairs = [(a, b) for a in plan.hosts for b in plan.hosts if a is not b]
-    assert set(plan.path_delay_s) == {(a.name, b.name) for a, b in pairs}
     for source, target in pairs:
         walked = follow(plan, source, target)
-        assert walked == pytest.approx(plan.path_delay_s[source.name, target.name], abs=1e-12)
+        assert walked == pytest.approx(plan.path(source.name, target.name).delay_s, abs=1e-12)
         assert walked == pytest.approx(best[source.name][target.name], abs=1e-12)
 
 
@@ -190,8 +227,10 @@ def access(plan: Plan) -> Mapping[str, LinkPlan]:
 
 def test_stragglers_get_the_bandwidth_over_the_factor_within_the_spread() -> None:
     plan = plan_of(network=star(40, stragglers={"count": 20, "factor": 5, "spread": 0.1}))
-    slowed = [access(plan)[host.name].asked.bandwidth_bps for host in plan.hosts if host.straggler]
-    others = {access(plan)[host.name].asked.bandwidth_bps for host in plan.hosts if not host.straggler}
+    slowed = [access(plan)[host.name].forward.asked.bandwidth_bps for host in plan.hosts if host.straggler]
+    others = {
+        access(plan)[host.name].forward.asked.bandwidth_bps for host in plan.hosts if not host.straggler
+    }
     assert len(slowed) == 20
     assert others == {60e6}
     assert all(12e6 * 0.9 <= bandwidth <= 12e6 * 1.1 for bandwidth in slowed)
@@ -211,7 +250,7 @@ def test_stragglers_follow_the_seed() -> None:
 def test_stragglers_by_name() -> None:
     plan = plan_of(network=star(4, stragglers={"hosts": ["h3", "h2"], "spread": 0, "factor": 2}))
     assert [host.name for host in plan.hosts if host.straggler] == ["h2", "h3"]
-    assert access(plan)["h3"].asked.bandwidth_bps == 30e6
+    assert access(plan)["h3"].forward.asked.bandwidth_bps == 30e6
 
 
 def test_slow_nodes() -> None:

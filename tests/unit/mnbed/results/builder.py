@@ -154,8 +154,8 @@ class RunBuilder:
             "a_interface": f"{name}-eth0",
             "b_interface": f"s1-eth{port}",
             "straggler": self.is_straggler(name),
-            "asked": asdict(asked),
-            "wire": asdict(wire),
+            "asked": {"a": asdict(asked), "b": asdict(asked)},
+            "wire": {"a": asdict(wire), "b": asdict(wire)},
             "readback": {"a": shape, "b": shape},
         }
 

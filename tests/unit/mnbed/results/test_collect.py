@@ -198,7 +198,7 @@ def test_without_a_ledger_there_is_no_messages_file(tmp_path: Path) -> None:
 
 def test_links_are_in_emulated_units(tmp_path: Path) -> None:
     run = RunBuilder(path=tmp_path / "run").build()
-    wire = json.loads(run.environment.read_text())["links"][0]["wire"]
+    wire = json.loads(run.environment.read_text())["links"][0]["wire"]["a"]
     assert wire["bandwidth_bps"] == 12e6 / DILATION
     collect(run)
     first, second = rows(run.links)[:2]
