@@ -30,16 +30,13 @@ def star_plan(nodes: int, bandwidth: str, delay: str, backend: str = "auto", **s
         "link": {"bandwidth": bandwidth, "delay": delay},
         "delay_backend": backend,
     }
-    experiment = parse(
-        {
-            "network": network,
-            "task": {"name": "digits"},
-            "algorithm": {"name": "local"},
-            "evaluate": {"every": "1s"},
-            **sections,
-        }
-    )
-    return make_plan(experiment, FACTS)
+    return plan_of(network=network, **sections)
+
+
+def plan_of(**sections: Any) -> Plan:
+    """A plan of that network, for agents that do not matter."""
+    defaults = {"task": {"name": "digits"}, "algorithm": {"name": "local"}, "evaluate": {"every": "1s"}}
+    return make_plan(parse({**defaults, **sections}), FACTS)
 
 
 def in_host(network: Network, host: str, work: Callable[[], Any]) -> tuple[int, int]:

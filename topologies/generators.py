@@ -42,6 +42,33 @@ def ring(*, nodes: int = 8) -> nx.Graph:
     return graph
 
 
+def line(*, nodes: int = 4) -> nx.Graph:
+    """A line of switches with one host on each.
+
+    nodes: number of switches, and of hosts
+    """
+    _within("nodes", nodes, 2)
+    graph = nx.Graph()
+    _add_hosts(graph, {f"s{i}": 1 for i in range(1, nodes + 1)})
+    for i in range(1, nodes):
+        graph.add_edge(f"s{i}", f"s{i + 1}")
+    return graph
+
+
+def dumbbell(*, left: int = 2, right: int = 2) -> nx.Graph:
+    """Two switches joined by one link, which all traffic from side to side shares, with hosts on both.
+
+    left: number of hosts on s1
+    right: number of hosts on s2
+    """
+    _within("left", left, 1)
+    _within("right", right, 1)
+    graph = nx.Graph()
+    _add_hosts(graph, {"s1": left, "s2": right})
+    graph.add_edge("s1", "s2")
+    return graph
+
+
 def tree(*, depth: int = 2, fanout: int = 2) -> nx.Graph:
     """A tree of switches with fanout ** depth hosts as its leaves, as Mininet's `--topo tree`.
 

@@ -27,6 +27,17 @@ def test_ring() -> None:
     assert list(graph.neighbors("h4")) == ["s4"]
 
 
+def test_line() -> None:
+    graph = topologies.generate("line", {"nodes": 4}, 1)
+    assert nx.shortest_path(graph, "h1", "h4") == ["h1", "s1", "s2", "s3", "s4", "h4"]
+
+
+def test_dumbbell() -> None:
+    graph = topologies.generate("dumbbell", {"left": 2, "right": 3}, 1)
+    assert sorted(graph.neighbors("s1")) == ["h1", "h2", "s2"]
+    assert sorted(graph.neighbors("s2")) == ["h3", "h4", "h5", "s1"]
+
+
 @pytest.mark.parametrize(("depth", "fanout"), [(1, 4), (2, 2), (3, 3), (4, 1)])
 def test_tree(depth: int, fanout: int) -> None:
     if fanout == 1:
