@@ -16,8 +16,8 @@ readonly RUN_PACKAGES=(
     mininet iproute2 bridge-utils iptables iperf3 iperf ethtool socat iputils-ping procps kmod
     python3 python3-venv sudo ca-certificates
 )
-# user-mode-linux: a guest kernel with netem, for the network tests where this machine's kernel has none.
-readonly DEV_PACKAGES=(user-mode-linux shellcheck)
+# user-mode-linux: a guest kernel with netem and openvswitch, for the network tests where this kernel has none.
+readonly DEV_PACKAGES=(user-mode-linux openvswitch-switch shellcheck)
 
 readonly SYSTEM_PYTHON=/usr/bin/python3 # the apt package of Mininet belongs to this one
 readonly COMMAND_LINK=/usr/local/bin/mnbed

@@ -8,17 +8,27 @@ turns the errors into messages for the user.
 
 from __future__ import annotations
 
-import difflib
-import functools
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
 import topologies
-from mnbed import units
+from mnbed.fields import (
+    Count,
+    Fraction,
+    Number,
+    PositiveDuration,
+    Section,
+    SettingsError,
+    did_you_mean,
+    no_bool,
+    one_line,
+)
+from mnbed.fields import adapter as _adapter
+from mnbed.link_settings import LinkSettings, OneLinkSettings
+from mnbed.step_time import StepTime
 from mnbed.variants import field_types, variants
 from node_agent import algorithms, tasks
 from node_agent.algorithms import AlgorithmSettings
@@ -26,6 +36,8 @@ from node_agent.tasks._interface import TaskSettings
 
 # What a section is about that does not say so.
 DEFAULT_NAMES = {"algorithm": "divshare", "task": "digits", "topology": "star"}
+# Wall seconds for one emulated second: three hours.
+MAX_DILATION = 10_000
 # Keys that a later version will take: said so, rather than called unknown.
 NOT_YET: dict[tuple[str | int, ...], str] = {
     ("network", "events"): "events are not there yet",
@@ -37,100 +49,20 @@ NOT_YET: dict[tuple[str | int, ...], str] = {
 }
 
 
-class SettingsError(ValueError):
-    """Wrong settings of an algorithm, a task or a generator.
-
-    `problems` holds (key inside the section or None, message) for each; a key may be a pydantic location's
-    first part.
-    """
-
-    def __init__(self, problems: list[tuple[str | None, str]]) -> None:
-        super().__init__("; ".join(text for _, text in problems))
-        self.problems = problems
-
-
-# Building one takes a tenth of a second.
-_adapter = functools.cache(TypeAdapter[Any])
-
-
 def _as_dict(settings: Any) -> dict[str, Any]:
     return asdict(settings)
-
-
-def _twelve_digits(value: float) -> float:
-    # "0.3ms" and "300us" must be the same number, or a resolved experiment would differ from its original in
-    # the last bit.
-    return float(f"{value:.12g}")
-
-
-def _above_zero(value: float) -> float:
-    if value <= 0:
-        raise ValueError("it must be above 0")
-    return value
-
-
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("it must be a number")
-    return value
-
-
-def _one_line(value: str) -> str:
-    if not value.strip() or not value.isprintable():
-        raise ValueError("it must be one line of printable text")
-    return value
 
 
 def _dilation(value: Any) -> float | str:
     if value == "auto":
         return "auto"
     try:
-        number = float(_no_bool(value))
+        number = float(no_bool(value))
     except (TypeError, ValueError):
         raise ValueError("it must be 'auto' or a number such as 4") from None
-    if not 0.01 <= number <= 10_000:
-        raise ValueError("it must be 'auto' or a number from 0.01 to 10000")
+    if not 0.01 <= number <= MAX_DILATION:
+        raise ValueError(f"it must be 'auto' or a number from 0.01 to {MAX_DILATION}")
     return number
-
-
-def _queue(value: Any) -> Any:
-    """Packets, or bandwidth-delay products as text: "2bdp"."""
-    if value is None:
-        return None
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*bdp", value.strip().lower())):
-        if not 0 < float(match[1]) <= 1000:
-            raise ValueError("it must be above 0bdp and at most 1000bdp")
-        return f"{float(match[1]):g}bdp"
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000:
-        return value
-    raise ValueError(
-        "it must be a number of packets, 1 to 1000000, or of bandwidth-delay products, such as 2bdp"
-    )
-
-
-def _fraction(value: Any) -> Any:
-    if isinstance(value, str) and value.strip().endswith("%"):
-        raise ValueError("write a fraction, not a percentage: 0.01 for 1 %")
-    return _no_bool(value)
-
-
-Bandwidth = Annotated[units.Bandwidth, AfterValidator(_twelve_digits)]
-Duration = Annotated[units.Duration, AfterValidator(_twelve_digits)]
-PositiveBandwidth = Annotated[Bandwidth, AfterValidator(_above_zero)]
-PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
-Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1, allow_inf_nan=False)]
-Queue = Annotated[int | str | None, BeforeValidator(_queue)]
-Distribution = Literal["normal", "uniform", "pareto", "paretonormal"]
-
-
-def did_you_mean(wrong: str, allowed: Iterable[str]) -> str:
-    """ "; did you mean degree? (allowed: degree, name)" for a misspelt name."""
-    allowed = list(allowed)
-    close = difflib.get_close_matches(wrong, allowed, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    return f"{meant} (allowed: {', '.join(allowed)})" if allowed else meant
 
 
 def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
@@ -180,65 +112,6 @@ def _topology(section: Any) -> dict[str, Any]:
 
 def _with_underscores(value: Any) -> Any:
     return value.replace("-", "_") if isinstance(value, str) else value
-
-
-class Section:
-    """What all sections share: unknown keys are refused, and the text under a field is its help."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartialLinkSettings(Section):
-    """Some properties of a link; null: as before."""
-
-    bandwidth: PositiveBandwidth | None = None
-    """Rate, Ethernet header included."""
-    delay: Duration | None = None
-    """One-way delay."""
-    jitter: Duration | None = None
-    """Spread of the delay; see `distribution`."""
-    distribution: Distribution | None = None
-    """How the delay is spread: normal, uniform, pareto or paretonormal, as netem's tables."""
-    loss: Fraction | None = None
-    """Probability of losing a packet, 0 to 1."""
-    reorder: Fraction | None = None
-    """Probability that a packet overtakes those that are delayed, 0 to 1; needs the netem backend."""
-    queue: Queue = None
-    """Waiting room in full-size packets, or in bandwidth-delay products: 2bdp."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OneLinkSettings(PartialLinkSettings):
-    """One link that differs from the others."""
-
-    link: Annotated[tuple[str, str], Field(strict=False)]
-    """Its two ends: [h3, s1]."""
-    one_way: bool = False
-    """Only the direction from the first end to the second."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinkSettings(Section):
-    """Every link, unless the topology's edge, `stragglers` or `links` says otherwise."""
-
-    bandwidth: PositiveBandwidth = 60e6
-    """Rate of each direction, Ethernet header included."""
-    delay: Duration = 0.001
-    """One-way delay."""
-    jitter: Duration = 0.0
-    """Spread of the delay: its standard deviation, or half the width of the uniform distribution."""
-    distribution: Distribution = "normal"
-    """How the delay is spread: normal, uniform, pareto or paretonormal, as netem's tables."""
-    loss: Fraction = 0.0
-    """Probability of losing a packet, 0 to 1."""
-    reorder: Fraction = 0.0
-    """Probability that a packet overtakes those that are delayed, 0 to 1; needs the netem backend."""
-    queue: Queue = None
-    """Waiting room in full-size packets, or in bandwidth-delay products (2bdp); null: 1bdp, at least 20 packets."""
-    reverse: PartialLinkSettings = field(default_factory=PartialLinkSettings)
-    """Where the other direction differs: towards the host on an access link, else from the second switch to the
-    first in natural order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,20 +177,25 @@ class OverlaySettings(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class SlowNodeSettings(Section):
-    """Nodes that compute more slowly."""
+    """Nodes that compute more slowly: step_time x factor, give or take `spread`."""
 
     count: Count = 0
     """How many, drawn from the seed."""
     factor: Annotated[Number, Field(ge=1)] = 1.0
     """A step takes this many times step_time on them."""
+    spread: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    """Each slow node's step time is drawn within this fraction around step_time x factor."""
+    hosts: tuple[str, ...] | None = None
+    """Names of the slow nodes, e.g. [h1, h3], instead of `count` drawn ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings(Section):
     """The emulated cost of computing."""
 
-    step_time: PositiveDuration = 0.02
-    """Emulated time of one local training step."""
+    step_time: StepTime = 0.02
+    """Emulated time of one local training step: a time; a list with one for each node; a distribution to draw them
+    from; or measured: what a step takes on this machine, alone."""
     slow_nodes: SlowNodeSettings = field(default_factory=SlowNodeSettings)
 
 
@@ -365,11 +243,11 @@ class AgentsSettings(Section):
 class Experiment(Section):
     """One experiment file, every default filled in."""
 
-    name: Annotated[str, Field(max_length=100), AfterValidator(_one_line)] = "experiment"
+    name: Annotated[str, Field(max_length=100), AfterValidator(one_line)] = "experiment"
     """What the run directory and the report are called."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 1
     """Fixes everything random: stragglers, overlay, data split, initial parameters, peers drawn."""
-    data_root: Annotated[str, AfterValidator(_one_line)] | None = None
+    data_root: Annotated[str, AfterValidator(one_line)] | None = None
     """Where data sets are; null: $MNBED_DATA, else ~/.cache/mnbed."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     overlay: OverlaySettings = field(default_factory=OverlaySettings)

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mnbed.experiment import NOT_YET, Experiment, SettingsError, did_you_mean, settings_class
+from mnbed.experiment import NOT_YET, Experiment, settings_class
+from mnbed.fields import SettingsError, did_you_mean
 from mnbed.variants import field_types, sections_in, variants
 from mnbed.yaml_source import KeyPath
 

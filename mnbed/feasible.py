@@ -85,6 +85,26 @@ def check_congestion_control(experiment: Experiment, facts: MachineFacts) -> Non
         )
 
 
+def datapath(experiment: Experiment, facts: MachineFacts) -> str | None:
+    """With Open vSwitch "kernel", or "userspace" where the kernel has no datapath; else None. Raises MachineError."""
+    if experiment.network.switch != "ovs":
+        return None
+    if facts.openvswitch is None:
+        raise MachineError(
+            "network.switch: ovs was asked for, and Open vSwitch is not installed",
+            "sudo apt-get install openvswitch-switch; or set network.switch to bridge",
+        )
+    if facts.ovs_kernel is not False:
+        return "kernel"
+    if facts.ovs_userspace is not False:
+        return "userspace"
+    raise MachineError(
+        "network.switch: ovs was asked for, and Open vSwitch has no datapath here: the kernel has neither the module "
+        "openvswitch nor tap devices and packet sockets",
+        "load it (`sudo modprobe openvswitch`), or make /dev/net/tun usable; or set network.switch to bridge",
+    )
+
+
 def memory_bytes(experiment: Experiment, num_hosts: int, num_switches: int, num_peers: int) -> float:
     """Estimated memory of a whole run; `num_peers`: of one node."""
     agent = AGENT_BYTES[experiment.agents.launch] + num_peers * _PEER_BYTES

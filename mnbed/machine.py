@@ -29,6 +29,8 @@ _TRIALS = {
     "u32": "tc filter add dev lo parent 5: protocol ip u32 match u32 0 0 flowid 5:1",
     "netem": "tc qdisc replace dev lo root handle 6: netem delay 1ms",
     "bfifo": "tc qdisc replace dev lo root handle 7: bfifo limit 30000",
+    "ovs_kernel": "ovs-dpctl -vsyslog:off add-dp mnbed-dp",
+    "ovs_userspace": "ip tuntap add mnbed-tap mode tap && {python} -I -c 'import socket; socket.socket(17, 3)'",
     "nfqueue": "iptables -A INPUT -j NFQUEUE --queue-num 1 && {python} -I -c '{bind}'",
 }
 # Binds a queue as the delay process does: NFQNL_MSG_CONFIG (0x0302) with NFQA_CFG_CMD (1) BIND (1) to queue
@@ -65,7 +67,11 @@ class MachineFacts:
     bridge: bool | None = None
     nfqueue: bool | None = None
     openvswitch: str | None = None
-    """Version of Open vSwitch's tools, not needed yet."""
+    """Version of Open vSwitch; None where its tools or its daemons are not installed."""
+    ovs_kernel: bool | None = None
+    """Open vSwitch's datapath in the kernel works."""
+    ovs_userspace: bool | None = None
+    """What its datapath in userspace needs: tap devices and packet sockets."""
     congestion_controls: tuple[str, ...] = field(default=())
     """TCP congestion controls that the kernel has loaded; empty: unknown."""
 
@@ -105,6 +111,7 @@ def checks(facts: MachineFacts) -> list[Check]:
     apt = "sudo apt-get install"
     modules = "linux-modules-extra-$(uname -r) (Ubuntu) or kernel-modules-extra (Fedora, RHEL)"
     delay = None if facts.netem is None and facts.nfqueue is None else bool(facts.netem or facts.nfqueue)
+    datapath = None if facts.ovs_kernel is None else bool(facts.ovs_kernel or facts.ovs_userspace)
     return [
         Check(name="root", ok=facts.root, detail="network namespaces need it", remedy="run it with sudo"),
         Check(name="mnexec", ok=facts.mnexec is not None, detail=facts.mnexec or "", remedy=f"{apt} mininet"),
@@ -146,8 +153,14 @@ def checks(facts: MachineFacts) -> list[Check]:
         _optional(
             "Open vSwitch",
             facts.openvswitch is not None,
-            facts.openvswitch or "not needed yet",
+            facts.openvswitch or "for switch: ovs",
             f"{apt} openvswitch-switch",
+        ),
+        _optional(
+            "OVS datapath",
+            datapath,
+            _datapath_detail(facts),
+            f"{apt} openvswitch-switch; or install {modules}",
         ),
     ]
 
@@ -180,6 +193,14 @@ def _delay_detail(facts: MachineFacts) -> str:
     if facts.nfqueue:
         return "nfqueue, as the kernel has no netem" if facts.netem is False else "nfqueue"
     return "neither netem nor nfqueue works" if facts.netem is False else "netem or nfqueue"
+
+
+def _datapath_detail(facts: MachineFacts) -> str:
+    if facts.openvswitch is None:
+        return "for switch: ovs"
+    if facts.ovs_kernel is False and facts.ovs_userspace:
+        return "userspace, as the kernel has no module openvswitch: for small networks"
+    return "kernel" if facts.ovs_kernel else "for switch: ovs"
 
 
 def _try_kernel() -> dict[str, bool | None]:
@@ -236,8 +257,11 @@ def _mininet_version() -> str | None:
 
 
 def _openvswitch_version() -> str | None:
-    path = shutil.which("ovs-vsctl") or shutil.which("ovs-vsctl", path="/usr/bin:/usr/sbin")
-    if path is None:
+    """The daemon's; distributions have the tools in a package of their own."""
+    programs = ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl")
+    paths = [shutil.which(one) or shutil.which(one, path="/usr/bin:/usr/sbin") for one in programs]
+    path = paths[0]
+    if path is None or None in paths:
         return None
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     words = done.stdout.split("\n", 1)[0].split()

@@ -54,7 +54,12 @@ def _section(settings: type, depth: int) -> Iterator[str]:
                 yield f"{pad}      {(choice.__doc__ or '').splitlines()[0]}"
                 yield from _without(choice, "kind", depth + 2)
         elif (inner := next(sections_in(hints[item.name]), None)) is not None:
-            yield f"{pad}{item.name}:"
+            has_default = item.default is not dataclasses.MISSING
+            kind, default = (
+                describe(hints[item.name]),
+                _default(item, hints[item.name]) if has_default else "",
+            )
+            yield _line(pad, item.name, kind, default) if has_default else f"{pad}{item.name}:"
             yield f"{pad}    {documentation.get(item.name) or (inner.__doc__ or '').splitlines()[0]}"
             yield from _section(inner, depth + 1)
         else:
@@ -131,6 +136,8 @@ def describe(annotation: Any) -> str:
         return " or ".join(describe(part) for part in get_args(annotation))
     if origin in (tuple, list):
         return f"list of: {describe(get_args(annotation)[0])}"
+    if dataclasses.is_dataclass(annotation):
+        return "section"
     return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -35,3 +35,8 @@ def variants(annotation: Any) -> dict[str, type]:
 def field_types(section: type) -> dict[str, Any]:
     """Field -> type, with what Annotated adds."""
     return get_type_hints(section, include_extras=True)
+
+
+def key_of(field_name: str) -> str:
+    """The key in the file that stands for that field: `for` is no name in Python, so its field is `for_`."""
+    return field_name.removesuffix("_")

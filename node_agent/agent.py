@@ -163,8 +163,16 @@ class Agent:
                 late_s = max(late_s, late)
             self._finish_round(aggregated.of, self._counters.overruns - overruns, late_s)
         self._take_snapshots(schedule, math.inf)
-        if not clock.wait_until(settings.duration_s, self._stop):
+        self._wait_until(clock, settings.duration_s)
+
+    def _wait_until(self, clock: EmulatedClock, instant_s: float) -> None:
+        """Sleep until that emulated instant, and count how late the wake-up was."""
+        if not clock.wait_until(instant_s, self._stop):
             raise _Stopped
+        late_s = max(0.0, clock.now() - instant_s)
+        self._counters.timer_waits += 1
+        self._counters.timer_late_s += late_s
+        self._counters.timer_late_max_s = max(self._counters.timer_late_max_s, late_s)
 
     def _step(self, clock: EmulatedClock, slot: float, schedule: SnapshotSchedule) -> tuple[float, float]:
         """One local step in the slot that begins at `slot`; returns the next slot and how late this one ended."""
@@ -175,9 +183,10 @@ class Agent:
         if late > 0:
             self._counters.overruns += 1
             self._counters.late_s += late
+            self._counters.late_max_s = max(self._counters.late_max_s, late)
             end = max(end, clock.now() - _MAX_STEPS_BEHIND * self._settings.step_time_s)
-        elif not clock.wait_until(end, self._stop):
-            raise _Stopped
+        else:
+            self._wait_until(clock, end)
         if self._stop.is_set():
             raise _Stopped
         # An instant between this step's end and the next one's sees the model as it is now.

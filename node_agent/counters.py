@@ -26,3 +26,11 @@ class Counters:
     """Local steps that took longer than their slot."""
     late_s: float = 0.0
     """Sum of all overruns, emulated seconds."""
+    late_max_s: float = 0.0
+    """The largest overrun, emulated seconds."""
+    timer_waits: int = 0
+    """Waits for an emulated instant."""
+    timer_late_s: float = 0.0
+    """Sum of what these waits woke up too late, emulated seconds."""
+    timer_late_max_s: float = 0.0
+    """The latest of these wake-ups, emulated seconds."""

@@ -437,9 +437,9 @@ class Transport:
                 self._enqueue(reply)
 
     def _reject(self, incoming: _Incoming, reason: str) -> None:
-        self._counters.frames_rejected += 1
         peer = self._peer_name(incoming)
         self._journal.write("rejected", peer=peer, reason=reason)
+        self._counters.frames_rejected += 1
         log.warning("closed the connection from %s: %s", peer, reason)
         self._drop_incoming(incoming)
 

@@ -7,8 +7,10 @@ and processes that carry our mark. What stayed is listed and fails the session.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -38,6 +40,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root: sudo .venv/bin/pytest"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_is_measured_is_forgotten() -> Iterator[None]:
+    """Times of local steps are remembered for the session, but not in the user's cache."""
+    folder = tempfile.mkdtemp(prefix="mnbed-cache-")
+    # Agents' users may look into it, and remember things in it.
+    os.chmod(folder, 0o777)
+    os.environ["MNBED_CACHE"] = folder
+    yield
+    del os.environ["MNBED_CACHE"]
+    shutil.rmtree(folder)
 
 
 # --- no test hangs ---

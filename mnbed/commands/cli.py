@@ -21,17 +21,8 @@ def main(
     ] = None,
 ) -> int:
     """Commands come from the terminal or from standard input, one a line."""
-    from mnbed.loading import load_experiment, naming
-    from mnbed.machine import probe, require
-    from mnbed.plan import make_plan
-
-    experiment = load_experiment(file, set_ or [])
-    facts = probe()
-    with naming(file):
-        plan = make_plan(experiment, facts)
-    require(facts)
-
+    from mnbed.run.planning import plan_run
     from mnbed.run.prompt import open_prompt
 
-    open_prompt(plan, file)
+    open_prompt(plan_run(file, set_ or []), file)
     return 0

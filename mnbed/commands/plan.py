@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mnbed.experiment import Experiment
     from mnbed.machine import MachineFacts
     from mnbed.plan import Plan
+    from mnbed.step_cost import StepCost
 
 
 def main(
@@ -30,8 +31,13 @@ def main(
     ] = False,
     step_cpu: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Processor time of one local step, e.g. 7ms, for the estimate."),
+        typer.Option(
+            metavar="TIME", help="Processor time of one local step, e.g. 7ms, instead of measuring it."
+        ),
     ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a local step anew, even if its time is remembered.")
+    ] = False,
 ) -> None:
     """Raises InputError or MachineError where the experiment cannot be run."""
     from mnbed import schema as schemas
@@ -40,31 +46,57 @@ def main(
     from mnbed.loading import dump_experiment, load_experiment, naming
     from mnbed.machine import probe
     from mnbed.plan import make_plan
+    from mnbed.step_cost import UNMEASURED
 
     if schema:
         print(schemas.text())
         return
     if file is None:
         raise InputError("which experiment? Give a YAML file: mnbed plan FILE")
-    step_cpu_s = _step_cpu(step_cpu)
+    if step_cpu is not None and measure:
+        raise InputError("--step-cpu and --measure: give one of them")
+    given = _given_step(step_cpu)
     experiment = load_experiment(file, set_ or [])
     facts = probe()
     with naming(file):
-        plan = make_plan(experiment, facts)
+        make_plan(experiment, facts, UNMEASURED)
+        step, note = (given, "local step: as given") if given else _step(experiment, again=measure)
+        plan = make_plan(experiment, facts, step)
     print(dump_experiment(experiment))
     _print_hosts(plan)
     _print_links(plan)
-    _print_budget(budget(plan, facts, step_cpu_s), plan, experiment, facts)
+    _print_budget(budget(plan, facts.cores, step), plan, facts, note)
 
 
-def _step_cpu(text: str | None) -> float | None:
+def _given_step(text: str | None) -> StepCost | None:
     from mnbed.errors import InputError
+    from mnbed.step_cost import StepCost
     from mnbed.units import parse_duration
 
+    if text is None:
+        return None
     try:
-        return None if text is None else parse_duration(text)
+        cpu_s = parse_duration(text)
     except ValueError as error:
         raise InputError(f"--step-cpu {text}: {error}") from None
+    if cpu_s <= 0:
+        raise InputError(f"--step-cpu {text}: it must be above 0")
+    return StepCost(wall_s=cpu_s, cpu_s=cpu_s)
+
+
+def _step(experiment: Experiment, *, again: bool) -> tuple[StepCost | None, str]:
+    """What a step costs here, and a line about it; a plan that does not depend on it does without."""
+    from mnbed.errors import MachineError
+    from mnbed.run.step_measurement import needs_step, step_cost
+    from mnbed.run.user import invoking_user
+
+    try:
+        measured = step_cost(experiment, invoking_user(), again=again, say=print)
+    except MachineError as error:
+        if again or needs_step(experiment):
+            raise
+        return None, f"local step: not timed: {error.message}"
+    return measured.step, measured.text()
 
 
 def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -118,36 +150,54 @@ def _print_links(plan: Plan) -> None:
     )
 
 
-def _print_budget(costs: Budget, plan: Plan, experiment: Experiment, facts: MachineFacts) -> None:
+def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str) -> None:
+    from mnbed.budget import COMFORTABLE_SHARE
     from mnbed.machine import unknown
     from mnbed.units import format_duration
 
-    demand = "unknown (give --step-cpu)" if costs.demand_cores is None else f"{costs.demand_cores:.2f} cores"
+    cores = [source.cores(plan.dilation) for source in costs.sources]
+    rows = [
+        (source.name, source.amount, f"{source.cpu_s:.2f}", f"{busy:.2f}", f"{busy / costs.cores:.0%}")
+        for source, busy in zip(costs.sources, cores, strict=True)
+    ]
+    total = "all" if costs.demand_cores is not None else "all but training"
+    rows.append(
+        (
+            total,
+            "",
+            f"{sum(source.cpu_s for source in costs.sources):.2f}",
+            f"{sum(cores):.2f}",
+            f"{sum(cores) / costs.cores:.0%}",
+        )
+    )
+    _table(
+        "processor (estimated)",
+        (
+            "source",
+            "each emulated second",
+            "CPU s per emulated s",
+            f"cores at dilation {plan.dilation:g}",
+            f"share of {costs.cores}",
+        ),
+        rows,
+    )
+    limit = format_duration(float(f"{costs.step_cpu_limit_s:.2g}"))
+    keep = "kept" if plan.experiment.evaluate.keep_snapshots else "removed after the evaluation"
+    evaluation = (
+        "and the evaluation's" if costs.evaluation_s is None else f"evaluation {costs.evaluation_s:.0f} s"
+    )
     lines = [
-        ("dilation", f"{plan.dilation:g} wall seconds for each emulated second"),
+        ("local step", step_note.removeprefix("local step: ")),
+        ("dilation", _dilation_text(costs, plan)),
         ("delay backend", plan.delay_backend),
-        ("local steps", f"{costs.steps_per_wall_s:.0f} each wall second, all nodes together"),
-        ("network", f"at most about {costs.network_cores:.2f} cores"),
-        ("processor", f"{demand}, of {costs.cores}"),
         (
             "a step may take",
-            f"{format_duration(float(f'{costs.step_cpu_limit_s:.2g}'))} of processor time at this dilation",
+            f"{limit} of processor time at this dilation, for {COMFORTABLE_SHARE:.0%} of the cores",
         ),
-        (
-            "memory",
-            f"about {_size(costs.memory_bytes)}, of {_size(facts.memory_bytes)} free",
-        ),
-        (
-            "snapshots",
-            f"{costs.snapshots}, {'kept' if experiment.evaluate.keep_snapshots else 'removed after the evaluation'}",
-        ),
-        (
-            "wall time",
-            f"about {costs.wall_s:.0f} s" + ("" if costs.demand_cores else ", and the evaluation's"),
-        ),
+        ("memory", f"about {_size(costs.memory_bytes)}, of {_size(facts.memory_bytes)} free"),
+        ("snapshots", f"{costs.snapshots}, about {_size(costs.disk_bytes)}, {keep}"),
+        ("wall time", f"about {costs.wall_s:.0f} s ({evaluation})"),
     ]
-    if costs.fitting_dilation is not None:
-        lines.insert(5, ("fitting dilation", f"{costs.fitting_dilation:g} (70 % of the cores)"))
     print("budget (estimated)")
     for name, value in lines:
         print(f"  {name:18}{value}")
@@ -155,3 +205,16 @@ def _print_budget(costs: Budget, plan: Plan, experiment: Experiment, facts: Mach
         print(f"\nassumed, as it could not be tried without root: {', '.join(unknown(facts))}")
     if costs.warning():
         print(f"\nwarning: {costs.warning()}")
+
+
+def _dilation_text(costs: Budget, plan: Plan) -> str:
+    """The dilation, and how it came about."""
+    from mnbed.budget import COMFORTABLE_SHARE
+
+    text = f"{plan.dilation:g} wall seconds for each emulated second"
+    rule = f"the demand fits {COMFORTABLE_SHARE:.0%} of the cores"
+    if plan.dilation_asked == "auto":
+        return f"{text}; auto: the smallest, at least 1, at which {rule}"
+    if costs.fitting_dilation is None:
+        return text
+    return f"{text}; from {costs.fitting_dilation:g} {rule}"

@@ -27,16 +27,10 @@ def main(
     """Exit status 0 done, 1 failed, 2 wrong input, 3 this machine cannot, 130 interrupted."""
     import json
 
-    from mnbed.loading import load_experiment, naming
-    from mnbed.machine import probe, require
-    from mnbed.plan import make_plan
+    from mnbed.run.planning import plan_run
 
     overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name is not None else [])]
-    experiment = load_experiment(file, overrides)
-    facts = probe()
-    with naming(file):
-        plan = make_plan(experiment, facts)
-    require(facts)
+    plan = plan_run(file, overrides)
 
     from rich.console import Console
 

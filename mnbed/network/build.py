@@ -18,27 +18,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from mininet.log import setLogLevel
-from mininet.node import Host, Switch
+from mininet.node import Host
 
 from mnbed.errors import MachineError, RunError
-from mnbed.network import forwarding, shaping
+from mnbed.network import shaping
 from mnbed.network.counters import CounterReader
 from mnbed.network.delay import DelayProcess
+from mnbed.network.forwarding import Bridges, Forwarding
 from mnbed.network.mininet_net import EmulatedNet
-from mnbed.network.namespaces import heredoc, run_script_in
+from mnbed.network.namespaces import heredoc, network_namespace, run_script_in
+from mnbed.network.open_vswitch import OpenVSwitch
 from mnbed.network.shaping import Readback, ShapedLink
 from mnbed.plan import LinkPlan, Plan
 
 # One namespace needs a pseudo-terminal and a few pipes in this process.
 _FILES_PER_NODE = 8
 _CARRIER_PATIENCE_S = 10.0
-
-
-class StaticBridge(Switch):  # type: ignore[misc]
-    """A Linux bridge in a namespace of its own, whose forwarding never changes by itself."""
-
-    def start(self, controllers: Any) -> None:
-        """Nothing to start: `build_network` has set the bridge up, and no controller takes part."""
+# Linux: TCP_RTO_MIN and TCP_RTO_MAX (include/net/tcp.h).
+_RTO_MIN_MS, _RTO_MAX_MS = 200, 120_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +50,10 @@ class LinkReadback:
 class Network:
     """A network that stands. `mininet` is the Mininet object, for its prompt and for popen."""
 
-    def __init__(self, plan: Plan, mininet: Any) -> None:
+    def __init__(self, plan: Plan, mininet: Any, forwarding: Forwarding) -> None:
         self.plan = plan
         self.mininet = mininet
+        self.forwarding = forwarding
         self.delay: DelayProcess | None = None
 
     def pid(self, node: str) -> int:
@@ -65,12 +63,11 @@ class Network:
     def read_back(self) -> list[LinkReadback]:
         """What every link's qdiscs are and have counted, now. Raises RunError."""
         found: dict[str, Readback] = {}
-        for node in self.node_names():
-            devices = self.interfaces(node)
-            if devices:
-                script = shaping.show_script(devices)
-                text = run_script_in(self.pid(node), script, what=f"reading the qdiscs of {node}")
-                found.update(shaping.parse_shapes(text, devices))
+        for pid, devices in self._interfaces_by_namespace():
+            text = run_script_in(
+                pid, shaping.show_script(devices), what=f"reading the qdiscs of {devices[0]}"
+            )
+            found.update(shaping.parse_shapes(text, devices))
         return [
             LinkReadback(link=link, a=found[link.a_interface], b=found[link.b_interface])
             for link in self.plan.links
@@ -94,6 +91,14 @@ class Network:
             if end == node
         ]
 
+    def _interfaces_by_namespace(self) -> list[tuple[int, list[str]]]:
+        """(process in the namespace, shaped interfaces): switches may share one."""
+        found: dict[int, tuple[int, list[str]]] = {}
+        for node in self.node_names():
+            pid, devices = self.pid(node), self.interfaces(node)
+            found.setdefault(network_namespace(pid), (pid, []))[1].extend(devices)
+        return [(pid, devices) for pid, devices in found.values() if devices]
+
     def node_names(self) -> list[str]:
         """Hosts, then switches."""
         return [host.name for host in self.plan.hosts] + list(self.plan.switches)
@@ -112,10 +117,11 @@ def build_network(plan: Plan, check: Callable[[], None] = lambda: None) -> Itera
     setLogLevel("warning")
     # Mininet's own initialisation changes system-wide sysctls and leaves them so; nothing of it is needed here.
     EmulatedNet.inited = True
-    mininet = EmulatedNet(topo=None, build=False, controller=None, switch=StaticBridge, link=ShapedLink)
+    mininet = EmulatedNet(topo=None, build=False, controller=None, link=ShapedLink)
     with contextlib.ExitStack() as stack:
+        forwarding = stack.enter_context(_start_switches(plan))
         stack.callback(_tear_down, mininet)
-        network = Network(plan, mininet)
+        network = Network(plan, mininet, forwarding)
         _add_nodes(network, check)
         _add_links(network, check)
         _configure(network)
@@ -128,6 +134,12 @@ def build_network(plan: Plan, check: Callable[[], None] = lambda: None) -> Itera
         network.verify()
         _wait_until_up(network)
         yield network
+
+
+def _start_switches(plan: Plan) -> contextlib.AbstractContextManager[Forwarding]:
+    if plan.experiment.network.switch == "ovs":
+        return OpenVSwitch.start(plan.datapath or "kernel")
+    return contextlib.nullcontext(Bridges())
 
 
 def _check_mnexec() -> None:
@@ -169,7 +181,8 @@ def _add_nodes(network: Network, check: Callable[[], None]) -> None:
         mininet.addHost(host.name, cls=Host, ip=None, mac=None)
         check()
     for number, switch in enumerate(plan.switches, start=1):
-        mininet.addSwitch(switch, inNamespace=True, dpid=f"{number:x}")
+        network.forwarding.add_switch(mininet, switch, number)
+        check()
 
 
 def _add_links(network: Network, check: Callable[[], None]) -> None:
@@ -192,7 +205,10 @@ def _configure(network: Network) -> None:
     prefix = plan.subnet.split("/")[1]
     congestion_control = plan.experiment.network.tcp.congestion_control
     neighbours = [f"{host.address} lladdr {host.mac}" for host in plan.hosts]
+    network.forwarding.connect({switch: network.interfaces(switch) for switch in plan.switches})
     wires = {one.interface: one.wire for one in plan.directions.values()}
+    # By route: outside the root namespace the sysctl refuses what tcp_allowed_congestion_control leaves out.
+    tcp = f"congctl {congestion_control} rto_min {_rto_min_ms(plan.dilation)}ms"
 
     def configure_host(index: int) -> None:
         host = plan.hosts[index]
@@ -204,13 +220,13 @@ def _configure(network: Network) -> None:
             f"link set {device} address {host.mac} gso_max_size {shaping.gso_bytes(wires[device])}",
             f"addr add {host.address}/{prefix} dev {device} noprefixroute",
             f"link set {device} up",
-            # By route: outside the root namespace the sysctl refuses what tcp_allowed_congestion_control leaves out.
-            f"route add {plan.subnet} dev {device} src {host.address} congctl {congestion_control}",
+            f"route add {plan.subnet} dev {device} src {host.address} {tcp}",
             *(f"neigh replace {other} dev {device} nud permanent" for other in others),
         ]
         script = (
             _sysctl_script({})
             + heredoc("ip -batch -", lines)
+            + (f"ethtool -K {device} tx off tso off\n" if network.forwarding.needs_whole_frames else "")
             + heredoc("tc -batch -", node.intf(device).tc_commands())
         )
         run_script_in(node.pid, script, what=f"configuring {host.name}")
@@ -220,19 +236,23 @@ def _configure(network: Network) -> None:
     def configure_switch(name: str) -> None:
         node = network.mininet.nameToNode[name]
         ports = network.interfaces(name)
-        table = plan.forwarding[name]
         shapes = [line for port in ports for line in node.intf(port).tc_commands()]
-        script = _sysctl_script({"net/bridge/bridge-nf-call-iptables": "0"})
-        script += forwarding.bridge_script(name, ports, table) + heredoc("tc -batch -", shapes)
-        output = run_script_in(node.pid, script + forwarding.show_script(name), what=f"configuring {name}")
-        links, entries = shaping.json_documents(output)
-        forwarding.check_bridge(name, ports, table, links, entries)
+        script = _sysctl_script({"net/bridge/bridge-nf-call-iptables": "0"}) + heredoc("tc -batch -", shapes)
+        network.forwarding.configure(name, plan.forwarding[name], script)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         jobs = [pool.submit(configure_switch, name) for name in plan.switches]
         jobs += [pool.submit(configure_host, index) for index in range(len(plan.hosts))]
         for job in jobs:
             job.result()
+
+
+def _rto_min_ms(dilation: float) -> int:
+    """TCP's least retransmission timeout, wall clock, so that it is the kernel's usual 200 ms in emulated time.
+
+    With it go what the kernel derives from the timeout: slow start after idle, tail loss probes, keeping a connection.
+    """
+    return max(1, min(round(_RTO_MIN_MS * dilation), _RTO_MAX_MS))
 
 
 def _wait_until_up(network: Network) -> None:

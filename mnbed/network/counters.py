@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from mnbed.network.namespaces import network_namespace
 from node_agent.namespaces import enter_network_namespace
 
 # linux/rtnetlink.h, linux/pkt_sched.h, linux/gen_stats.h
@@ -68,11 +69,14 @@ class CounterReader:
 
 
 def _open_sockets(pids: Mapping[str, int]) -> dict[str, socket.socket]:
-    """One rtnetlink socket in each namespace; made in a thread of its own, as entering one changes the thread."""
+    """One rtnetlink socket in each namespace, under the name of one of its nodes.
+
+    Made in a thread of its own, as entering a namespace changes the thread.
+    """
 
     def open_all() -> dict[str, socket.socket]:
         sockets = {}
-        for node, pid in pids.items():
+        for node, pid in {network_namespace(pid): (node, pid) for node, pid in pids.items()}.values():
             enter_network_namespace(pid)
             sockets[node] = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         return sockets

@@ -1,18 +1,95 @@
-"""Static forwarding through namespaced Linux bridges: every frame's way is decided before the first is sent.
+"""Static forwarding: every frame's way is decided before the first is sent, whatever kind of switch carries it out.
 
-Learning and flooding are off on every port, so that any graph, loops too, carries frames along shortest paths without
-a spanning tree. With `flood off` alone one multicast packet would circle in a ring for ever.
+Here: what both kinds offer, and Linux bridges. On these learning and flooding are off on every port, so that any
+graph, loops too, carries frames along shortest paths without a spanning tree. With `flood off` alone one multicast
+packet would circle in a ring for ever.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from mininet.node import Switch
+
 from mnbed.errors import RunError
-from mnbed.network.namespaces import heredoc
+from mnbed.network.namespaces import heredoc, run_in, run_script_in
+from mnbed.network.shaping import json_documents
 
 _PORT_FLAGS = ("learning", "flood", "mcast_flood", "bcast_flood")
+# linux/if_bridge.h: a disabled port drops what arrives and gets nothing to send.
+_DISABLED, _FORWARDING = 0, 3
+
+
+class Forwarding(ABC):
+    """The switches of one network: `add_switch` for each, `connect`, `configure` for each; then they forward."""
+
+    needs_whole_frames = False
+    """True where hosts must compute checksums and cut segments themselves, as if a real wire followed."""
+
+    @abstractmethod
+    def add_switch(self, mininet: Any, name: str, number: int) -> None:
+        """Add the Mininet node of a switch; its shell stands where the switch's interfaces shall be."""
+
+    @abstractmethod
+    def connect(self, ports: Mapping[str, list[str]]) -> None:
+        """Take each switch's ports, once every link is there: switch -> interfaces. Raises RunError."""
+
+    def died(self) -> bool:
+        """True where what forwards has ended although nobody stopped it."""
+        return False
+
+    @abstractmethod
+    def configure(self, switch: str, table: Mapping[str, str], script: str) -> None:
+        """Run the switch's shell script, put its ports and the static entries MAC -> port in force, and read them
+        back. Raises RunError naming the first difference.
+        """
+
+    @abstractmethod
+    def set_port(self, switch: str, interface: str, up: bool) -> None:
+        """Open or shut a port. A shut one drops what arrives and what would leave, at once and silently: carrier and
+        queues stay as they are, and what its queue holds still goes out. Raises RunError.
+        """
+
+
+class BridgeNode(Switch):  # type: ignore[misc]
+    """A Mininet switch that is a Linux bridge in a namespace of its own."""
+
+    def start(self, controllers: Any) -> None:
+        """Nothing to start: `build_network` has set the bridge up, and no controller takes part."""
+
+
+class Bridges(Forwarding):
+    """Linux bridges, one in the namespace of each switch."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, Any] = {}
+        self._ports: Mapping[str, list[str]] = {}
+
+    def add_switch(self, mininet: Any, name: str, number: int) -> None:
+        self._nodes[name] = mininet.addSwitch(name, cls=BridgeNode, inNamespace=True, dpid=f"{number:x}")
+
+    def connect(self, ports: Mapping[str, list[str]]) -> None:
+        self._ports = ports
+
+    def configure(self, switch: str, table: Mapping[str, str], script: str) -> None:
+        ports = self._ports[switch]
+        output = run_script_in(
+            self._nodes[switch].pid,
+            script + bridge_script(switch, ports, table) + show_script(switch),
+            what=f"configuring {switch}",
+        )
+        links, entries = json_documents(output)
+        check_bridge(switch, ports, table, links, entries)
+
+    def set_port(self, switch: str, interface: str, up: bool) -> None:
+        state = _FORWARDING if up else _DISABLED
+        run_in(
+            self._nodes[switch].pid,
+            ["bridge", "link", "set", "dev", interface, "state", str(state)],
+            what=f"{'opening' if up else 'shutting'} {switch}'s port {interface}",
+        )
 
 
 def bridge_script(bridge: str, ports: list[str], table: Mapping[str, str]) -> str:

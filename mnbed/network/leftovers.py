@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "MNBED_RUN"
+# Sockets of the run that is alive, in folders called run-*.
+RUNTIME_DIRECTORY = Path("/run/mnbed")
 # A killed process is gone within milliseconds; the kernel may take longer over one in the middle of disk output.
 _PATIENCE_S = 10.0
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 from mnbed.errors import RunError
+
+
+def network_namespace(pid: int) -> int:
+    """The number of the network namespace that the process is in; namespaces may be shared. Raises OSError."""
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
 
 
 def run_in(pid: int, argv: list[str], *, text: str = "", what: str) -> str:

@@ -5,13 +5,12 @@ Each reason is one small function from evidence to a sentence or None. To add on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
-from mnbed.results.collect import Collected
-from mnbed.units import parse_duration
+from mnbed.results.evidence import Evidence, Probed
+from mnbed.units import format_bandwidth
 
 FAITHFUL, DEGRADED = "faithful", "degraded"
 
@@ -26,53 +25,24 @@ MIN_LATE_END_S = 0.5
 # Where the machine keeps up, delays are exact to 0.4 ms; one packet in a hundred beyond 1 ms is no longer the odd
 # wake-up that came late, and TCP sees a path whose delay is not the one asked for.
 MAX_LATE_PACKET_SHARE = 0.01
+# A link's rate is exact to 1 % where nothing is wrong, and the probe to 2 % (bench/fidelity.py).
+MAX_BANDWIDTH_ERROR = 0.05
+# Delays are exact to 0.5 ms of wall time on a machine that has time for them; what is wrong is off by more than twice
+# that, or by a share that a long delay's own inaccuracy (1 %) does not explain.
+MAX_DELAY_ERROR_WALL_S = 1.5e-3
+MAX_DELAY_ERROR_SHARE = 0.05
+# How long agents stood ready and waited for a core: beyond a third of the time the scheduler, not the experiment, says
+# who computes. Below that, pacing hides the waits, and overruns tell where it does not.
+MAX_RUN_DELAY = 0.33
+# Cores that never rest leave no room for a packet or a timer to be in time.
+SATURATED = 0.98
+MAX_SATURATED_SHARE = 0.2
+# A wake-up that is late delays the step that follows it; up to a tenth of a step the next wait makes up for it.
+MAX_TIMER_LATE_SHARE = 0.1
+# What users are promised for events (emulated time).
+MAX_EVENT_LATE_S = 0.05
 # Names in a sentence before it says "and 7 more".
 _MAX_NAMES = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeEvidence:
-    """What one node's journal says of its pace."""
-
-    name: str
-    steps: int
-    overruns: int
-    late_s: float
-    """Sum of all overruns, emulated seconds."""
-    frames_rejected: int
-    ended_s: float | None
-    """Emulated time at which it ended by itself; None: it did not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DelayEvidence:
-    """What the NFQUEUE delay says of itself; None: it left no such figure."""
-
-    packets: int | None
-    late_over_1ms: int | None
-    """Packets released more than 1 ms of wall time after they were due."""
-    late_max_s: float | None
-    """Wall seconds."""
-    lost: int | None
-    """Packets that the kernel dropped for want of room in a queue or a socket."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """All that the verdict looks at."""
-
-    status: str
-    duration_s: float | None
-    """As the experiment asks."""
-    nodes: Sequence[NodeEvidence]
-    died: Mapping[str, str]
-    """Agent that died -> cause, which names the agent."""
-    delay: DelayEvidence | None
-    """None: there was no such delay, or the controller broke off before it could tell."""
-    problems: Sequence[str]
-    """Journals that are missing or damaged."""
-    reported: Sequence[str]
-    """Reasons that the controller gave."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +144,119 @@ def delayed_lost(evidence: Evidence) -> str | None:
     return f"the NFQUEUE delay lost {packets} for want of room: raise time.dilation"
 
 
+def bandwidth_off(evidence: Evidence) -> str | None:
+    """Links that are faster or slower than asked, before anything was sent on them."""
+    wrong = [one for one in evidence.bandwidths if abs(_error(one)) > MAX_BANDWIDTH_ERROR]
+    if not wrong:
+        return None
+    wrong.sort(key=lambda one: -abs(_error(one)))
+    shown = [
+        f"{one.where} {format_bandwidth(float(f'{one.measured:.3g}'))} instead of "
+        f"{format_bandwidth(float(f'{one.asked:.3g}'))} ({_error(one):+.0%})"
+        for one in wrong
+    ]
+    return (
+        f"{len(wrong)} of {len(evidence.bandwidths)} probed directions have another bandwidth than asked "
+        f"(at most {MAX_BANDWIDTH_ERROR:.0%} off): {_names(shown)}"
+    )
+
+
+def delay_off(evidence: Evidence) -> str | None:
+    """Links or paths that take longer or shorter than asked, before anything else was sent on them."""
+    wall = MAX_DELAY_ERROR_WALL_S / evidence.dilation
+    wrong = [
+        one
+        for one in evidence.delays
+        if abs(one.measured - one.asked) > max(wall, MAX_DELAY_ERROR_SHARE * one.asked)
+    ]
+    if not wrong:
+        return None
+    wrong.sort(key=lambda one: -abs(one.measured - one.asked))
+    shown = [f"{one.where} {1e3 * one.measured:.2f} ms instead of {1e3 * one.asked:.2f} ms" for one in wrong]
+    return (
+        f"{len(wrong)} of {len(evidence.delays)} probed delays are not as asked (at most {1e3 * wall:.2g} ms or "
+        f"{MAX_DELAY_ERROR_SHARE:.0%} off): {_names(shown)}"
+    )
+
+
+def delay_missing(evidence: Evidence) -> str | None:
+    """Connections whose least round trip is shorter than their links' delays: somewhere a delay was not there."""
+    wall = MAX_DELAY_ERROR_WALL_S / evidence.dilation
+    wrong = [
+        one
+        for one in evidence.round_trips
+        if one.asked_s - one.measured_s > max(wall, MAX_DELAY_ERROR_SHARE * one.asked_s)
+    ]
+    if not wrong:
+        return None
+    shown = [
+        f"{one.node} - {one.peer} {1e3 * one.measured_s:.2f} ms instead of {1e3 * one.asked_s:.2f} ms"
+        for one in wrong
+    ]
+    return f"{_count(wrong, 'connection')} had round trips shorter than the links' delays: {_names(shown)}"
+
+
+def shaping_changed(evidence: Evidence) -> str | None:
+    """Somebody else has changed a qdisc."""
+    if not evidence.differences:
+        return None
+    return f"the shaping was changed from outside during the run: {_names(list(evidence.differences), '; ')}"
+
+
+def waited_for_cores(evidence: Evidence) -> str | None:
+    """Agents stood in the run queue."""
+    share = evidence.machine.run_delay
+    if share is None or share <= MAX_RUN_DELAY:
+        return None
+    return (
+        f"agents waited for a core {share:.0%} of the time (at most {MAX_RUN_DELAY:.0%}): end other programs, or "
+        "raise time.dilation"
+    )
+
+
+def saturated(evidence: Evidence) -> str | None:
+    """No core was ever idle."""
+    samples = evidence.machine.cpu_busy
+    full = sum(1 for busy in samples if busy >= SATURATED)
+    if not samples or full / len(samples) <= MAX_SATURATED_SHARE:
+        return None
+    return (
+        f"all cores were busy in {full / len(samples):.0%} of the samples (at most {MAX_SATURATED_SHARE:.0%}): end "
+        "other programs, or raise time.dilation"
+    )
+
+
+def timers_late(evidence: Evidence) -> str | None:
+    """Waits ended too late."""
+    waits = sum(node.timer_waits for node in evidence.nodes)
+    steps = [node.step_time_s for node in evidence.nodes if node.step_time_s]
+    if not waits or not steps:
+        return None
+    late_s = sum(node.timer_late_s for node in evidence.nodes) / waits
+    if late_s <= MAX_TIMER_LATE_SHARE * fmean(steps):
+        return None
+    return (
+        f"agents woke up {1e3 * late_s:.2f} emulated ms late on average, {late_s / fmean(steps):.0%} of a step "
+        f"(at most {MAX_TIMER_LATE_SHARE:.0%}): raise time.dilation"
+    )
+
+
+def events_late(evidence: Evidence) -> str | None:
+    """Events of the experiment came later than promised."""
+    late = [one for one in evidence.applied if one.late_s > MAX_EVENT_LATE_S]
+    if not late:
+        return None
+    shown = [f"{one.text} at {one.planned_s:g} s by {one.late_s:.2f} s" for one in late]
+    return (
+        f"{_count(late, 'event')} came more than {MAX_EVENT_LATE_S:g} emulated s late: {_names(shown, '; ')}: raise "
+        "time.dilation"
+    )
+
+
+def _error(one: Probed) -> float:
+    return one.measured / one.asked - 1
+
+
 def failed(evidence: Evidence) -> str | None:
     """A run that broke off shows nothing about its end."""
     return "the run failed: see the error" if evidence.status == "failed" and not evidence.reported else None
@@ -192,6 +275,14 @@ REASONS: tuple[Callable[[Evidence], str | None], ...] = (
     lateness,
     rejected,
     late_end,
+    bandwidth_off,
+    delay_off,
+    delay_missing,
+    shaping_changed,
+    waited_for_cores,
+    saturated,
+    timers_late,
+    events_late,
     delay_untold,
     delayed_late,
     delayed_lost,
@@ -203,61 +294,6 @@ def judge(evidence: Evidence) -> Verdict:
     found = (reason(evidence) for reason in REASONS)
     reasons = [*evidence.reported, *(text for text in found if text is not None), *evidence.problems]
     return Verdict(verdict=DEGRADED if reasons else FAITHFUL, reasons=reasons)
-
-
-def evidence_of(collected: Collected, status: str) -> Evidence:
-    """What the journals hold for the verdict; `status` is the run's."""
-    finished = collected.last("finished") or {}
-    return Evidence(
-        status=status,
-        duration_s=duration_s(collected),
-        nodes=[_node_evidence(collected, name) for name in collected.nodes],
-        # The last cause is the best known: an agent's own words may come after its exit status.
-        died={
-            str(record.get("agent")): str(record.get("cause") or f"{record.get('agent')}: cause unknown")
-            for record in collected.controller
-            if record["event"] == "agent_died"
-        },
-        delay=_delay_evidence(collected),
-        problems=collected.problems,
-        reported=[str(reason) for reason in finished.get("reasons") or ()],
-    )
-
-
-def duration_s(collected: Collected) -> float | None:
-    """The experiment's duration, emulated seconds; None where it cannot be read."""
-    try:
-        return parse_duration(collected.experiment["time"]["duration"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
-    node = collected.nodes[name]
-    counters = node.counters()
-    end = node.end or {}
-    return NodeEvidence(
-        name=name,
-        steps=node.steps(),
-        # Rounds are recorded more often than totals: of a killed agent they know more.
-        overruns=max(
-            counters.overruns if counters else 0, sum(item.get("overruns", 0) for item in node.rounds)
-        ),
-        late_s=counters.late_s if counters else 0.0,
-        frames_rejected=max(counters.frames_rejected if counters else 0, len(node.rejected)),
-        ended_s=end.get("t") if end.get("reason") == "finished" else None,
-    )
-
-
-def _delay_evidence(collected: Collected) -> DelayEvidence | None:
-    record = collected.last("delay_queue")
-    if record is None:
-        return None
-    found: dict[str, Any] = {
-        item.name: value if isinstance(value := record.get(item.name), (int, float)) else None
-        for item in fields(DelayEvidence)
-    }
-    return DelayEvidence(**found)
 
 
 def _count(things: Collection[object], noun: str) -> str:

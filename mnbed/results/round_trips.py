@@ -5,11 +5,22 @@ The least is what a path takes with empty queues, so it shows the links' delays 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from mnbed.results.collect import Collected
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundTrip:
+    """One connection; emulated seconds."""
+
+    node: str
+    peer: str
+    asked_s: float
+    measured_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +35,18 @@ class RoundTripErrors:
     """The connection with the largest, e.g. "h1 - h4"."""
 
 
+def round_trips(collected: Collected) -> Iterator[RoundTrip]:
+    """Every connection that was measured; none where the environment does not tell what was asked."""
+    asked: dict[str, dict[str, Any]] = collected.environment.get("round_trip_s") or {}
+    for name, node in collected.nodes.items():
+        for peer, measured in ((node.end or {}).get("rtt_s") or {}).items():
+            if peer in asked.get(name, {}):
+                yield RoundTrip(node=name, peer=peer, asked_s=asked[name][peer], measured_s=measured)
+
+
 def round_trip_errors(collected: Collected) -> RoundTripErrors | None:
     """None where no connection was measured, or the environment does not tell what was asked."""
-    asked: dict[str, dict[str, Any]] = collected.environment.get("round_trip_s") or {}
-    errors = [
-        (measured - asked[name][peer], f"{name} - {peer}")
-        for name, node in collected.nodes.items()
-        for peer, measured in ((node.end or {}).get("rtt_s") or {}).items()
-        if peer in asked.get(name, {})
-    ]
+    errors = [(one.measured_s - one.asked_s, f"{one.node} - {one.peer}") for one in round_trips(collected)]
     if not errors:
         return None
     largest_s, largest_on = max(errors)

@@ -16,7 +16,8 @@ from typing import Any
 
 from mnbed.errors import InputError
 from mnbed.results.collect import Collected
-from mnbed.results.fidelity import duration_s, evidence_of, judge
+from mnbed.results.evidence import duration_s, evidence_of
+from mnbed.results.fidelity import judge
 from mnbed.results.files import replacing
 from mnbed.results.journals import time_of
 from mnbed.results.scores import MEAN_MODEL, Curve, Scores

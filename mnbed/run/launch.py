@@ -14,12 +14,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
-from mnbed.network.build import Network
 from mnbed.run.user import User
 from node_agent.settings import AgentSettings
+
+if TYPE_CHECKING:
+    from mnbed.network.build import Network
 
 # From a closed standard input to the end of the warm parent and its children.
 _END_PATIENCE_S = 10

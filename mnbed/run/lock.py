@@ -6,11 +6,9 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from mnbed.errors import MachineError
-
-RUNTIME_DIRECTORY = Path("/run/mnbed")
+from mnbed.network.leftovers import RUNTIME_DIRECTORY as RUNTIME_DIRECTORY
 
 
 @contextlib.contextmanager

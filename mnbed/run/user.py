@@ -42,6 +42,12 @@ def data_root(setting: str | None, user: User) -> Path:
     return Path(from_environment) if from_environment else user.home / ".cache" / "mnbed"
 
 
+def cache_root(user: User) -> Path:
+    """Where mnbed remembers what it measured: $MNBED_CACHE, else ~/.cache/mnbed of the user."""
+    from_environment = os.environ.get("MNBED_CACHE")
+    return Path(from_environment) if from_environment else user.home / ".cache" / "mnbed"
+
+
 def give_to(user: User, path: Path) -> None:
     """Make the user owner of that file, or of a folder and all in it."""
     if os.geteuid() != 0:

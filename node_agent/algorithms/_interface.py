@@ -134,6 +134,11 @@ class Algorithm(ABC):
         """
         return None
 
+    @classmethod
+    def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:  # noqa: ARG003
+        """(whole models that a node sends in a round, at most; fragments of each). The planner's budget asks."""
+        return float(num_peers), 1
+
     @property
     def num_fragments(self) -> int:
         """Fragments a model is cut into; the wire refuses frames with another count."""

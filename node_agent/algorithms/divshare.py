@@ -70,6 +70,10 @@ class DivShare(Algorithm):
         self._store = FragmentStore(self._layout)
 
     @classmethod
+    def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:
+        return float(min(settings.degree, num_peers)), num_fragments_for(settings.fragment_fraction)
+
+    @classmethod
     def check_settings(cls, settings: Any, num_peers: int) -> str | None:
         if settings.degree > num_peers:
             return f"degree is {settings.degree}, but a node has only {num_peers} peers to choose from"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ class Local(Algorithm):
     @dataclass(frozen=True, kw_only=True)
     class Settings(AlgorithmSettings):
         """None of its own; `stale` has no effect, since nothing is sent."""
+
+    @classmethod
+    def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:  # noqa: ARG003
+        return 0.0, 1
 
     def before_local_phase(self, values: NDArray[np.float32], now_s: float) -> Aggregated:  # noqa: ARG002
         return Aggregated(of=[], mean_age_s=None)

@@ -21,6 +21,7 @@ from node_agent.partition import (
     split,
 )
 from node_agent.streams import stream
+from node_agent.synthetic import synthetic_images
 from node_agent.tasks._interface import Task, TaskSettings
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # Test images that go through a model at once: large enough to keep a core busy, small enough for its cache.
 _EVALUATION_BATCH = 250
 _EPSILON = 1e-6
+# Generated images to time steps on: enough that a batch is not always the same memory.
+_NUM_TIMING = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,10 @@ class ImageTask(Task):
     """A task whose data are arrays of images; subclasses only say where these come from."""
 
     Settings: ClassVar[type[TaskSettings]] = ImageTaskSettings
+    COST_SETTINGS: ClassVar[tuple[str, ...] | None] = ("model", "batch_size")
+    SHAPE: ClassVar[tuple[int, int, int] | None] = None
+    """Channels, height and width of an image, where every data set of this task has the same."""
+    NUM_CLASSES: ClassVar[int] = 10
 
     def __init__(self, settings: Any, data_root: Path, seed: int) -> None:
         super().__init__(settings, data_root, seed)
@@ -82,7 +89,28 @@ class ImageTask(Task):
         """The images. Raises DataMissing or DataUnreadable."""
 
     def load(self) -> None:
-        self._data = self.read_data()
+        self._take(self.read_data())
+
+    def load_for_timing(self) -> None:
+        if self.SHAPE is None:
+            self.load()
+            return
+        count = max(_NUM_TIMING, self.settings.batch_size)
+        images, labels = synthetic_images(count, self.SHAPE, self.NUM_CLASSES, self.seed, "timing")
+        self._take(
+            ImageData(
+                train_images=images,
+                train_labels=labels,
+                test_images=images,
+                test_labels=labels,
+                classes=tuple(map(str, range(self.NUM_CLASSES))),
+                description="generated images, for timing",
+                standin=True,
+            )
+        )
+
+    def _take(self, data: ImageData) -> None:
+        self._data = data
         mean, deviation = _pixel_statistics(self._data.train_images)
         self._mean = mean[:, None, None]
         self._scale = 1 / (deviation[:, None, None] + _EPSILON)

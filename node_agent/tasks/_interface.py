@@ -50,6 +50,8 @@ class Task(ABC):
     """One learning problem. Constructed cheaply; `load` does the work and is called once, before the fork."""
 
     Settings: ClassVar[type[TaskSettings]]
+    COST_SETTINGS: ClassVar[tuple[str, ...] | None] = None
+    """Names of the settings that change what a local step costs; None: any of them may."""
 
     def __init__(self, settings: Any, data_root: Path, seed: int) -> None:
         """`seed` is the experiment's; a stand-in, a test split and an evaluation sample derive from it."""
@@ -83,6 +85,13 @@ class Task(ABC):
 
         Raises DataMissing or DataUnreadable.
         """
+
+    def load_for_timing(self) -> None:
+        """Like `load`, but generated data of the same shapes will do: steps are timed on it, nothing is learned.
+
+        Raises what `load` raises.
+        """
+        self.load()
 
     @abstractmethod
     def partition(self, num_nodes: int) -> list[np.ndarray]:

@@ -39,6 +39,7 @@ class Cifar10(ImageTask):
     """CIFAR-10 from `data_root`, downloaded there where a network allows it."""
 
     Settings: ClassVar[type[TaskSettings]] = Cifar10Settings
+    SHAPE: ClassVar[tuple[int, int, int] | None] = (3, 32, 32)
 
     def read_data(self) -> ImageData:
         try:

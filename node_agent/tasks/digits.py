@@ -27,6 +27,7 @@ class Digits(ImageTask):
     """Optical recognition of handwritten digits (Alpaydin and Kaynak, UCI 1998), as scikit-learn ships it."""
 
     Settings: ClassVar[type[TaskSettings]] = DigitsSettings
+    SHAPE: ClassVar[tuple[int, int, int] | None] = (1, 8, 8)
 
     def read_data(self) -> ImageData:
         from sklearn.datasets import load_digits

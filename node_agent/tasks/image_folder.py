@@ -52,6 +52,7 @@ class ImageFolder(ImageTask):
     """Images from `path`."""
 
     Settings: ClassVar[type[TaskSettings]] = ImageFolderSettings
+    COST_SETTINGS: ClassVar[tuple[str, ...] | None] = ("model", "batch_size", "path", "image_size")
 
     def read_data(self) -> ImageData:
         source = Path(self.settings.path).expanduser()

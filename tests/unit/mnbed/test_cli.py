@@ -188,8 +188,9 @@ def test_plan_shows_experiment_addresses_links_and_budget(capsys: pytest.Capture
         "10.0.0.6",
         "straggler",
         "h6-eth0 -> s1-eth6",
-        "dilation",
-        "fitting dilation",
+        "600 steps of 1 ms",
+        "CPU s per emulated s",
+        "auto: the smallest, at least 1",
         "wall time",
     ):
         assert expected in shown
@@ -201,6 +202,14 @@ def test_plan_shows_experiment_addresses_links_and_budget(capsys: pytest.Capture
         (["plan"], "Give a YAML file"),
         (["plan", "missing.yaml"], "missing.yaml: no such file"),
         (["plan", str(EXPERIMENTS / "quickstart.yaml"), "--step-cpu", "7"], "--step-cpu 7: time"),
+        (
+            ["plan", str(EXPERIMENTS / "quickstart.yaml"), "--step-cpu", "0ms"],
+            "--step-cpu 0ms: it must be above",
+        ),
+        (
+            ["plan", str(EXPERIMENTS / "quickstart.yaml"), "--step-cpu", "7ms", "--measure"],
+            "give one of them",
+        ),
         (["plan", str(EXPERIMENTS / "quickstart.yaml"), "--set", "seed=x"], "--set seed=x: seed: got x"),
         (
             ["plan", str(EXPERIMENTS / "quickstart.yaml"), "--set", "network.stragglers.count=9"],

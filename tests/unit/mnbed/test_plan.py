@@ -294,7 +294,7 @@ def test_a_ring_of_two_has_one_peer_each() -> None:
         ({"network": star(4, stragglers={"hosts": ["s1"]})}, "no host 's1'"),
         (
             {"network": star(4), "compute": {"slow_nodes": {"count": 5}}},
-            "compute.slow_nodes.count: got 5; there are 4",
+            "compute.slow_nodes.count: got 5; the network has 4 hosts",
         ),
         ({"network": star(1)}, "network.topology: star: nodes=1"),
         (

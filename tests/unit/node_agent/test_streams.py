@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from node_agent.settings import AgentSettings, PeerSettings
 from node_agent.streams import stream, stream_seed
+from node_agent.tasks import create_task
+from node_agent.training import FlatModel
 
 
 def test_a_stream_depends_on_its_names_only() -> None:
@@ -47,3 +52,53 @@ def test_settings_survive_the_way_to_an_agent() -> None:
     again = AgentSettings.from_json(settings.to_json())
     assert again == settings
     assert asdict(again)["peers"][0]["port"] == 9000
+
+
+# --- everything random has a name ---
+
+ROOT = Path(__file__).parents[3]
+# Sources of randomness, and the files that may use them. Tokens and marks of a run must differ from run to run.
+ALLOWED = {
+    "default_rng": {"node_agent/streams.py"},
+    # Seeded from a named stream: shared cuts of models, initial parameters, graphs.
+    "PCG64": {"node_agent/fragments.py"},
+    "manual_seed": {"node_agent/models.py"},
+    "create_random_state": {"topologies/regular.py"},
+    "token_hex": {"mnbed/run/lifecycle.py"},
+}
+# Global generators, whose state anybody may have moved.
+FORBIDDEN = {"rand", "randn", "randint", "randperm", "shuffle", "uniform_", "normal_", "uuid4", "urandom"}
+FORBIDDEN |= {"import random", "import uuid"}
+
+
+def _uses(path: Path) -> Iterator[str]:
+    """Names of attributes that the file uses, and modules it imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Import):
+            yield from (f"import {alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield f"import {node.module}"
+
+
+def test_randomness_comes_from_named_streams_alone() -> None:
+    wrong = []
+    for package in ("mnbed", "node_agent", "topologies"):
+        for path in (ROOT / package).rglob("*.py"):
+            place = path.relative_to(ROOT).as_posix()
+            for use in _uses(path):
+                if use in FORBIDDEN or place not in ALLOWED.get(use, {place}):
+                    wrong.append(f"{place}: {use}")
+    assert wrong == []
+
+
+def test_the_named_streams_of_a_node_do_not_know_how_many_there_are() -> None:
+    def parts(num_nodes: int) -> tuple[bytes, ...]:
+        task = create_task({"name": "digits", "model": "mlp", "partition": {"kind": "iid"}}, Path("/d"), 1)
+        task.load()
+        task.partition(num_nodes)
+        batches = stream(task.seed, "batches", 2).permutation(100)
+        return FlatModel(task.make_model()).values.tobytes(), batches.tobytes()
+
+    assert parts(5) == parts(6)

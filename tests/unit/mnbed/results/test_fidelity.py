@@ -9,10 +9,30 @@ import pytest
 
 from mnbed.results import fidelity
 from mnbed.results.collect import collect
-from mnbed.results.fidelity import DelayEvidence, Evidence, NodeEvidence, evidence_of, judge
+from mnbed.results.evidence import (
+    Applied,
+    DelayEvidence,
+    Evidence,
+    MachineEvidence,
+    NodeEvidence,
+    Probed,
+    evidence_of,
+)
+from mnbed.results.fidelity import judge
+from mnbed.results.round_trips import RoundTrip
 from tests.unit.mnbed.results.builder import RunBuilder
 
-GOOD_NODE = NodeEvidence(name="h1", steps=1000, overruns=50, late_s=0.1, frames_rejected=0, ended_s=60.1)
+GOOD_NODE = NodeEvidence(
+    name="h1",
+    steps=1000,
+    overruns=50,
+    late_s=0.1,
+    frames_rejected=0,
+    ended_s=60.1,
+    step_time_s=0.02,
+    timer_waits=1000,
+    timer_late_s=1.9,
+)
 GOOD_DELAY = DelayEvidence(packets=10_000, late_over_1ms=100, late_max_s=0.0125, lost=0)
 GOOD = Evidence(
     status="completed",
@@ -22,6 +42,15 @@ GOOD = Evidence(
     delay=GOOD_DELAY,
     problems=[],
     reported=[],
+    dilation=2.0,
+    bandwidths=[Probed(where="h1 -> s1", asked=10e6, measured=9.6e6)],
+    delays=[
+        Probed(where="h1 -> s1", asked=0.001, measured=0.0017),
+        Probed(where="path h1 -> h2", asked=0.1, measured=0.104),
+    ],
+    machine=MachineEvidence(cpu_busy=[0.9, 0.9, 0.9, 0.9, 1.0], run_delay=0.3),
+    applied=[Applied(text="h1: killed", planned_s=3.0, late_s=0.049)],
+    round_trips=[RoundTrip(node="h1", peer="h2", asked_s=0.004, measured_s=0.0035)],
 )
 
 
@@ -55,6 +84,38 @@ def with_delay(**changes: object) -> Evidence:
         (with_delay(lost=1), "the NFQUEUE delay lost 1 packet for want of room"),
         (with_delay(lost=1234), "the NFQUEUE delay lost 1,234 packets"),
         (with_delay(packets=None), "the NFQUEUE delay left no statistics"),
+        (
+            replace(GOOD, bandwidths=[*GOOD.bandwidths, Probed(where="s1 -> h1", asked=10e6, measured=8e6)]),
+            (
+                "1 of 2 probed directions have another bandwidth than asked (at most 5% off): s1 -> h1 8mbit instead "
+                "of 10mbit (-20%)"
+            ),
+        ),
+        (
+            replace(GOOD, delays=[Probed(where="h1 -> s1", asked=0.001, measured=0.0018)]),
+            "1 of 1 probed delays are not as asked (at most 0.75 ms or 5% off): h1 -> s1 1.80 ms instead of 1.00 ms",
+        ),
+        (
+            replace(GOOD, round_trips=[RoundTrip(node="h1", peer="h2", asked_s=0.004, measured_s=0.0001)]),
+            "1 connection had round trips shorter than the links' delays: h1 - h2 0.10 ms instead of 4.00 ms",
+        ),
+        (
+            replace(GOOD, differences=["s1-eth3: rate 5 bit/s instead of 15"]),
+            "the shaping was changed from outside during the run: s1-eth3: rate 5 bit/s instead of 15",
+        ),
+        (replace(GOOD, machine=MachineEvidence(run_delay=0.4)), "agents waited for a core 40% of the time"),
+        (
+            replace(GOOD, machine=MachineEvidence(cpu_busy=[0.5, 0.99])),
+            "all cores were busy in 50% of the samples (at most 20%)",
+        ),
+        (
+            with_node(timer_late_s=3.0),
+            "agents woke up 2.45 emulated ms late on average, 12% of a step (at most 10%)",
+        ),
+        (
+            replace(GOOD, applied=[Applied(text="h1: killed", planned_s=3.0, late_s=0.2)]),
+            "1 event came more than 0.05 emulated s late: h1: killed at 3 s by 0.20 s",
+        ),
         (replace(GOOD, died={"h2": "h2's agent was killed"}), "1 agent died: h2's agent was killed"),
         (replace(GOOD, nodes=[]), "no node has recorded a single local step"),
         (replace(GOOD, status="failed"), "the run failed: see the error"),
@@ -109,7 +170,15 @@ def test_evidence_comes_from_the_journals(tmp_path: Path) -> None:
     evidence = evidence_of(collect(builder.build()), "completed")
     by_name = {node.name: node for node in evidence.nodes}
     assert evidence.duration_s == 6.0
-    expected = NodeEvidence(name="h2", steps=30, overruns=12, late_s=0.05 * 6, frames_rejected=1, ended_s=9.0)
+    expected = NodeEvidence(
+        name="h2",
+        steps=30,
+        overruns=12,
+        late_s=0.05 * 6,
+        frames_rejected=1,
+        ended_s=9.0,
+        step_time_s=by_name["h2"].step_time_s,
+    )
     assert replace(by_name["h2"], late_s=expected.late_s) == expected
     assert by_name["h2"].late_s == pytest.approx(expected.late_s)
     # Of a killed agent the last snapshot is known.

@@ -1,0 +1,233 @@
+"""What a run's journals hold for the verdict: evidence, without a judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from statistics import fmean
+from typing import Any
+
+from mnbed.results.collect import Collected
+from mnbed.results.journals import Record
+from mnbed.results.round_trips import RoundTrip, round_trips
+from mnbed.units import parse_duration
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeEvidence:
+    """What one node's journal says of its pace."""
+
+    name: str
+    steps: int
+    overruns: int
+    late_s: float
+    """Sum of all overruns, emulated seconds."""
+    frames_rejected: int
+    ended_s: float | None
+    """Emulated time at which it ended by itself; None: it did not."""
+    step_time_s: float | None = None
+    timer_waits: int = 0
+    timer_late_s: float = 0.0
+    """Sum over all waits of how late they woke up, emulated seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelayEvidence:
+    """What the NFQUEUE delay says of itself; None: it left no such figure."""
+
+    packets: int | None
+    late_over_1ms: int | None
+    """Packets released more than 1 ms of wall time after they were due."""
+    late_max_s: float | None
+    """Wall seconds."""
+    lost: int | None
+    """Packets that the kernel dropped for want of room in a queue or a socket."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """One figure of the probe before training; emulated units."""
+
+    where: str
+    asked: float
+    measured: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineEvidence:
+    """The machine while agents trained, sampled about once a wall second. None: not known."""
+
+    cpu_busy: Sequence[float] = ()
+    """Share of all cores that was busy, each sample."""
+    run_delay: float | None = None
+    """Mean share of the time that agents stood ready and waited for a core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """One event of the experiment that was applied."""
+
+    text: str
+    planned_s: float
+    late_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that the verdict looks at."""
+
+    status: str
+    duration_s: float | None
+    """As the experiment asks."""
+    nodes: Sequence[NodeEvidence]
+    died: Mapping[str, str]
+    """Agent that died -> cause, which names the agent."""
+    delay: DelayEvidence | None
+    """None: there was no such delay, or the controller broke off before it could tell."""
+    problems: Sequence[str]
+    """Journals that are missing or damaged."""
+    reported: Sequence[str]
+    """Reasons that the controller gave."""
+    dilation: float = 1.0
+    bandwidths: Sequence[Probed] = ()
+    """Directions of links, bit/s."""
+    delays: Sequence[Probed] = ()
+    """One way over links or whole paths, seconds."""
+    differences: Sequence[str] = ()
+    """What the kernel's shaping was at the end, where it was not what it should have been."""
+    machine: MachineEvidence = field(default_factory=MachineEvidence)
+    applied: Sequence[Applied] = ()
+    round_trips: Sequence[RoundTrip] = ()
+    """Empty where events changed what they should be."""
+
+
+def evidence_of(collected: Collected, status: str) -> Evidence:
+    """What the journals hold for the verdict; `status` is the run's."""
+    finished = collected.last("finished") or {}
+    return Evidence(
+        status=status,
+        duration_s=duration_s(collected),
+        nodes=[_node_evidence(collected, name) for name in collected.nodes],
+        # The last cause is the best known: an agent's own words may come after its exit status.
+        died={
+            str(record.get("agent")): str(record.get("cause") or f"{record.get('agent')}: cause unknown")
+            for record in collected.controller
+            if record["event"] == "agent_died"
+        },
+        delay=_delay_evidence(collected),
+        problems=collected.problems,
+        dilation=float(collected.environment.get("dilation") or 1.0),
+        bandwidths=_probed_bandwidths(collected.last("probe")),
+        delays=_probed_delays(collected.last("probe")),
+        differences=[
+            str(text) for text in (collected.last("shaping_checked") or {}).get("differences") or ()
+        ],
+        machine=_machine_evidence(collected),
+        applied=applied(collected),
+        round_trips=_steady_round_trips(collected),
+        reported=[str(reason) for reason in finished.get("reasons") or ()],
+    )
+
+
+def duration_s(collected: Collected) -> float | None:
+    """The experiment's duration, emulated seconds; None where it cannot be read."""
+    try:
+        return parse_duration(collected.experiment["time"]["duration"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
+    node = collected.nodes[name]
+    counters = node.counters()
+    end = node.end or {}
+    return NodeEvidence(
+        name=name,
+        steps=node.steps(),
+        # Rounds are recorded more often than totals: of a killed agent they know more.
+        overruns=max(
+            counters.overruns if counters else 0, sum(item.get("overruns", 0) for item in node.rounds)
+        ),
+        late_s=counters.late_s if counters else 0.0,
+        frames_rejected=max(counters.frames_rejected if counters else 0, len(node.rejected)),
+        ended_s=end.get("t") if end.get("reason") == "finished" else None,
+        step_time_s=_step_time_s(collected, name),
+        timer_waits=counters.timer_waits if counters else 0,
+        timer_late_s=counters.timer_late_s if counters else 0.0,
+    )
+
+
+def _step_time_s(collected: Collected, name: str) -> float | None:
+    hosts = collected.environment.get("hosts") or ()
+    return next((host.get("step_time_s") for host in hosts if host.get("name") == name), None)
+
+
+def _probed_bandwidths(probe: Record | None) -> list[Probed]:
+    return [
+        Probed(
+            where=f"{row['source']} -> {row['target']}", asked=row["asked_bps"], measured=row["measured_bps"]
+        )
+        for row in (probe or {}).get("directions") or ()
+        # Where this machine is the limit, the figure says nothing of the link.
+        if row.get("measured_bps") is not None and not row.get("limited_by_machine")
+    ]
+
+
+def _probed_delays(probe: Record | None) -> list[Probed]:
+    record = probe or {}
+    links = [
+        Probed(
+            where=f"{row['source']} -> {row['target']}",
+            asked=row["asked_delay_s"],
+            measured=row["measured_delay_s"],
+        )
+        for row in record.get("directions") or ()
+        if row.get("measured_delay_s") is not None
+    ]
+    paths = [
+        Probed(
+            where=f"path {row['source']} -> {row['target']}", asked=row["asked_s"], measured=row["measured_s"]
+        )
+        for row in record.get("paths") or ()
+        if row.get("measured_s") is not None
+    ]
+    return links + paths
+
+
+def _machine_evidence(collected: Collected) -> MachineEvidence:
+    samples = machine_samples(collected)
+    busy = [record["cpu_busy"] for record in samples if record.get("cpu_busy") is not None]
+    waited = [record["run_delay"] for record in samples if record.get("run_delay") is not None]
+    return MachineEvidence(cpu_busy=busy, run_delay=fmean(waited) if waited else None)
+
+
+def machine_samples(collected: Collected) -> list[Record]:
+    """The controller's samples of the machine while agents trained."""
+    return [record for record in collected.controller if record["event"] == "machine"]
+
+
+def applied(collected: Collected) -> list[Applied]:
+    """The experiment's events, in the order in which they were applied."""
+    return [
+        Applied(text=str(record["text"]), planned_s=record["planned_s"], late_s=record["late_s"])
+        for record in collected.controller
+        if record["event"] == "applied"
+    ]
+
+
+def _steady_round_trips(collected: Collected) -> list[RoundTrip]:
+    changed = any(
+        record["event"] == "applied" and record.get("kind") == "reshape" for record in collected.controller
+    )
+    return [] if changed else list(round_trips(collected))
+
+
+def _delay_evidence(collected: Collected) -> DelayEvidence | None:
+    record = collected.last("delay_queue")
+    if record is None:
+        return None
+    found: dict[str, Any] = {
+        item.name: value if isinstance(value := record.get(item.name), (int, float)) else None
+        for item in fields(DelayEvidence)
+    }
+    return DelayEvidence(**found)

@@ -1,0 +1,176 @@
+"""Measures what one local step costs on this machine, in a process of its own, and remembers it for the next time.
+
+The memory is a folder of small files, one for each machine and model, in the invoking user's cache. A file that is
+damaged, foreign or cannot be written costs the measurement's five seconds and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.experiment import Experiment
+from mnbed.run.launch import agent_environment
+from mnbed.run.user import User, cache_root, data_root
+from mnbed.step_cost import StepCost
+from node_agent.namespaces import acting_as
+from node_agent.tasks import task_class
+
+# Raised when what is measured, or how, changes.
+_VERSION = 1
+# torch takes some seconds to import on a slow disk, a large model a minute for its steps.
+_PATIENCE_S = 600
+_REMEDY = "give the time yourself: mnbed plan --step-cpu TIME, and in the file a number for time.dilation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A step's cost, and where it is from."""
+
+    step: StepCost
+    at: datetime
+    """When it was measured, local time."""
+    remembered: bool
+    """From an earlier measurement."""
+
+    def text(self) -> str:
+        """One line for the user."""
+        alone, busy = self.step.wall_s * 1e3, self.step.demand_s * 1e3
+        source = f"remembered from {self.at:%Y-%m-%d %H:%M}" if self.remembered else "measured now"
+        return f"local step: {alone:.3g} ms alone, {busy:.3g} ms of processor time among others ({source})"
+
+
+def needs_step(experiment: Experiment) -> bool:
+    """Whether the plan depends on what a step costs here."""
+    return experiment.time.dilation == "auto" or experiment.compute.step_time == "measured"
+
+
+def step_cost(
+    experiment: Experiment, user: User, *, again: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Measured:
+    """What a local step of the experiment's model costs on this machine; measured unless remembered.
+
+    `again`: measure in any case; `say` is told before that, as it takes a while. Raises InputError where model and data
+    do not fit, MachineError where this machine cannot train it.
+    """
+    key = _key(experiment)
+    path = cache_root(user) / "steps" / f"{_digest(key)}.json"
+    found = None if again else _recall(path, key, user)
+    if found is None:
+        say("timing a local step of this model on this machine, which takes some seconds")
+        found = Measured(step=_measure(experiment, user), at=datetime.now(), remembered=False)
+        _remember(path, key, found, user)
+    return found
+
+
+def _key(experiment: Experiment) -> dict[str, Any]:
+    """All that changes a step's cost, as plain JSON."""
+    settings = asdict(experiment.task)
+    names = task_class(settings["name"]).COST_SETTINGS
+    key = {
+        "version": _VERSION,
+        "processor": processor_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "torch": _torch_version(),
+        "task": settings["name"],
+        "settings": settings if names is None else {name: settings[name] for name in names},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(key))
+    return plain
+
+
+def processor_name() -> str:
+    """As the kernel calls it, e.g. "AMD EPYC 7B13"; else the architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("model name", "Model", "cpu model") and value.strip():
+                return value.strip()
+    return platform.machine()
+
+
+def _torch_version() -> str:
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def _digest(key: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _measure(experiment: Experiment, user: User) -> StepCost:
+    orders = {
+        "task": asdict(experiment.task),
+        "data_root": str(data_root(experiment.data_root, user)),
+        "seed": experiment.seed,
+        "uid": user.uid,
+        "gid": user.gid,
+        "cores": len(os.sched_getaffinity(0)),
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "node_agent.measure"],
+            input=json.dumps(orders) + "\n",
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
+            env=agent_environment(),
+            check=False,
+        )
+        message: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise MachineError(f"timing a local step took longer than {_PATIENCE_S} s", _REMEDY) from None
+    except ValueError:
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise MachineError(f"timing a local step failed: {last[0]}", _REMEDY) from None
+    if message.pop("kind") == "error":
+        raise _error_of(message)
+    return StepCost(**message)
+
+
+def _error_of(message: dict[str, Any]) -> MnbedError:
+    kind = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
+    return kind(f"timing a local step failed: {message['message']}", message["remedy"], message["traceback"])
+
+
+def _recall(path: Path, key: dict[str, Any], user: User) -> Measured | None:
+    """What the file says; None where it is not there, not whole, or about something else."""
+    try:
+        with acting_as(user.uid, user.gid):
+            found = json.loads(path.read_text())
+        step = StepCost(**found["step"])
+        numbers = [step.wall_s, step.cpu_s, step.num_parameters or 0, step.demand_s]
+        if found["key"] != key or not all(math.isfinite(number) and number > 0 for number in numbers):
+            return None
+        return Measured(step=step, at=datetime.fromisoformat(found["at"]), remembered=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(path: Path, key: dict[str, Any], found: Measured, user: User) -> None:
+    content = {"key": key, "at": found.at.isoformat(timespec="seconds"), "step": asdict(found.step)}
+    # As the user: root follows no link in a folder that is not its own.
+    with contextlib.suppress(OSError), acting_as(user.uid, user.gid):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            fresh = Path(folder) / path.name
+            fresh.write_text(json.dumps(content, indent=1) + "\n")
+            os.replace(fresh, path)

@@ -1,0 +1,164 @@
+"""What one local step costs on this machine: alone, and beside as many others as a run has at its busiest.
+
+Run as `python -m node_agent.measure` in the environment that agents get. Standard input holds one JSON object {"task",
+"data_root", "seed", "uid", "gid", "cores"}; standard output gets one of
+
+    measured   wall_s, cpu_s, busy_cpu_s, num_parameters
+    error      message, remedy, exit_status, traceback
+
+Data are generated where the task can do without its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from node_agent.namespaces import acting_as
+from node_agent.streams import stream
+from node_agent.tasks import Task, create_task
+
+# Of several groups of steps the cheapest counts: a busy moment of the machine makes steps dearer, nothing makes them
+# cheaper. All groups together take two to three seconds, unless one step takes long.
+_GROUPS = 5
+_GROUP_S = 0.3
+_MIN_STEPS = 5
+# So many nodes share a core at the busy measurement, and all of them ask for 70 % of the cores: how a run looks for
+# which dilation auto has chosen. Their steps find caches that others have used since. Measured on 2 cores with
+# GN-LeNet, batch 8: 4.7 ms alone, 5.5 ms with 4 endless loops on each core, 6.2 ms with pauses, as caches go cold in
+# them.
+_PROCESSES_PER_CORE = 4
+_MAX_PROCESSES = 64
+_BUSY_SHARE = 0.7
+
+
+def trainer_of(task: Task, name: str | int) -> tuple[Callable[[], float], int]:
+    """(one local step of a model of its own, number of parameters)."""
+    from node_agent.training import FlatModel, Trainer
+
+    model = FlatModel(task.make_model())
+    rng = stream(task.seed, "measure", name)
+    count = min(task.num_training, max(256, getattr(task.settings, "batch_size", 1)))
+    part = np.sort(rng.choice(task.num_training, count, replace=False))
+    return Trainer(task, model, part, rng).step, model.num_parameters
+
+
+def time_alone(step: Callable[[], float]) -> tuple[float, float]:
+    """(wall, processor) seconds of one step: each the median of the cheapest group."""
+    walls, cpus = [], []
+    for _ in range(_GROUPS):
+        group = _group(step, 0.0)
+        walls.append(statistics.median(wall for wall, _ in group))
+        cpus.append(statistics.median(cpu for _, cpu in group))
+    return min(walls), min(cpus)
+
+
+def time_beside_others(task: Task, cores: int, step_wall_s: float) -> float:
+    """Processor seconds of one step while several processes a core train and pause: the mean of the cheapest group."""
+    count = max(cores, min(_PROCESSES_PER_CORE * cores, _MAX_PROCESSES))
+    period_s = step_wall_s * count / (cores * _BUSY_SHARE)
+    pipes = [_fork(functools.partial(_paced_means, task, number, count, period_s)) for number in range(count)]
+    rows = [json.loads(_read_all(pipe)) for pipe in pipes]
+    for _ in rows:
+        os.wait()
+    means: list[float] = [statistics.mean(group) for group in zip(*rows, strict=True)]
+    return min(means)
+
+
+def _paced_means(task: Task, number: int, count: int, period_s: float) -> list[float]:
+    """In a child: mean processor seconds of a step in each group."""
+    step, _ = trainer_of(task, number)
+    step()
+    time.sleep(period_s * number / count)
+    return [statistics.mean(cpu for _, cpu in _group(step, period_s)) for _ in range(_GROUPS)]
+
+
+def _group(step: Callable[[], float], period_s: float) -> list[tuple[float, float]]:
+    """(wall, processor) seconds of every step, as many as take a while; one begins each period."""
+    times: list[tuple[float, float]] = []
+    began = time.perf_counter()
+    while len(times) < _MIN_STEPS or time.perf_counter() < began + _GROUP_S:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        step()
+        cpu = time.thread_time() - cpu
+        times.append((time.perf_counter() - wall, cpu))
+        time.sleep(max(0.0, period_s - times[-1][0]))
+    return times
+
+
+def _fork(work: Callable[[], object]) -> int:
+    """Let a child do it; returns the end of a pipe on which its result comes as JSON."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        status = 1
+        try:
+            os.write(writing, json.dumps(work()).encode())
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(writing)
+    return reading
+
+
+def _read_all(pipe: int) -> bytes:
+    with os.fdopen(pipe, "rb") as file:
+        return file.read()
+
+
+def measure(orders: dict[str, Any]) -> dict[str, Any]:
+    """Load, warm up, measure."""
+    import torch
+
+    from node_agent.training import warm_up
+
+    torch.set_num_threads(1)
+    task = create_task(orders["task"], Path(orders["data_root"]), orders["seed"])
+    # Standard output is the controller's channel; what a library prints goes to the log.
+    with acting_as(orders["uid"], orders["gid"]), contextlib.redirect_stdout(sys.stderr):
+        task.load_for_timing()
+    warm_up(task)
+    step, num_parameters = trainer_of(task, "alone")
+    wall_s, cpu_s = time_alone(step)
+    return {
+        "wall_s": wall_s,
+        "cpu_s": cpu_s,
+        "busy_cpu_s": max(cpu_s, time_beside_others(task, orders["cores"], wall_s)),
+        "num_parameters": num_parameters,
+    }
+
+
+def main() -> int:
+    """One object in, one out."""
+    orders = json.loads(sys.stdin.buffer.readline())
+    try:
+        result = {"kind": "measured", **measure(orders)}
+    except Exception as error:
+        remedy = getattr(error, "remedy", None)
+        if isinstance(error, ImportError):
+            remedy = "install what is missing: install.sh does"
+        result = {
+            "kind": "error",
+            "message": str(error) or type(error).__name__,
+            "remedy": remedy,
+            "exit_status": 3 if remedy else 2 if isinstance(error, ValueError) else 1,
+            "traceback": traceback.format_exc(),
+        }
+    print(json.dumps(result))
+    return 0 if result["kind"] == "measured" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Measured steps: really timed in a process of their own, remembered by machine and model, never in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnbed.errors import InputError, MachineError
+from mnbed.experiment import Experiment, parse
+from mnbed.run import step_measurement
+from mnbed.run.step_measurement import needs_step, step_cost
+from mnbed.run.user import User
+from mnbed.step_cost import StepCost
+
+ME = User(uid=os.getuid(), gid=os.getgid(), groups=[], home=Path("/nonexistent"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MNBED_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "steps"
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
+    """The experiments that were measured; each time the step takes a millisecond more."""
+    calls: list[Experiment] = []
+
+    def measure(experiment: Experiment, _: User) -> StepCost:
+        calls.append(experiment)
+        return StepCost(wall_s=1e-3 * len(calls), cpu_s=1e-3, busy_cpu_s=2e-3, num_parameters=10)
+
+    monkeypatch.setattr(step_measurement, "_measure", measure)
+    return calls
+
+
+def digits(**task: Any) -> Experiment:
+    return parse({"task": {"name": "digits", "model": "mlp", **task}})
+
+
+def test_a_step_is_timed_and_remembered(cache: Path) -> None:
+    said: list[str] = []
+    first = step_cost(digits(), ME, say=said.append)
+    assert not first.remembered
+    assert "measured now" in first.text()
+    # 8x8 pixels, 64 hidden units, 10 classes.
+    assert first.step.num_parameters == 64 * 64 + 64 + 640 + 10
+    assert 1e-6 < first.step.cpu_s <= first.step.demand_s < 1
+    assert first.step.wall_s >= first.step.cpu_s * 0.9
+    assert len(said) == 1
+    again = step_cost(digits(), ME, say=said.append)
+    assert (again.step, again.remembered) == (first.step, True)
+    assert f"remembered from {first.at:%Y-%m-%d}" in again.text()
+    assert len(said) == 1
+    assert [path.suffix for path in cache.iterdir()] == [".json"]
+
+
+def test_what_changes_the_cost_is_measured_apart(cache: Path, measured: list[Experiment]) -> None:
+    for experiment in (digits(), digits(batch_size=16), digits(model="gn_lenet"), digits()):
+        step_cost(experiment, ME)
+    assert len(measured) == 3
+    step_cost(digits(lr=0.5, local_steps=3, test_fraction=0.5), ME)
+    assert len(measured) == 3
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_another_machine_is_measured_apart(
+    cache: Path, measured: list[Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step_cost(digits(), ME)
+    monkeypatch.setattr(step_measurement, "processor_name", lambda: "another")
+    step_cost(digits(), ME)
+    assert len(measured) == len(list(cache.iterdir())) == 2
+
+
+def test_again_means_again(cache: Path, measured: list[Experiment]) -> None:
+    step_cost(digits(), ME)
+    assert step_cost(digits(), ME, again=True).step.wall_s == 2e-3
+    assert step_cost(digits(), ME).step.wall_s == 2e-3
+    assert len(measured) == 2
+    assert cache.is_dir()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: "",
+        lambda text: text[: len(text) // 2],
+        lambda _: "[]",
+        lambda text: text.replace('"wall_s": 0.001', '"wall_s": -1'),
+        lambda text: text.replace('"wall_s": 0.001', '"wall_s": NaN'),
+        lambda text: text.replace('"wall_s": 0.001', '"wall_s": "fast"'),
+        lambda text: text.replace('"model": "mlp"', '"model": "other"'),
+        lambda text: text.replace('"at": "2', '"at": "x'),
+    ],
+)
+def test_a_damaged_memory_is_measured_anew(cache: Path, measured: list[Experiment], damage: Any) -> None:
+    step_cost(digits(), ME)
+    (path,) = cache.iterdir()
+    path.write_text(damage(path.read_text()))
+    assert not step_cost(digits(), ME).remembered
+    assert len(measured) == 2
+    assert json.loads(path.read_text())["step"]["wall_s"] == 2e-3
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    tmp_path: Path, measured: list[Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MNBED_CACHE", str(tmp_path / "file"))
+    assert not step_cost(digits(), ME).remembered
+    assert not step_cost(digits(), ME).remembered
+    assert len(measured) == 2
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("measured")
+def test_under_sudo_the_memory_belongs_to_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Path("/tmp") / f"mnbed-home-{os.getpid()}"
+    home.mkdir()
+    try:
+        os.chown(home, 65534, 65534)
+        monkeypatch.delenv("MNBED_CACHE")
+        user = User(uid=65534, gid=65534, groups=[], home=home)
+        step_cost(digits(), user)
+        assert step_cost(digits(), user).remembered
+        made = list(home.rglob("*"))
+        assert len(made) == 4
+        assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(65534, 65534)}
+    finally:
+        import shutil
+
+        shutil.rmtree(home)
+
+
+def test_what_cannot_be_trained_is_said(cache: Path, tmp_path: Path) -> None:
+    missing = parse({"task": {"name": "image_folder", "path": str(tmp_path / "nothing")}})
+    with pytest.raises(MachineError, match=r"timing a local step failed: task\.path: .*does not exist"):
+        step_cost(missing, ME)
+    assert not cache.exists()
+
+
+def test_a_machine_without_torch_is_told_the_remedy(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
+    # agent_environment puts PYTHONPATH behind the source's own folder, and before what is installed.
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(MachineError, match="no torch here") as error:
+        step_cost(digits(), ME)
+    assert "install.sh" in str(error.value)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "needed"),
+    [
+        ({"time": {"dilation": "auto"}}, True),
+        ({"time": {"dilation": 2}}, False),
+        ({"time": {"dilation": 2}, "compute": {"step_time": "measured"}}, True),
+        ({"time": {"dilation": 2}, "compute": {"step_time": ["1ms", "2ms"]}}, False),
+    ],
+)
+def test_only_plans_that_depend_on_a_step_need_it(sections: dict[str, Any], needed: bool) -> None:
+    assert needs_step(parse(sections)) is needed
+
+
+def test_a_model_that_does_not_fit_its_images_is_the_users_mistake(cache: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for label in ("a", "b"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / "images" / label / f"{number}.png")
+    experiment = parse(
+        {
+            "data_root": str(tmp_path / "data"),
+            "task": {"name": "image_folder", "path": str(tmp_path / "images"), "model": "gn_lenet"},
+        }
+    )
+    with pytest.raises(InputError, match="4x4 pixels are too few: use mlp"):
+        step_cost(experiment, ME)
+    assert not cache.exists()
