@@ -153,6 +153,8 @@ class NetworkSettings(Section):
     delay_backend: Literal["auto", "netem", "nfqueue"] = "auto"
     """What delays packets; auto: netem where the kernel has it, else nfqueue."""
     tcp: TcpSettings = field(default_factory=TcpSettings)
+    probe: Annotated[bool, Field(strict=True)] = True
+    """Measure every link's bandwidth and delay before training: a second or two, and evidence for the verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)

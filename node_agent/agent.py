@@ -61,10 +61,15 @@ class Agent:
         )
         self.control = ControlChannel.connect(settings.control_socket)
         self.control.send("hello", name=settings.name, pid=os.getpid(), token=settings.token)
-        self._counters = Counters()
+        resume = settings.resume
+        self._counters = Counters() if resume is None else Counters(**resume.counters)
         self._task, self._part = task, part
         self._model = FlatModel(task.make_model())
-        batches = stream(settings.seed, "batches", settings.index)
+        if resume is not None and resume.snapshot is not None:
+            self._model.values[:] = np.load(self._run / resume.snapshot)
+        # A second life must not draw what the first one drew.
+        self._life: tuple[str | int, ...] = () if resume is None else ("life", resume.life)
+        batches = stream(settings.seed, "batches", settings.index, *self._life)
         self._trainer = Trainer(task, self._model, part, batches)
         self._algorithm = create_algorithm(
             settings.algorithm,
@@ -72,7 +77,7 @@ class Agent:
                 index=settings.index,
                 peers=tuple(peer.index for peer in settings.peers),
                 num_parameters=self._model.num_parameters,
-                rng=stream(settings.seed, "peers", settings.index),
+                rng=stream(settings.seed, "peers", settings.index, *self._life),
                 permutation_seed=stream_seed(settings.seed, "permutation"),
             ),
         )
@@ -80,8 +85,8 @@ class Agent:
         aggregated = settings.snapshot_model == "aggregated"
         self._shown = self._model.values.copy() if aggregated else self._model.values
         self._local_steps = int(settings.task["local_steps"])
-        self._round = 0
-        self._steps = 0
+        self._round = 0 if resume is None else resume.round
+        self._steps = 0 if resume is None else resume.steps
         self._losses: list[float] = []
         self._train_loss: float | None = None
         self._staleness_s: float | None = None
@@ -105,7 +110,8 @@ class Agent:
         """Wait for the common start, train to the end of the experiment, wait for the others to end."""
         self._rehearse()
         self._transport.start()
-        self.journal.write("ready", pid=os.getpid())
+        resume = self._settings.resume
+        self.journal.write("ready", pid=os.getpid(), life=0 if resume is None else resume.life)
         self.control.send("ready", standin=self._task.standin, data=self._task.description)
         self._started.wait()
         if self._clock is None:
@@ -147,7 +153,10 @@ class Agent:
         if not clock.wait_until(0.0, self._stop):
             raise _Stopped
         slot = 0.0
-        self._take_snapshots(schedule, settings.step_time_s)
+        if settings.resume is not None:
+            slot = math.ceil(max(0.0, clock.now()) / settings.step_time_s) * settings.step_time_s
+            schedule.skip_until(slot)
+        self._take_snapshots(schedule, slot + settings.step_time_s)
         while slot + settings.step_time_s <= settings.duration_s:
             self._wait_for_turn()
             aggregated = self._algorithm.before_local_phase(self._model.values, clock.now())

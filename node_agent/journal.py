@@ -2,7 +2,7 @@
 
 Every record has `t` (emulated seconds since the common start; null before it), `node` and `event`. Events of an agent:
 
-    ready       pid, memory_bytes                      at the start barrier
+    ready       pid, life                              at the start barrier; `life` counts restarts
     round       round, steps, train_loss, aggregated, staleness_s, overruns, late_s
                     one per finished local phase; `aggregated`: fragments averaged in when the round began,
                     `staleness_s`: their mean age since they were sent; `overruns`: steps that overran their slot,
@@ -23,8 +23,20 @@ The ledger (optional), one record for each step in a fragment's life; `round` is
     arrived     round, fragment, sender, sent, bytes    `sent`: the emulated send time in the frame's header
     aggregated  round, of: [[sender, round, fragment], ...]    here `round` is the receiver's own
 
-Events of the controller (node "controller"): phase (name), progress, agent_died (agent, cause), finished
-(see mnbed.run_directory).
+Events of the controller (node "controller"):
+
+    phase            name, wall_s
+    probe            the links before training: see mnbed.network.probe
+    machine          each wall second while agents train: cpu_busy (share of all cores), agents_cpu, delay_cpu (cores),
+                     run_delay (share of the time that an agent stood ready without a core), pressure (share of the time
+                     that anything did); null: not known
+    applied          an event of the experiment: kind (reshape, link, partition, node), text, entry (number in
+                     network.events), planned_s, late_s (emulated), and what it was done to
+    agent_died       agent, cause                      nobody asked for it
+    link_counters    links: totals, peak rates and peak backlogs of both ends
+    shaping_checked  differences                       of what the kernel's qdiscs are at the end from what they should be
+    delay_queue      statistics of the NFQUEUE delay
+    finished, torn_down                                see mnbed.run_directory
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The warm parent: pays for importing torch and loading the data once, then forks an agent into every host.
 
 Run as `python -m node_agent.prefork`. It speaks JSON lines: on standard input first {"task", "data_root", "seed",
-"num_nodes", "uid", "gid", "groups"}, then {"agents": [{"pid": of the host's shell, "settings": {AgentSettings}}]};
-on standard output
+"num_nodes", "uid", "gid", "groups"}, then, as often as agents are wanted, {"agents": [{"pid": of the host's shell,
+"settings": {AgentSettings}}]}; on standard output
 
     loaded   standin, description, step_wall_s, num_parameters, partition
     error    message, remedy, exit_status, traceback
@@ -38,6 +38,14 @@ def say(kind: str, **fields: Any) -> None:
     """One message to the controller."""
     sys.stdout.write(json.dumps({"kind": kind, **fields}) + "\n")
     sys.stdout.flush()
+
+
+def first_line() -> bytes:
+    """One line of standard input and not a byte more: `serve` reads the descriptor itself."""
+    line = b""
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        line += byte
+    return line
 
 
 def load(orders: dict[str, Any]) -> tuple[Task, list[np.ndarray]]:
@@ -103,6 +111,7 @@ def fork_agents(
         if pid == 0:
             status = 1
             try:
+                signal.set_wakeup_fd(-1)
                 status = become_agent(settings, agent["pid"], orders, task, parts[settings.index])
             except BaseException:
                 traceback.print_exc()
@@ -125,8 +134,10 @@ def reap(children: dict[int, str]) -> None:
             say("exited", name=name, pid=pid, status=os.waitstatus_to_exitcode(status))
 
 
-def watch(children: dict[int, str]) -> None:
-    """Until standard input closes: report children that end. Then end those that are left."""
+def serve(orders: dict[str, Any], task: Task, parts: list[np.ndarray]) -> None:
+    """Until standard input closes: fork the agents that are asked for, report children that end. Then end the rest."""
+    children: dict[int, str] = {}
+    asked = b""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -135,8 +146,15 @@ def watch(children: dict[int, str]) -> None:
         ready, _, _ = select.select([0, wake_read], [], [])
         if wake_read in ready:
             os.read(wake_read, 4096)
-        if 0 in ready and not os.read(0, 4096):
-            break
+        if 0 in ready:
+            data = os.read(0, 1 << 16)
+            if not data:
+                break
+            *lines, asked = (asked + data).split(b"\n")
+            for line in lines:
+                forked = fork_agents(orders, json.loads(line)["agents"], task, parts)
+                children |= forked
+                say("forked", agents={name: pid for pid, name in forked.items()})
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     for pid in children:
@@ -148,7 +166,7 @@ def main() -> int:
     # Ctrl-C goes to the whole process group of a terminal: the controller decides what it means, not its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    orders = json.loads(sys.stdin.buffer.readline())
+    orders = json.loads(first_line())
     try:
         task, parts = load(orders)
     except Exception as error:
@@ -161,12 +179,7 @@ def main() -> int:
         )
         return 1
     settle_memory()
-    line = sys.stdin.buffer.readline()
-    if not line:
-        return 0
-    children = fork_agents(orders, json.loads(line)["agents"], task, parts)
-    say("forked", agents={name: pid for pid, name in children.items()})
-    watch(children)
+    serve(orders, task, parts)
     return 0
 
 

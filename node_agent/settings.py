@@ -18,6 +18,22 @@ class PeerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResumeSettings:
+    """Where an agent goes on that was killed before: what the controller knows of its last life."""
+
+    life: int
+    """1 for the first restart."""
+    round: int
+    """The first round of this life: peers and the ledger must not take its fragments for old ones."""
+    steps: int
+    """Local steps done so far."""
+    counters: dict[str, Any]
+    """Totals so far."""
+    snapshot: str | None
+    """File with the parameters to begin with, relative to the run directory; None: the initial model."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentSettings:
     """One agent's orders. All times are emulated seconds unless the name says wall."""
 
@@ -49,6 +65,8 @@ class AgentSettings:
     data_root: str
     ledger: bool
     """Journal every fragment's creation, send, drop, arrival and aggregation."""
+    resume: ResumeSettings | None = None
+    """For an agent that was killed before."""
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -58,5 +76,7 @@ class AgentSettings:
     def from_json(cls, text: str) -> AgentSettings:
         """The inverse of to_json. Raises TypeError on missing or unknown keys."""
         raw = json.loads(text)
+        if raw.get("resume") is not None:
+            raw["resume"] = ResumeSettings(**raw["resume"])
         raw["peers"] = tuple(PeerSettings(**peer) for peer in raw["peers"])
         return cls(**raw)

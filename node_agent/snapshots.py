@@ -23,6 +23,11 @@ class SnapshotSchedule:
         self._last = math.ceil(duration_s / every_s - _EPSILON_S)
         self._next = 0
 
+    def skip_until(self, now_s: float) -> None:
+        """Leave out what is past: nobody was there to take a snapshot."""
+        while self._next <= self._last and self.time_of(self._next) < now_s - _EPSILON_S:
+            self._next += 1
+
     def time_of(self, instant: int) -> float:
         """Emulated seconds of that instant."""
         return min(instant * self._every_s, self._duration_s)

@@ -23,6 +23,9 @@ def main(
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Leave out report.html and the plots.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with status 1 where the emulation was not faithful.")
+    ] = False,
 ) -> int:
     """Exit status 0 done, 1 failed, 2 wrong input, 3 this machine cannot, 130 interrupted."""
     import json
@@ -34,7 +37,9 @@ def main(
 
     from rich.console import Console
 
+    from mnbed.errors import RunError
     from mnbed.results.console import print_summary
+    from mnbed.results.fidelity import FAITHFUL
     from mnbed.run.lifecycle import Job
 
     console = Console()
@@ -46,4 +51,6 @@ def main(
         console.print(f"report: {outcome.run.report}", highlight=False, soft_wrap=True)
     if outcome.error is not None:
         raise outcome.error
+    if strict and outcome.summary is not None and outcome.summary.verdict != FAITHFUL:
+        raise RunError("the emulation was not faithful, and --strict was given: the reasons are above")
     return 0

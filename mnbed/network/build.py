@@ -12,7 +12,7 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +55,8 @@ class Network:
         self.mininet = mininet
         self.forwarding = forwarding
         self.delay: DelayProcess | None = None
+        self.wires = {ends: direction.wire for ends, direction in plan.directions.items()}
+        """(source, target) of a direction -> what its shaping should be now; `live.py` changes it."""
 
     def pid(self, node: str) -> int:
         """A process that holds the node's namespace. Raises KeyError."""
@@ -74,13 +76,23 @@ class Network:
         ]
 
     def verify(self) -> list[LinkReadback]:
-        """Compare every link with the plan. Raises RunError naming the first interface that differs."""
+        """Compare every link with what it should be now. Raises RunError naming all interfaces that differ."""
         readbacks = self.read_back()
+        wrong = self.differences(readbacks)
+        if wrong:
+            raise RunError(f"not shaped as asked: {'; '.join(wrong)}")
+        return readbacks
+
+    def differences(self, readbacks: Sequence[LinkReadback]) -> list[str]:
+        """Every interface that is not shaped as it should be now, in words. Raises RunError."""
+        wrong = []
         for entry in readbacks:
             for direction, found in zip(entry.link.directions, (entry.a, entry.b), strict=True):
-                asked = shaping.asked_shape(direction.wire, self.plan.delay_backend)
-                shaping.check_shape(direction.interface, asked, found.shape)
-        return readbacks
+                wire = self.wires[direction.source, direction.target]
+                asked = shaping.asked_shape(wire, self.plan.delay_backend)
+                if texts := shaping.differences(asked, found.shape):
+                    wrong.append(f"{direction.interface}: {', '.join(texts)}")
+        return wrong
 
     def interfaces(self, node: str) -> list[str]:
         """Names of the node's shaped interfaces, in port order."""

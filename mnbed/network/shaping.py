@@ -15,7 +15,6 @@ from typing import Any
 
 from mininet.link import TCIntf, TCLink
 
-from mnbed.errors import RunError
 from mnbed.links import FRAME_BYTES, LinkProperties
 
 # HTB serves a class each time its tokens allow. A burst of one millisecond rides over the wake-ups of a busy machine;
@@ -29,12 +28,13 @@ _TIME_TOLERANCE_S = 2e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What the qdiscs of one interface do."""
+    """What the qdiscs of one interface do, as far as tc shows it: netem keeps its table of delays to itself."""
 
     rate_bps: float
     delay_s: float
     jitter_s: float
     loss: float
+    reorder: float
     limit: int
     """Bytes for bfifo, packets for netem."""
 
@@ -55,6 +55,7 @@ def asked_shape(wire: LinkProperties, backend: str) -> Shape:
             delay_s=0,
             jitter_s=0,
             loss=0,
+            reorder=0,
             limit=wire.waiting_room_packets * FRAME_BYTES,
         )
     in_flight = math.ceil(wire.bandwidth_bps * (wire.delay_s + 4 * wire.jitter_s) / 8 / FRAME_BYTES)
@@ -63,29 +64,50 @@ def asked_shape(wire: LinkProperties, backend: str) -> Shape:
         delay_s=wire.delay_s,
         jitter_s=wire.jitter_s,
         loss=wire.loss,
+        reorder=wire.reorder,
         limit=wire.waiting_room_packets + in_flight,
     )
 
 
+def burst_bytes(rate_bps: float) -> int:
+    """What a link that has rested lets pass at once."""
+    return max(_MIN_BURST_FRAMES * FRAME_BYTES, round(rate_bps * _BURST_S / 8))
+
+
 def tc_commands(device: str, wire: LinkProperties, backend: str) -> list[str]:
     """Lines for `tc -batch` that shape a fresh interface."""
+    return [f"qdisc add dev {device} root handle 5: htb default 1", *_put("add", device, wire, backend)]
+
+
+def change_commands(device: str, wire: LinkProperties, backend: str) -> list[str]:
+    """Lines for `tc -batch` that give a shaped interface other properties; what waits in its queue stays there.
+
+    One thing netem cannot do: go back from a table of delays to none, that is to a uniform distribution. `feasible`
+    refuses it.
+    """
+    return _put("change", device, wire, backend)
+
+
+def _put(verb: str, device: str, wire: LinkProperties, backend: str) -> list[str]:
     shape = asked_shape(wire, backend)
-    burst = max(_MIN_BURST_FRAMES * FRAME_BYTES, round(shape.rate_bps * _BURST_S / 8))
-    lines = [
-        f"qdisc add dev {device} root handle 5: htb default 1",
-        (
-            f"class add dev {device} parent 5: classid 5:1 htb rate {round(shape.rate_bps)}bit "
-            f"burst {burst} cburst {burst} quantum {FRAME_BYTES}"
-        ),
-    ]
+    burst = burst_bytes(shape.rate_bps)
+    rate = (
+        f"class {verb} dev {device} parent 5: classid 5:1 htb rate {round(shape.rate_bps)}bit "
+        f"burst {burst} cburst {burst} quantum {FRAME_BYTES}"
+    )
+    queue = f"qdisc {verb} dev {device} parent 5:1 handle 10:"
     if backend != "netem":
-        return [*lines, f"qdisc add dev {device} parent 5:1 handle 10: bfifo limit {shape.limit}"]
-    netem = f"qdisc add dev {device} parent 5:1 handle 10: netem limit {shape.limit} delay {shape.delay_s * 1e6:.3f}us"
+        return [rate, f"{queue} bfifo limit {shape.limit}"]
+    netem = f"{queue} netem limit {shape.limit} delay {shape.delay_s * 1e6:.3f}us"
     if shape.jitter_s:
-        netem += f" {shape.jitter_s * 1e6:.3f}us distribution normal"
+        netem += f" {shape.jitter_s * 1e6:.3f}us"
+        # Without a table netem draws from the uniform distribution.
+        netem += "" if wire.distribution == "uniform" else f" distribution {wire.distribution}"
     if shape.loss:
         netem += f" loss {shape.loss * 100:.6f}%"
-    return [*lines, netem]
+    if shape.reorder:
+        netem += f" reorder {shape.reorder * 100:.6f}%"
+    return [rate, netem]
 
 
 def show_script(devices: list[str]) -> str:
@@ -151,6 +173,7 @@ def parse_shapes(text: str, devices: list[str]) -> dict[str, Readback]:
                 delay_s=float(delay.get("delay", 0.0)),
                 jitter_s=float(delay.get("jitter", 0.0)),
                 loss=float(options.get("loss-random", {}).get("loss", 0.0)),
+                reorder=float(options.get("reorder", {}).get("reorder", 0.0)),
                 limit=int(options["limit"]),
             )
         readbacks[device] = Readback(
@@ -172,18 +195,12 @@ def differences(asked: Shape, found: Shape | None) -> list[str]:
     for name in ("delay_s", "jitter_s"):
         if abs(getattr(found, name) - getattr(asked, name)) > _TIME_TOLERANCE_S:
             wrong.append(f"{name[:-2]} {getattr(found, name):g} s instead of {getattr(asked, name):g} s")
-    if abs(found.loss - asked.loss) > 1e-6:
-        wrong.append(f"loss {found.loss:g} instead of {asked.loss:g}")
+    for name in ("loss", "reorder"):
+        if abs(getattr(found, name) - getattr(asked, name)) > 1e-6:
+            wrong.append(f"{name} {getattr(found, name):g} instead of {getattr(asked, name):g}")
     if found.limit != asked.limit:
         wrong.append(f"queue limit {found.limit} instead of {asked.limit}")
     return wrong
-
-
-def check_shape(device: str, asked: Shape, found: Shape | None) -> None:
-    """Raises RunError, naming the interface and every difference."""
-    wrong = differences(asked, found)
-    if wrong:
-        raise RunError(f"{device} is not shaped as asked: {'; '.join(wrong)}")
 
 
 class ShapedIntf(TCIntf):  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import fmean
 from typing import Any
@@ -117,8 +117,8 @@ def evidence_of(collected: Collected, status: str) -> Evidence:
         delay=_delay_evidence(collected),
         problems=collected.problems,
         dilation=float(collected.environment.get("dilation") or 1.0),
-        bandwidths=_probed_bandwidths(collected.last("probe")),
-        delays=_probed_delays(collected.last("probe")),
+        bandwidths=probed_bandwidths(collected.last("probe")),
+        delays=probed_delays(collected.last("probe")),
         differences=[
             str(text) for text in (collected.last("shaping_checked") or {}).get("differences") or ()
         ],
@@ -141,6 +141,10 @@ def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
     node = collected.nodes[name]
     counters = node.counters()
     end = node.end or {}
+    ended_s = end.get("t") if end.get("reason") == "finished" else None
+    paused_s, at_the_end = _paused(collected, name)
+    if ended_s is not None and at_the_end:
+        ended_s = min(ended_s, duration_s(collected) or ended_s)
     return NodeEvidence(
         name=name,
         steps=node.steps(),
@@ -148,13 +152,43 @@ def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
         overruns=max(
             counters.overruns if counters else 0, sum(item.get("overruns", 0) for item in node.rounds)
         ),
-        late_s=counters.late_s if counters else 0.0,
-        frames_rejected=max(counters.frames_rejected if counters else 0, len(node.rejected)),
-        ended_s=end.get("t") if end.get("reason") == "finished" else None,
+        # A pause lasts longer than the step, or the wait, that it fell into.
+        late_s=max(0.0, counters.late_s - paused_s) if counters else 0.0,
+        frames_rejected=max(counters.frames_rejected if counters else 0, len(node.rejected))
+        - sum(_cut_by_an_event(collected, record) for record in node.rejected),
+        ended_s=ended_s,
         step_time_s=_step_time_s(collected, name),
         timer_waits=counters.timer_waits if counters else 0,
-        timer_late_s=counters.timer_late_s if counters else 0.0,
+        timer_late_s=max(0.0, counters.timer_late_s - paused_s) if counters else 0.0,
     )
+
+
+def node_events(collected: Collected) -> Iterator[Record]:
+    """What the experiment's events did to nodes, in the order in which they were applied."""
+    for record in collected.controller:
+        if record["event"] == "applied" and record.get("kind") == "node":
+            yield record
+
+
+def _paused(collected: Collected, name: str) -> tuple[float, bool]:
+    """(emulated seconds for which events had paused that node, whether it was paused when the run ended)."""
+    total, since = 0.0, None
+    for record in node_events(collected):
+        if record["host"] == name:
+            t = record["planned_s"] + record["late_s"]
+            if since is not None:
+                total, since = total + t - since, None
+            if record["action"] == "pause":
+                since = t
+    if since is not None:
+        total += max(0.0, (duration_s(collected) or since) - since)
+    return total, since is not None
+
+
+def _cut_by_an_event(collected: Collected, rejected: Record) -> bool:
+    """Whether a frame was torn because an event had killed its sender."""
+    killed = {record["host"] for record in node_events(collected) if record["action"] == "kill"}
+    return rejected.get("peer") in killed and "torn" in str(rejected.get("reason"))
 
 
 def _step_time_s(collected: Collected, name: str) -> float | None:
@@ -162,7 +196,8 @@ def _step_time_s(collected: Collected, name: str) -> float | None:
     return next((host.get("step_time_s") for host in hosts if host.get("name") == name), None)
 
 
-def _probed_bandwidths(probe: Record | None) -> list[Probed]:
+def probed_bandwidths(probe: Record | None) -> list[Probed]:
+    """What the probe found of the links' rates, where it could tell."""
     return [
         Probed(
             where=f"{row['source']} -> {row['target']}", asked=row["asked_bps"], measured=row["measured_bps"]
@@ -173,7 +208,8 @@ def _probed_bandwidths(probe: Record | None) -> list[Probed]:
     ]
 
 
-def _probed_delays(probe: Record | None) -> list[Probed]:
+def probed_delays(probe: Record | None) -> list[Probed]:
+    """What it found of delays, of links and of whole paths."""
     record = probe or {}
     links = [
         Probed(

@@ -21,34 +21,50 @@ class LinkRow:
     a: str
     b: str
     straggler: bool
-    asked_bandwidth_bps: float | None = None
-    asked_delay_s: float | None = None
-    asked_jitter_s: float | None = None
-    asked_loss: float | None = None
-    asked_queue_packets: int | None = None
-    """None: one bandwidth-delay product, at least 20 packets."""
-    readback_a_bandwidth_bps: float | None = None
-    readback_b_bandwidth_bps: float | None = None
-    readback_a_delay_s: float | None = None
+    asked_ab_bandwidth_bps: float | None = None
+    asked_ba_bandwidth_bps: float | None = None
+    asked_ab_delay_s: float | None = None
+    asked_ba_delay_s: float | None = None
+    asked_ab_jitter_s: float | None = None
+    asked_ba_jitter_s: float | None = None
+    asked_ab_loss: float | None = None
+    asked_ba_loss: float | None = None
+    asked_ab_queue_packets: int | None = None
+    """None: by bandwidth-delay products, at least 20 packets."""
+    asked_ba_queue_packets: int | None = None
+    readback_ab_bandwidth_bps: float | None = None
+    readback_ba_bandwidth_bps: float | None = None
+    readback_ab_delay_s: float | None = None
     """None also where the delay backend is not netem: then no qdisc holds it."""
-    readback_b_delay_s: float | None = None
-    readback_a_queue: int | None = None
+    readback_ba_delay_s: float | None = None
+    readback_ab_queue: int | None = None
     """Packets where netem delays, else bytes."""
-    readback_b_queue: int | None = None
+    readback_ba_queue: int | None = None
+    probed_ab_bandwidth_bps: float | None = None
+    """As measured before training."""
+    probed_ba_bandwidth_bps: float | None = None
+    probed_ab_delay_s: float | None = None
+    probed_ba_delay_s: float | None = None
     peak_ab_bps: float | None = None
     peak_ba_bps: float | None = None
     bytes_ab: int | None = None
     bytes_ba: int | None = None
     drops_ab: int | None = None
     drops_ba: int | None = None
+    backlog_peak_ab_bytes: int | None = None
+    """The largest of the samples."""
+    backlog_peak_ba_bytes: int | None = None
 
 
 def link_rows(environment: Mapping[str, Any], controller: Sequence[Record]) -> list[LinkRow]:
     """A row for each link of the environment, in its order. Raises KeyError or TypeError where it is not one."""
     counted: dict[tuple[str, str], Record] = {}
+    probed: dict[tuple[str, str], Record] = {}
     for record in controller:
         if record["event"] == "link_counters":
             counted = {(row["a"], row["b"]): row for row in record["links"]}
+        elif record["event"] == "probe":
+            probed = {(row["source"], row["target"]): row for row in record["directions"]}
     dilation = environment.get("dilation") or 1.0
     netem = environment.get("delay_backend") == "netem"
     return [
@@ -56,37 +72,55 @@ def link_rows(environment: Mapping[str, Any], controller: Sequence[Record]) -> l
             a=link["a"],
             b=link["b"],
             straggler=bool(link.get("straggler")),
-            **_asked((link.get("asked") or {}).get("a") or {}),
+            **_asked(link.get("asked") or {}),
             **_readback(link.get("readback") or {}, dilation, netem),
+            **_probed("ab", probed.get((link["a"], link["b"]), {})),
+            **_probed("ba", probed.get((link["b"], link["a"]), {})),
             **_measured(counted.get((link["a"], link["b"]), {})),
         )
         for link in environment.get("links") or ()
     ]
 
 
-def _asked(properties: Mapping[str, Any]) -> dict[str, Any]:
+# The end that sends -> the direction.
+_DIRECTIONS = (("a", "ab"), ("b", "ba"))
+
+
+def _asked(ends: Mapping[str, Any]) -> dict[str, Any]:
     names = ("bandwidth_bps", "delay_s", "jitter_s", "loss", "queue_packets")
-    return {f"asked_{name}": properties.get(name) for name in names}
+    return {
+        f"asked_{direction}_{name}": (ends.get(end) or {}).get(name)
+        for end, direction in _DIRECTIONS
+        for name in names
+    }
+
+
+def _probed(direction: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"probed_{direction}_bandwidth_bps": row.get("measured_bps"),
+        f"probed_{direction}_delay_s": row.get("measured_delay_s"),
+    }
 
 
 def _readback(ends: Mapping[str, Any], dilation: float, netem: bool) -> dict[str, Any]:
     """The kernel speaks of wall-clock units; one emulated second lasts `dilation` of them."""
     found: dict[str, Any] = {}
-    for end in ("a", "b"):
+    for end, direction in _DIRECTIONS:
         shape = ends.get(end) or {}
         rate, delay = shape.get("rate_bps"), shape.get("delay_s")
-        found[f"readback_{end}_bandwidth_bps"] = None if rate is None else rate * dilation
-        found[f"readback_{end}_delay_s"] = None if delay is None or not netem else delay / dilation
-        found[f"readback_{end}_queue"] = shape.get("limit")
+        found[f"readback_{direction}_bandwidth_bps"] = None if rate is None else rate * dilation
+        found[f"readback_{direction}_delay_s"] = None if delay is None or not netem else delay / dilation
+        found[f"readback_{direction}_queue"] = shape.get("limit")
     return found
 
 
 def _measured(counters: Mapping[str, Any]) -> dict[str, Any]:
     measured = {}
-    for end, direction in (("a", "ab"), ("b", "ba")):
+    for end, direction in _DIRECTIONS:
         measured[f"peak_{direction}_bps"] = counters.get(f"{end}_peak_bps")
         measured[f"bytes_{direction}"] = counters.get(f"{end}_bytes")
         measured[f"drops_{direction}"] = counters.get(f"{end}_drops")
+        measured[f"backlog_peak_{direction}_bytes"] = counters.get(f"{end}_backlog_peak_bytes")
     return measured
 
 

@@ -80,7 +80,7 @@ def _force_layout(graph: Any) -> dict[str, Point]:
     return {node: (float(x), float(y)) for node, (x, y) in places.items()}
 
 
-def _width(bandwidth_bps: float | None, links: list[LinkRow]) -> float:
+def _width(bandwidth_bps: float, links: list[LinkRow]) -> float:
     """Between thin and thick by the logarithm: links often differ by orders of magnitude."""
     known = _bandwidths(links)
     if not bandwidth_bps or len(known) < 2:
@@ -91,7 +91,12 @@ def _width(bandwidth_bps: float | None, links: list[LinkRow]) -> float:
 
 
 def _bandwidths(links: list[LinkRow]) -> list[float]:
-    return sorted({link.asked_bandwidth_bps for link in links if link.asked_bandwidth_bps})
+    return sorted({rate for link in links if (rate := _bandwidth(link))})
+
+
+def _bandwidth(link: LinkRow) -> float:
+    """Of the faster direction."""
+    return max(link.asked_ab_bandwidth_bps or 0.0, link.asked_ba_bandwidth_bps or 0.0)
 
 
 def _draw_links(axes: Axes, links: list[LinkRow], places: dict[str, Point]) -> None:
@@ -99,7 +104,7 @@ def _draw_links(axes: Axes, links: list[LinkRow], places: dict[str, Point]) -> N
 
     lines = LineCollection(
         [(places[link.a], places[link.b]) for link in links],
-        linewidths=[_width(link.asked_bandwidth_bps, links) for link in links],
+        linewidths=[_width(_bandwidth(link), links) for link in links],
         colors=[STRAGGLERS if link.straggler else MUTED for link in links],
         alpha=0.55,
         zorder=1,

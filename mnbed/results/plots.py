@@ -11,9 +11,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mnbed.results.collect import Collected, NodeRecords
+from mnbed.results.evidence import applied, machine_samples
+from mnbed.results.fidelity import MAX_RUN_DELAY, SATURATED
 from mnbed.results.journals import time_of
 from mnbed.results.messages import FragmentLife
-from mnbed.results.plot_style import AVERAGED, DROPPED, INK, OTHERS, PAPER, STRAGGLERS, new_figure
+from mnbed.results.plot_style import AVERAGED, DROPPED, INK, MUTED, OTHERS, PAPER, STRAGGLERS, new_figure
 from mnbed.results.scores import MEAN_MODEL, Scores
 from mnbed.units import format_size
 
@@ -26,6 +28,8 @@ TIME_LABEL = "emulated time (s)"
 WIDE = 14.8
 # Points of a curve made of rounds: more are not seen at this width, and make the page heavy.
 _MAX_BINS = 80
+# More numbers than this run into each other.
+_MAX_NUMBERED_EVENTS = 30
 # Names of nodes below bars.
 _MAX_TICKS = 32
 
@@ -90,6 +94,7 @@ def _score(data: RunData, key: str, title: str, label: str) -> Figure | None:
     axes.plot(averaged.t, averaged.mean, color=AVERAGED, linestyle=(0, (4, 2)), label="averaged model")
     _label(axes, data.title(f"{title} against emulated time"), TIME_LABEL, label, legend_above=True)
     axes.set_ylim(bottom=0)
+    _mark_events(axes, data)
     return figure
 
 
@@ -120,6 +125,36 @@ def _rounds_figure(data: RunData, key: str, title: str, label: str) -> Figure | 
         return None
     _label(axes, title, TIME_LABEL, label, legend_above=True)
     axes.set_ylim(bottom=0)
+    _mark_events(axes, data)
+    return figure
+
+
+def machine(data: RunData) -> Figure | None:
+    """How busy the machine was, and how long agents waited for it."""
+    samples = [
+        (t, record)
+        for record in machine_samples(data.collected)
+        if (t := time_of(record)) is not None and t >= 0
+    ]
+    series = (
+        ("cpu_busy", "cores busy", OTHERS, "-", SATURATED),
+        ("run_delay", "agents waiting for a core", STRAGGLERS, (0, (4, 2)), MAX_RUN_DELAY),
+    )
+    if not any(record.get(key) is not None for _, record in samples for key, *_ in series):
+        return None
+    figure, (axes,) = new_figure(height=3.2)
+    for key, label, colour, line, limit in series:
+        points = [(t, record[key]) for t, record in samples if record.get(key) is not None]
+        axes.plot(
+            [t for t, _ in points], [value for _, value in points], color=colour, linestyle=line, label=label
+        )
+        axes.axhline(limit, color=colour, linewidth=0.8, linestyle=(0, (1, 3)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    _label(
+        axes, data.title("The machine while agents trained"), TIME_LABEL, "share of time", legend_above=True
+    )
+    axes.set_ylim(0, 1.02)
+    _mark_events(axes, data)
     return figure
 
 
@@ -306,6 +341,24 @@ def partition(data: RunData) -> Figure | None:
     bar.outline.set_visible(False)
     _label(axes, data.title("Split of the training data"), "class (or group) of samples", "node")
     return figure
+
+
+def _mark_events(axes: Axes, data: RunData) -> None:
+    """A line where each event of the experiment happened, with its number in the page's table."""
+    events = [event.planned_s + event.late_s for event in applied(data.collected)]
+    for number, at in enumerate(events, start=1):
+        axes.axvline(at, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)), alpha=0.8, zorder=0)
+        if len(events) <= _MAX_NUMBERED_EVENTS:
+            axes.annotate(
+                str(number),
+                (at, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(2, -1),
+                textcoords="offset points",
+                va="top",
+                fontsize=7,
+                color=MUTED,
+            )
 
 
 def _band(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnbed.results import network_plot, plot_style, plots
 from mnbed.results.collect import Collected, NodeRecords
+from mnbed.results.evidence import Applied, applied, probed_bandwidths, probed_delays
 from mnbed.results.files import replacing
 from mnbed.results.links import LinkRow
 from mnbed.results.metrics import columns
@@ -91,6 +92,12 @@ SECTIONS = (
         missing="No drawing: environment.json tells of no links; the network was not built.",
     ),
     Section(
+        name="machine",
+        draw=plots.machine,
+        caption="Sampled once a wall second. Dotted: where the verdict begins to doubt.",
+        missing="No samples of the machine: the run was too short, or ended before training.",
+    ),
+    Section(
         name="partition",
         draw=plots.partition,
         caption="How the training data is split over the nodes.",
@@ -110,6 +117,8 @@ def write_report(run: RunDirectory, collected: Collected, scores: Scores, summar
         nodes=_node_table(collected, scores),
         links=[_link_cells(row) for row in collected.links],
         round_trips=round_trip_errors(collected),
+        probe=_probe_text(collected),
+        events=[_event_cells(number, event) for number, event in enumerate(applied(collected), start=1)],
         environment=_environment(collected.environment),
         problems=[*collected.problems, *scores.errors()],
         agent_errors=[record for node in collected.nodes.values() for record in node.errors],
@@ -239,16 +248,50 @@ def _link_cells(row: LinkRow) -> dict[str, Any]:
     return {
         "name": f"{row.a} – {row.b}",
         "straggler": row.straggler,
-        "asked_rate": rate(row.asked_bandwidth_bps),
-        "asked_delay": seconds(row.asked_delay_s),
-        "readback_rate": _both(rate(row.readback_a_bandwidth_bps), rate(row.readback_b_bandwidth_bps)),
-        "readback_delay": _both(seconds(row.readback_a_delay_s), seconds(row.readback_b_delay_s)),
+        "asked_rate": _both(rate(row.asked_ab_bandwidth_bps), rate(row.asked_ba_bandwidth_bps)),
+        "asked_delay": _both(seconds(row.asked_ab_delay_s), seconds(row.asked_ba_delay_s)),
+        "probed_rate": _both(rate(row.probed_ab_bandwidth_bps), rate(row.probed_ba_bandwidth_bps)),
+        "probed_delay": _both(seconds(row.probed_ab_delay_s), seconds(row.probed_ba_delay_s)),
         "peak_ab": rate(row.peak_ab_bps),
         "peak_ba": rate(row.peak_ba_bps),
         "bytes_ab": size(row.bytes_ab),
         "bytes_ba": size(row.bytes_ba),
         "drops": _both(number(row.drops_ab), number(row.drops_ba), always=True),
+        "backlog": _both(size(row.backlog_peak_ab_bytes), size(row.backlog_peak_ba_bytes), always=True),
     }
+
+
+def _event_cells(number: int, event: Applied) -> dict[str, str]:
+    return {
+        "number": str(number),
+        "at": seconds(event.planned_s),
+        "late": f"{1e3 * event.late_s:.1f} ms",
+        "text": event.text,
+    }
+
+
+def _probe_text(collected: Collected) -> str | None:
+    """What the probe before training found, in one sentence; None: there was none."""
+    probe = collected.last("probe")
+    if probe is None:
+        return None
+    rates, delays = probed_bandwidths(probe), probed_delays(probe)
+    parts = [
+        f"bandwidth of {len(rates)} directions {min(errors):+.2%} to {max(errors):+.2%}"
+        for errors in [[one.measured / one.asked - 1 for one in rates]]
+        if errors
+    ]
+    parts += [
+        f"delay of {len(delays)} directions or paths {1e3 * min(errors):+.2f} to {1e3 * max(errors):+.2f} ms"
+        for errors in [[one.measured - one.asked for one in delays]]
+        if errors
+    ]
+    limited = sum(bool(row.get("limited_by_machine")) for row in probe.get("directions") or ())
+    if limited:
+        parts.append(f"{limited} directions are faster than this machine could fill them for the probe")
+    if probe.get("skipped"):
+        parts.append(f"{probe['skipped']} directions were left out")
+    return f"Probe before training, against as asked: {'; '.join(parts) or 'nothing was measured'}."
 
 
 def _both(a: str, b: str, *, always: bool = False) -> str:

@@ -35,6 +35,8 @@ class AgentGone:
     """An agent's control connection has ended."""
 
     name: str
+    pid: int | None
+    """Of the process that had it; None: it never said."""
 
 
 ControlEvent = AgentMessage | AgentJoined | AgentGone
@@ -52,6 +54,7 @@ class ControlServer:
         self._selector = selector
         self._channels: set[ControlChannel] = set()
         self._agents: dict[str, ControlChannel] = {}
+        self._pids: dict[ControlChannel, int] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
         os.chown(self.path, user.uid, user.gid)
@@ -112,6 +115,7 @@ class ControlServer:
                 names.append(name)
                 self._agents[name] = channel
                 if message["kind"] == "hello":
+                    self._pids[channel] = int(message["pid"])
                     events.append(AgentJoined(name=name, pid=int(message["pid"])))
                     continue
             events.append(AgentMessage(name=names[0], message=message))
@@ -121,7 +125,10 @@ class ControlServer:
         self._selector.unregister(channel)
         self._channels.discard(channel)
         channel.close()
+        pid = self._pids.pop(channel, None)
         if not names:
             return []
-        self._agents.pop(names[0], None)
-        return [AgentGone(name=names[0])]
+        # A node that was restarted has another connection already.
+        if self._agents.get(names[0]) is channel:
+            del self._agents[names[0]]
+        return [AgentGone(name=names[0], pid=pid)]

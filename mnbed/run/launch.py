@@ -43,6 +43,7 @@ class Exited:
     """An agent's process has ended; a negative status is the signal that ended it."""
 
     name: str
+    pid: int
     status: int
 
 
@@ -89,7 +90,7 @@ class PreforkLauncher:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Fork the agents. To be called after `Loaded`."""
+        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`."""
         agents = [{"pid": network.pid(one.name), "settings": asdict(one)} for one in settings]
         self._write({"agents": agents})
 
@@ -135,7 +136,7 @@ class PreforkLauncher:
         if kind == "loaded":
             return [Loaded(**message)]
         if kind == "exited":
-            return [Exited(name=message["name"], status=message["status"])]
+            return [Exited(name=message["name"], pid=message["pid"], status=message["status"])]
         if kind == "error":
             raise _error_of(message)
         return []
@@ -168,10 +169,12 @@ class ExecLauncher:
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
         """Start the agents."""
         for one in settings:
+            if one.name in self._processes:  # killed a moment ago, and about to come back
+                self._processes.pop(one.name).wait()
             path = self._run / "nodes" / f"{one.name}.orders.json"
             path.write_text(json.dumps({**self._orders, "settings": asdict(one)}))
             self._files.append(path)
-            with (self._run / "nodes" / f"{one.name}.log").open("wb") as log:
+            with (self._run / "nodes" / f"{one.name}.log").open("ab") as log:
                 self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
                     [sys.executable, "-m", "node_agent", str(path)],
                     stdin=subprocess.DEVNULL,
@@ -182,12 +185,11 @@ class ExecLauncher:
 
     def poll(self) -> list[LaunchEvent]:
         """Agents that have ended since the last call."""
-        ended = {name: process.poll() for name, process in self._processes.items()}
         events: list[LaunchEvent] = []
-        for name, status in ended.items():
-            if status is not None:
+        for name, process in list(self._processes.items()):
+            if (status := process.poll()) is not None:
                 del self._processes[name]
-                events.append(Exited(name=name, status=status))
+                events.append(Exited(name=name, pid=process.pid, status=status))
         return events
 
     def stop(self) -> None:

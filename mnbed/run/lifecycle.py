@@ -12,7 +12,8 @@ import os
 import secrets
 import selectors
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +24,18 @@ from mnbed.errors import Interrupted, MachineError, MnbedError
 from mnbed.loading import dump_experiment
 from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import MARK, remove_leftovers
+from mnbed.network.probe import probe_network
 from mnbed.plan import Plan
 from mnbed.run import environment
 from mnbed.run.control import ControlServer
 from mnbed.run.launch import ExecLauncher, PreforkLauncher, orders_for
 from mnbed.run.live import LiveView
 from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
-from mnbed.run.session import LinkTotals, Session, memory_mb
+from mnbed.run.resume import resume_settings
+from mnbed.run.sampling import LinkTotals, memory_mb
+from mnbed.run.session import Session
 from mnbed.run.signals import Signals
+from mnbed.run.timeline import Conductor
 from mnbed.run.user import User, data_root, give_to, invoking_user
 from mnbed.run_directory import RunDirectory, new_run_id
 from node_agent.journal import Journal
@@ -140,6 +145,13 @@ class Job:
         self._signals.check()
         readbacks = network.verify()
         self._write_environment(links=environment.describe_links(readbacks))
+        settings = self._agent_settings(token, control)
+
+        def respawn(name: str, state: str, life: int, status: Mapping[str, Any]) -> None:
+            (mine,) = [one for one in settings if one.name == name]
+            resume = resume_settings(self._run, name, state, life, status)
+            launcher.launch(network, [replace(mine, resume=resume)])
+
         session = Session(
             (host.name for host in self._plan.hosts),
             selector=selector,
@@ -147,19 +159,23 @@ class Job:
             launcher=launcher,
             journal=journal,
             signals=self._signals,
+            respawn=respawn,
             on_update=view.update,
         )
         if isinstance(launcher, PreforkLauncher):
             loaded = session.wait_loaded()
             self._write_environment(**environment.describe_data(loaded))
             view.note(loaded.description)
+        if self._experiment.network.probe:
+            self._phase(view, journal, "probing the links")
+            journal.write("probe", **asdict(probe_network(network, self._signals.check)))
         self._phase(view, journal, f"starting {len(self._plan.hosts)} agents")
-        launcher.launch(network, self._agent_settings(token, control))
+        launcher.launch(network, settings)
         session.wait_ready()
         finish.startup_s = time.monotonic() - self._began
         self._note_data(session)
         finish.agent_memory_mb = memory_mb(agent.pid for agent in session.agents.values() if agent.pid)
-        self._supervise(session, network, view, journal, finish)
+        self._supervise(stack, session, network, view, journal, finish)
 
     def _note_data(self, session: Session) -> None:
         """Without a warm parent only the agents know what their data is; they all have the same."""
@@ -167,10 +183,18 @@ class Job:
         self._write_environment(standin=ready["standin"], data=ready["data"])
 
     def _supervise(
-        self, session: Session, network: Network, view: LiveView, journal: Journal, finish: _Finish
+        self,
+        stack: contextlib.ExitStack,
+        session: Session,
+        network: Network,
+        view: LiveView,
+        journal: Journal,
+        finish: _Finish,
     ) -> None:
+        conductor = stack.enter_context(Conductor.of(network, session, journal))
         start = session.start()
         self._start_monotonic_s = start
+        conductor.start(start)
         self._phase(
             view,
             journal,
@@ -178,10 +202,12 @@ class Job:
         )
         view.watch(session.agents, lambda: self._now() or 0.0)
         with self._signals.gently():
-            totals = session.supervise(network, start + self._duration * self._plan.dilation)
+            totals = session.supervise(network, conductor, start + self._duration * self._plan.dilation)
+        conductor.stop()
         finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
         finish.error = session.error
         journal.write("link_counters", links=self._link_counters(totals))
+        journal.write("shaping_checked", differences=network.differences(network.read_back()))
         if network.delay is not None:
             network.delay.stop()
             journal.write("delay_queue", **(network.delay.statistics or {}))
@@ -304,13 +330,14 @@ class Job:
             "wall_s": time.monotonic() - self._began,
         }
 
-    def _link_counters(self, totals: dict[str, LinkTotals]) -> list[dict[str, Any]]:
+    def _link_counters(self, totals: Mapping[str, LinkTotals]) -> list[dict[str, Any]]:
         rows = []
         for link in self._plan.links:
             row: dict[str, Any] = {"a": link.a, "b": link.b}
             for end, interface in (("a", link.a_interface), ("b", link.b_interface)):
                 total = totals[interface]
                 row |= {f"{end}_bytes": total.bytes_sent, f"{end}_drops": total.drops}
+                row[f"{end}_backlog_peak_bytes"] = total.backlog_peak_bytes
                 row[f"{end}_peak_bps"] = (
                     None if total.peak_bps is None else total.peak_bps * self._plan.dilation
                 )

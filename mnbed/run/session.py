@@ -1,32 +1,32 @@
-"""The agents of one run, from launch to the last one's end: start barrier, supervision, failures, link counters.
+"""The agents of one run, from launch to the last one's end: start barrier, supervision, failures, events.
 
 Knows sockets and processes only through the events that `control` and `launch` report.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
 from mnbed.network.build import Network
-from mnbed.network.counters import CounterReader, InterfaceCounters
 from mnbed.run.control import AgentGone, AgentJoined, AgentMessage, ControlServer
 from mnbed.run.launch import ExecLauncher, Exited, LauncherGone, Loaded, PreforkLauncher
+from mnbed.run.sampling import LinkTotals, Sampler
 from mnbed.run.signals import Signals
+from mnbed.run.timeline import Conductor
 from node_agent.journal import Journal
 
 # Nothing a healthy machine does takes this long; without a bound a lost message would hang the run for ever.
 _BARRIER_PATIENCE_S = 300.0
 _END_PATIENCE_S = 20.0
 _POLL_S = 0.2
-# Shorter intervals would show bursts, not rates.
-_SAMPLE_S = 1.0
 # From the start message to emulated time 0: every agent must have read the message by then.
 _START_AHEAD_S = 0.3
 # How an agent's failure became known, the more telling the higher.
@@ -43,18 +43,15 @@ class AgentState:
     """Its message at the start barrier."""
     ended: bool = False
     gone: bool = False
+    killed: set[int] = field(default_factory=set)
+    """Processes of it that an event has killed."""
+    down: bool = False
+    """Killed by an event, and not back yet."""
+    paused: bool = False
+    """By an event."""
     failure: MnbedError | None = None
     failure_rank: int = -1
     status: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinkTotals:
-    """Counters of one interface over the run; peak in wall-clock bit/s."""
-
-    bytes_sent: int
-    drops: int
-    peak_bps: float | None
 
 
 class Session:
@@ -69,8 +66,10 @@ class Session:
         launcher: PreforkLauncher | ExecLauncher,
         journal: Journal,
         signals: Signals,
+        respawn: Callable[[str, str, int, Mapping[str, Any]], None],
         on_update: Callable[[], None],
     ) -> None:
+        """`respawn(name, state, life, last status)` starts an agent that was killed."""
         self.agents = {name: AgentState(name) for name in names}
         self.loaded: Loaded | None = None
         self._failed: list[AgentState] = []
@@ -80,7 +79,9 @@ class Session:
         self._launcher = launcher
         self._journal = journal
         self._signals = signals
+        self._respawn = respawn
         self._on_update = on_update
+        self._start_monotonic_s: float | None = None
 
     def poll(self, timeout_s: float = _POLL_S) -> None:
         """Take in what agents and launcher report. Raises what the warm parent reports as its error."""
@@ -115,21 +116,32 @@ class Session:
 
     def start(self) -> float:
         """Give the common start; returns it, on the monotonic clock."""
-        start = time.monotonic() + _START_AHEAD_S + 0.002 * len(self.agents)
+        start = self._start_monotonic_s = time.monotonic() + _START_AHEAD_S + 0.002 * len(self.agents)
         self._control.broadcast("start", start_monotonic_s=start)
         return start
 
-    def supervise(self, network: Network, until_monotonic_s: float) -> dict[str, LinkTotals]:
+    def supervise(
+        self, network: Network, conductor: Conductor, until_monotonic_s: float
+    ) -> Mapping[str, LinkTotals]:
         """Watch until every agent has ended; the first failure or signal stops all of them.
 
         Returns interface -> totals. `error` says what failed, if anything did.
         """
-        sampler = LinkSampler(network)
+        sampler = Sampler(network, self._journal)
         deadline, stopping = until_monotonic_s + _END_PATIENCE_S, False
         try:
-            while not all(agent.ended or agent.gone for agent in self.agents.values()):
+            while conductor.restarts_pending or not all(
+                agent.ended or agent.gone for agent in self.agents.values()
+            ):
                 self.poll()
-                sampler.sample()
+                sampler.sample(agent.pid for agent in self.agents.values() if agent.pid and not agent.gone)
+                if stopping or time.monotonic() >= until_monotonic_s:
+                    conductor.stop()
+                    self._resume_all()
+                if conductor.error is not None:
+                    self._fail(conductor.error)
+                if network.forwarding.died():
+                    self._fail(RunError("the program that stands for the switches has ended"))
                 if network.delay is not None and network.delay.died():
                     self._fail(RunError("the process that delays packets has ended"))
                 if not stopping and (self.error is not None or self._signals.interrupted):
@@ -144,6 +156,48 @@ class Session:
             return sampler.totals()
         finally:
             sampler.close()
+
+    # What events do to agents; called from the timeline's thread
+
+    def kill(self, name: str) -> None:
+        """End an agent's process; from here on its absence is no failure."""
+        agent = self.agents[name]
+        agent.down = True
+        if agent.pid is not None:
+            agent.killed.add(agent.pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(agent.pid, signal.SIGKILL)
+
+    def pause(self, name: str) -> None:
+        """Stop an agent's process."""
+        agent = self.agents[name]
+        agent.paused = True
+        self._signal(agent, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a paused agent go on."""
+        agent = self.agents[name]
+        self._signal(agent, signal.SIGCONT)
+        agent.paused = False
+
+    def restart(self, name: str, state: str) -> None:
+        """Start a killed agent again. Raises MnbedError."""
+        agent = self.agents[name]
+        # First of all: the end of the killed process may be told only now.
+        agent.down = False
+        agent.pid, agent.ready, agent.gone, agent.paused = None, None, False, False
+        self._respawn(name, state, len(agent.killed), agent.status)
+
+    def _resume_all(self) -> None:
+        """Nobody stays paused beyond the end."""
+        for agent in self.agents.values():
+            if agent.paused:
+                self.resume(agent.name)
+
+    def _signal(self, agent: AgentState, number: signal.Signals) -> None:
+        if agent.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(agent.pid, number)
 
     def dismiss(self) -> None:
         """Everybody has ended: let connections close and processes exit."""
@@ -160,24 +214,34 @@ class Session:
         elif isinstance(event, LauncherGone):
             self._fail(RunError(event.message))
         elif isinstance(event, AgentJoined) and event.name in self.agents:
-            self.agents[event.name].pid = event.pid
+            agent = self.agents[event.name]
+            agent.pid = event.pid
+            if agent.down:  # an event was quicker
+                self.kill(agent.name)
+            elif agent.paused:
+                self._signal(agent, signal.SIGSTOP)
         elif isinstance(event, AgentMessage) and event.name in self.agents:
             self._take_message(self.agents[event.name], event.message)
         elif isinstance(event, AgentGone) and event.name in self.agents:
-            agent = self.agents[event.name]
-            agent.gone = True
-            if not agent.ended:
-                self._agent_failed(agent, RunError(f"{agent.name}'s agent has gone"), _GONE)
+            self._take_end(self.agents[event.name], event.pid, "has gone", _GONE)
         elif isinstance(event, Exited) and event.name in self.agents:
-            agent = self.agents[event.name]
-            agent.gone = True
-            if not agent.ended:
-                self._agent_failed(agent, RunError(f"{agent.name}'s agent {_manner(event.status)}"), _EXITED)
+            self._take_end(self.agents[event.name], event.pid, _manner(event.status), _EXITED)
+
+    def _take_end(self, agent: AgentState, pid: int | None, manner: str, rank: int) -> None:
+        if pid in agent.killed:
+            # It may have been started again meanwhile.
+            agent.gone = agent.gone or agent.down
+            return
+        agent.gone = True
+        if not agent.ended:
+            self._agent_failed(agent, RunError(f"{agent.name}'s agent {manner}"), rank)
 
     def _take_message(self, agent: AgentState, message: dict[str, Any]) -> None:
         kind = message["kind"]
         if kind == "ready":
             agent.ready = message
+            if self._start_monotonic_s is not None:  # it was restarted: the common start is long past
+                self._control.send(agent.name, "start", start_monotonic_s=self._start_monotonic_s)
         elif kind == "status":
             agent.status = message
         elif kind == "ended":
@@ -219,58 +283,6 @@ class Session:
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline and any(agent.failure_rank == _GONE for agent in self._failed):
             self.poll(0.05)
-
-
-class LinkSampler:
-    """Samples every interface's counters while agents train."""
-
-    def __init__(self, network: Network) -> None:
-        self._interfaces = {
-            interface for link in network.plan.links for interface in (link.a_interface, link.b_interface)
-        }
-        self._reader = CounterReader({name: network.pid(name) for name in network.node_names()})
-        self._first = self._last = self._reader.read()
-        self._at = time.monotonic()
-        self._peak: dict[str, float] = {}
-
-    def sample(self) -> None:
-        """Read the counters, at most once a second."""
-        now = time.monotonic()
-        if now - self._at < _SAMPLE_S:
-            return
-        counters = self._reader.read()
-        for interface in self._interfaces & counters.keys() & self._last.keys():
-            rate = (counters[interface].bytes_sent - self._last[interface].bytes_sent) * 8 / (now - self._at)
-            self._peak[interface] = max(rate, self._peak.get(interface, 0.0))
-        self._last, self._at = counters, now
-
-    def totals(self) -> dict[str, LinkTotals]:
-        """Interface -> what it carried since the sampler was made."""
-        none = InterfaceCounters(0, 0, 0)
-        last = self._reader.read()
-        return {
-            interface: LinkTotals(
-                bytes_sent=last.get(interface, none).bytes_sent - self._first.get(interface, none).bytes_sent,
-                drops=last.get(interface, none).drops - self._first.get(interface, none).drops,
-                peak_bps=self._peak.get(interface),
-            )
-            for interface in sorted(self._interfaces)
-        }
-
-    def close(self) -> None:
-        self._reader.close()
-
-
-def memory_mb(pids: Iterable[int]) -> float | None:
-    """Mean proportional set size of those processes, megabytes; None where it cannot be read."""
-    sizes = []
-    for pid in pids:
-        try:
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        sizes += [int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")]
-    return sum(sizes) / len(sizes) * 1024 / 1e6 if sizes else None
 
 
 def _manner(status: int) -> str:

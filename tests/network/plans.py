@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
+
+import pytest
 
 from mnbed.experiment import parse
 from mnbed.machine import MachineFacts, probe
 from mnbed.network.build import Network
 from mnbed.plan import Plan, make_plan
 
+needs_open_vswitch = pytest.mark.skipif(
+    shutil.which("ovs-vswitchd", path="/usr/sbin:/usr/bin") is None,
+    reason="Open vSwitch is not installed (install.sh --dev)",
+)
 _FACTS: list[MachineFacts] = []
 
 

@@ -140,11 +140,11 @@ def test_a_qdisc_changed_behind_our_back_is_found() -> None:
         change = "tc class change dev s1-eth1 parent 5: classid 5:1 htb rate 48mbit"
         run_script_in(network.pid("s1"), change, what="changing")
         with pytest.raises(
-            RunError, match=r"s1-eth1 is not shaped as asked: rate 48000000 bit/s instead of 60000000"
+            RunError, match=r"not shaped as asked: s1-eth1: rate 48000000 bit/s instead of 60000000"
         ):
             network.verify()
         run_script_in(network.pid("s1"), "tc qdisc del dev s1-eth1 root", what="changing")
-        with pytest.raises(RunError, match="s1-eth1 is not shaped as asked: no shaping"):
+        with pytest.raises(RunError, match="not shaped as asked: s1-eth1: no shaping"):
             network.verify()
 
 

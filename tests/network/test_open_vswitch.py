@@ -19,13 +19,9 @@ from mnbed.network.counters import CounterReader
 from mnbed.network.leftovers import MARK, RUNTIME_DIRECTORY, find_leftovers
 from mnbed.network.namespaces import network_namespace, run_in
 from mnbed.network.open_vswitch import OpenVSwitch, check_flows
-from tests.network.plans import facts, ping, plan_for
+from tests.network.plans import facts, needs_open_vswitch, ping, plan_for
 
 pytestmark = pytest.mark.root
-needs_open_vswitch = pytest.mark.skipif(
-    shutil.which("ovs-vswitchd", path="/usr/sbin:/usr/bin") is None,
-    reason="Open vSwitch is not installed (install.sh --dev)",
-)
 _SLOW_END = {"link": ["h2", "s1"], "bandwidth": "6mbit"}
 # h1's frames come ten times as fast as they leave towards h2; no queue is so short that it would lose them.
 SLOW_STAR = {
@@ -58,7 +54,7 @@ print(received, flush=True)
 _BUILD_AND_WAIT = """
 import time
 from mnbed.network.build import build_network
-from tests.network.plans import plan_for
+from tests.network.plans import needs_open_vswitch, plan_for
 with build_network(plan_for({"kind": "star", "nodes": 2}, delay="0ms", network={"switch": "ovs"})):
     print("built", flush=True)
     time.sleep(60)

@@ -58,7 +58,7 @@ def test_an_agent_joins_talks_and_goes(server: Server) -> None:
     server.control.broadcast("start", start_monotonic_s=1.5)
     assert channel.receive() == [{"kind": "start", "start_monotonic_s": 1.5}]
     channel.close()
-    server.poll_until(lambda: server.events[-1] == AgentGone(name="h1"))
+    server.poll_until(lambda: server.events[-1] == AgentGone(name="h1", pid=os.getpid()))
     server.control.send("h1", "stop")  # to nobody: passed over
 
 
@@ -75,7 +75,7 @@ def test_nonsense_closes_that_connection_only(server: Server) -> None:
     bad = server.connect("h3")
     server.poll_until(lambda: len(server.control.connected) == 2)
     bad.socket.sendall(b"no json\n")
-    server.poll_until(lambda: AgentGone(name="h3") in server.events)
+    server.poll_until(lambda: AgentGone(name="h3", pid=os.getpid()) in server.events)
     assert server.control.connected == ["h2"]
     good.close()
     bad.close()

@@ -46,3 +46,11 @@ def test_a_snapshot_is_the_parameters(tmp_path: Path) -> None:
     assert path == tmp_path / "snapshots" / "h3" / "00007.npy"
     assert (np.load(path) == values).all()
     assert [item.name for item in path.parent.iterdir()] == ["00007.npy"]
+
+
+def test_instants_that_are_past_are_left_out() -> None:
+    schedule = SnapshotSchedule(1.0, 5.0)
+    schedule.skip_until(2.4)
+    assert list(schedule.due(4.0)) == [3]
+    schedule.skip_until(4.0)
+    assert list(schedule.due(math.inf)) == [4, 5]

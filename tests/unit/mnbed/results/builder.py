@@ -54,6 +54,18 @@ class RunBuilder:
     """How long after the duration the agents end."""
     killed: dict[str, int] = field(default_factory=dict)
     """Node -> the second at which it dies: nothing of it after that, and no `end`."""
+    machine: dict[str, float | None] = field(
+        default_factory=lambda: {
+            "cpu_busy": 0.5,
+            "agents_cpu": 0.8,
+            "delay_cpu": 0.1,
+            "run_delay": 0.1,
+            "pressure": 0.2,
+        }
+    )
+    """Every sample of the machine."""
+    applied: list[dict[str, Any]] = field(default_factory=list)
+    """Events of the experiment, as the controller journals them."""
     parameters: NDArray[np.float32] | None = None
     """What snapshots hold; None: no snapshot files."""
 
@@ -217,10 +229,20 @@ class RunBuilder:
                     "b_drops": 3,
                     "a_peak_bps": 0.9 * self.bandwidth_bps(name),
                     "b_peak_bps": None,
+                    "a_backlog_peak_bytes": 3000,
                 }
                 for name in self.names
             ]
+            book.write("probe", **self._probe())
+            for second in range(1, self.duration_s):
+                at(second + 0.2)
+                book.write("machine", **self.machine)
+            for event in self.applied:
+                at(event["planned_s"] + event["late_s"])
+                book.write("applied", **event)
+            at(self.duration_s + 0.1)
             book.write("link_counters", links=rows)
+            book.write("shaping_checked", differences=[])
             if self.delay_backend == "nfqueue":
                 book.write("delay_queue", **self._delay_statistics())
             book.write("torn_down", teardown_s=0.4, wall_s=15.0)
@@ -234,6 +256,24 @@ class RunBuilder:
                 agent_memory_mb=18.5,
                 wall_s=15.5,
             )
+
+    def _probe(self) -> dict[str, Any]:
+        """Every direction and one path, a little off what was asked."""
+        directions = [
+            {
+                "source": source,
+                "target": target,
+                "asked_bps": self.bandwidth_bps(name),
+                "measured_bps": self.bandwidth_bps(name) - 1e5,
+                "asked_delay_s": 0.001,
+                "measured_delay_s": None if self.delay_backend == "nfqueue" else 0.00102,
+                "limited_by_machine": False,
+            }
+            for name in self.names
+            for source, target in ((name, "s1"), ("s1", name))
+        ]
+        path = {"source": "h1", "target": "h2", "asked_s": 0.002, "measured_s": 0.00205}
+        return {"directions": directions, "paths": [path], "skipped": 0, "took_wall_s": 0.5}
 
     def _delay_statistics(self) -> dict[str, Any]:
         if self.late_packets is None:

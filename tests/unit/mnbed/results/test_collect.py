@@ -203,9 +203,14 @@ def test_links_are_in_emulated_units(tmp_path: Path) -> None:
     collect(run)
     first, second = rows(run.links)[:2]
     assert (first["a"], first["b"], first["straggler"], second["straggler"]) == ("h1", "s1", "1", "0")
-    assert float(first["asked_bandwidth_bps"]) == float(first["readback_a_bandwidth_bps"]) == 12e6
-    assert float(first["asked_delay_s"]) == float(first["readback_b_delay_s"]) == 0.001
-    assert first["asked_queue_packets"] == ""
+    assert float(first["asked_ab_bandwidth_bps"]) == float(first["readback_ba_bandwidth_bps"]) == 12e6
+    assert float(first["asked_ba_delay_s"]) == float(first["readback_ba_delay_s"]) == 0.001
+    assert first["asked_ab_queue_packets"] == ""
+    assert [first[f"probed_{name}"] for name in ("ab_bandwidth_bps", "ba_delay_s")] == [
+        "11900000.0",
+        "0.00102",
+    ]
+    assert (first["backlog_peak_ab_bytes"], first["backlog_peak_ba_bytes"]) == ("3000", "")
     assert (first["peak_ab_bps"], first["peak_ba_bps"]) == (str(0.9 * 12e6), "")
     assert (first["bytes_ab"], first["bytes_ba"], first["drops_ab"], first["drops_ba"]) == (
         "5000",
@@ -219,8 +224,8 @@ def test_a_delay_that_no_interface_holds_is_not_read_back(tmp_path: Path) -> Non
     run = RunBuilder(path=tmp_path / "run", delay_backend="nfqueue").build()
     collect(run)
     first = rows(run.links)[0]
-    assert (first["asked_delay_s"], first["readback_a_delay_s"]) == ("0.001", "")
-    assert first["readback_a_queue"] == "25"
+    assert (first["asked_ab_delay_s"], first["readback_ab_delay_s"]) == ("0.001", "")
+    assert first["readback_ab_queue"] == "25"
 
 
 def test_collecting_twice_gives_the_same(tmp_path: Path) -> None:

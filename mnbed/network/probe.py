@@ -1,0 +1,459 @@
+"""Measures every link of a standing network before anything else runs on it: is it as asked?
+
+Frames of a type of their own go out on one end's interface, through its qdiscs like any packet, and are stamped by the
+kernel where they arrive; the switch behind drops them, as nobody has their address. So each direction of each link is
+measured by itself, without TCP and without the rest of the path. Whole paths get datagrams from host to host, which
+show the delay where it is made at the destination, and that forwarding works.
+
+    delay      some small frames into an empty queue: the least time one of them took
+    bandwidth  full frames, so many that the queue never runs empty: bits over the time between arrivals
+
+One process sends and receives everything, a few directions at a time: not more than this machine can send without the
+links being kept waiting. Where a link still had to wait, its direction is measured again alone, and if that does not
+help it is marked `limited_by_machine`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import selectors
+import socket
+import statistics
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from mnbed.links import FRAME_BYTES
+from mnbed.network import shaping
+from mnbed.network.build import Network
+from mnbed.plan import Direction, Plan
+from node_agent.namespaces import enter_network_namespace
+from node_agent.streams import stream
+
+# IEEE 802: for local experiments.
+_ETHERTYPE = 0x88B5
+_ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
+_SO_TIMESTAMPNS, _SO_ATTACH_FILTER = 35, 26
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_BUFFER_BYTES = 4 << 20
+# Destination that no interface has; then the source, locally administered too.
+_ADDRESSES = bytes.fromhex("020000000001020000000002")
+_HEADER = struct.Struct("!12sHHI")  # addresses, type, number of the direction, number of the frame
+_SMALL_BYTES = 64
+_SMALL_FRAMES = 7
+_SMALL_GAP_S = 2e-3
+# Full frames over which a rate is taken, beyond what a rested HTB lets pass at once: enough for 50 ms, within limits.
+_TRAIN_S = 0.05
+_MIN_TRAIN, _MAX_TRAIN = 12, 400
+# A train on a slow link takes at most this long: its frames are smaller.
+_MAX_TRAIN_S = 1.5
+# Full frames that one process of Python can send and receive each second, and leave room for what it disturbs.
+_FRAMES_PER_S = 15_000.0
+# Beyond the time that it should take, a train may be as late as this.
+_PATIENCE_S = 1.0
+_MAX_DIRECTIONS = 400
+_MAX_PATHS = 240
+_PATHS_AT_ONCE = 8
+_PATH_PORT = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbedDirection:
+    """One direction of one link, emulated units. None: nothing arrived, or it was not measured."""
+
+    source: str
+    target: str
+    asked_bps: float
+    measured_bps: float | None
+    asked_delay_s: float
+    measured_delay_s: float | None
+    limited_by_machine: bool
+    """The link waited for this machine: its bandwidth is at least what was measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbedPath:
+    """The way from one host to another, emulated units."""
+
+    source: str
+    target: str
+    asked_s: float
+    measured_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What was found."""
+
+    directions: list[ProbedDirection]
+    paths: list[ProbedPath]
+    skipped: int
+    """Directions that were left out, of a very large network."""
+    took_wall_s: float
+
+
+def probe_network(network: Network, check: Callable[[], None] = lambda: None) -> Probe:
+    """Measure all directions, or a sample of a very large network's, and the paths of some pairs of hosts.
+
+    `check` is called often and may raise to break off. The network must be silent. Raises OSError where sockets are
+    refused.
+    """
+    began = time.monotonic()
+    plan = network.plan
+    chosen = _sample(plan, list(plan.directions.values()), _MAX_DIRECTIONS, "directions")
+    pairs = _sample(plan, _pairs(plan), _MAX_PATHS, "paths")
+    with contextlib.ExitStack() as stack:
+        tracks = _open_tracks(stack, network, chosen)
+        loop = _Loop(stack, tracks, check)
+        loop.run(tracks, small=True)
+        # Before the trains, which leave a link without credit for a while.
+        paths = _probe_paths(stack, network, pairs, check)
+        for batch in _batches(tracks):
+            loop.run(batch, small=False)
+        for track in tracks:
+            if track.starved:
+                loop.run([track], small=False)
+    return Probe(
+        # Where the destination delays whole paths, links have none of their own.
+        directions=[_result(track, plan.dilation, plan.delay_backend != "nfqueue") for track in tracks],
+        paths=paths,
+        skipped=len(plan.directions) - len(chosen),
+        took_wall_s=round(time.monotonic() - began, 3),
+    )
+
+
+def _sample(plan: Plan, items: list[Any], most: int, name: str) -> list[Any]:
+    if len(items) <= most:
+        return items
+    rng = stream(plan.experiment.seed, "probe", name)
+    return [items[index] for index in sorted(rng.choice(len(items), most, replace=False))]
+
+
+def _pairs(plan: Plan) -> list[tuple[str, str]]:
+    """Every host with up to four others, near and far in the hosts' order."""
+    names = [host.name for host in plan.hosts]
+    steps = sorted({step % len(names) for step in (1, 2, len(names) // 2, len(names) - 1)} - {0})
+    return [(name, names[(index + step) % len(names)]) for index, name in enumerate(names) for step in steps]
+
+
+@dataclass
+class _Track:
+    """One direction while it is measured; times are wall-clock."""
+
+    number: int
+    direction: Direction
+    limit: int
+    """Full frames that its queue, and its delay, can hold."""
+    sender: socket.socket
+    receiver: socket.socket
+    frame_bytes: int
+    train: int
+    """Frames of a train; the first `burst` of them may pass at once."""
+    burst: int
+    delayed_s: float
+    """The longest that a frame is held back before it may be sent, by this direction's own netem."""
+    sent: int = 0
+    arrivals: list[tuple[int, float]] = field(default_factory=list)
+    """(number of the frame, when the kernel stamped it)."""
+    sent_at: list[float] = field(default_factory=list)
+    highest: int = -1
+    delay_s: float | None = None
+    rate_bps: float | None = None
+    starved: bool = False
+    """Its queue ran empty in the middle of the train."""
+
+    @property
+    def seconds(self) -> float:
+        """What a train should take."""
+        return self.train * self.frame_bytes * 8 / self.direction.wire.bandwidth_bps
+
+    def begin(self) -> None:
+        self.sent, self.highest, self.starved = 0, -1, False
+        self.arrivals, self.sent_at = [], []
+
+
+def _open_tracks(stack: contextlib.ExitStack, network: Network, chosen: Sequence[Direction]) -> list[_Track]:
+    """Two sockets for each direction, made in its ends' namespaces: a thread of its own enters them."""
+
+    sockets: list[socket.socket] = []
+    stack.callback(_close_all, sockets)
+
+    def open_all() -> list[_Track]:
+        pairs: dict[int, list[socket.socket]] = {}
+        places = sorted(
+            [(one.source, 0, number) for number, one in enumerate(chosen)]
+            + [(one.target, 1, number) for number, one in enumerate(chosen)]
+        )
+        here = None
+        for node, end, number in places:
+            if node != here:
+                enter_network_namespace(network.pid(node))
+                here = node
+            one = chosen[number]
+            sock = _receiver(one.arrival) if end else _sender(one.interface)
+            sockets.append(sock)
+            pairs.setdefault(number, [sock, sock])[end] = sock
+        return [_track(number, chosen[number], network.plan, *pairs[number]) for number in range(len(chosen))]
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(open_all).result()
+
+
+def _close_all(sockets: Sequence[socket.socket]) -> None:
+    """The kernel takes ten milliseconds over each packet socket, waiting for others to have seen it: many at a time."""
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        for _ in pool.map(socket.socket.close, sockets):
+            pass
+
+
+def _sender(interface: str) -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    sock.bind((interface, 0))
+    # What waits in the qdiscs counts as this socket's.
+    sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)
+    return sock
+
+
+def _receiver(interface: str) -> socket.socket:
+    """Sees every frame of our type before a bridge takes it away."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    # Only our type: load the half-word at 12; if it is ours, return the first bytes, else nothing.
+    code = b"".join(
+        struct.pack("HBBI", *line)
+        for line in ((0x28, 0, 0, 12), (0x15, 0, 1, _ETHERTYPE), (0x06, 0, 0, _SMALL_BYTES), (0x06, 0, 0, 0))
+    )
+    buffer = ctypes.create_string_buffer(code)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 4, ctypes.addressof(buffer)))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    with contextlib.suppress(
+        OSError
+    ):  # Linux 4.20; without it our own frames come back, and are told by their number
+        sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    sock.bind((interface, _ETH_P_ALL))
+    return sock
+
+
+def _track(
+    number: int, direction: Direction, plan: Plan, sender: socket.socket, receiver: socket.socket
+) -> _Track:
+    wire = direction.wire
+    room = wire.waiting_room_packets
+    # Where netem makes the delay, what is on its way counts for its limit too.
+    limit = shaping.asked_shape(wire, "netem").limit if plan.delay_backend == "netem" else room
+    frame = min(FRAME_BYTES, max(_SMALL_BYTES, round(wire.bandwidth_bps * _MAX_TRAIN_S / _MIN_TRAIN / 8)))
+    # As much again as the first burst, which does not count.
+    burst = math.ceil(2 * shaping.burst_bytes(wire.bandwidth_bps) / frame)
+    train = min(_MAX_TRAIN, max(_MIN_TRAIN, math.ceil(wire.bandwidth_bps * _TRAIN_S / frame / 8)))
+    if frame < FRAME_BYTES:
+        burst = math.ceil(shaping.burst_bytes(wire.bandwidth_bps) / frame)
+    return _Track(
+        number=number,
+        direction=direction,
+        limit=max(2, limit - 1),
+        sender=sender,
+        receiver=receiver,
+        frame_bytes=frame,
+        train=burst + train,
+        burst=burst,
+        delayed_s=wire.delay_s + 4 * wire.jitter_s if plan.delay_backend == "netem" else 0.0,
+    )
+
+
+def _batches(tracks: Sequence[_Track]) -> Iterator[list[_Track]]:
+    """Tracks that may run together; slow ones first, as many as there are."""
+    batch: list[_Track] = []
+    load = 0.0
+    for track in sorted(tracks, key=lambda one: one.train / one.seconds):
+        frames_per_s = track.train / track.seconds
+        if batch and load + frames_per_s > _FRAMES_PER_S:
+            yield batch
+            batch, load = [], 0.0
+        batch.append(track)
+        load += frames_per_s
+    if batch:
+        yield batch
+
+
+class _Loop:
+    """Sends and receives the frames of some tracks at a time."""
+
+    def __init__(
+        self, stack: contextlib.ExitStack, tracks: Sequence[_Track], check: Callable[[], None]
+    ) -> None:
+        self._check = check
+        self._selector = stack.enter_context(selectors.DefaultSelector())
+        self._ancillary = socket.CMSG_SPACE(16)
+        for track in tracks:
+            self._selector.register(track.receiver, selectors.EVENT_READ, track)
+
+    def run(self, tracks: Sequence[_Track], *, small: bool) -> None:
+        """Measure the delay (small) or the bandwidth of these tracks, and put it into them."""
+        for track in tracks:
+            track.begin()
+        total = _SMALL_FRAMES if small else None
+        began = time.monotonic()
+        slowest = max(one.delayed_s for one in tracks)
+        took = _SMALL_FRAMES * _SMALL_GAP_S if small else max(one.seconds for one in tracks)
+        deadline = began + slowest + took + _PATIENCE_S
+        while time.monotonic() < deadline:
+            self._check()
+            for track in tracks:
+                if small:
+                    due = int((time.monotonic() - began) / _SMALL_GAP_S) + 1
+                    self._send(track, min(due, _SMALL_FRAMES), _SMALL_BYTES)
+                else:
+                    self._send(track, min(track.train, track.highest + 1 + track.limit), track.frame_bytes)
+            if all(track.highest + 1 >= (total or track.train) for track in tracks):
+                break
+            for key, _ in self._selector.select(_SMALL_GAP_S / 4 if small else 0.05):
+                self._receive(key.data)
+        for track in tracks:
+            if small:
+                track.delay_s = _least_delay(track)
+            else:
+                track.rate_bps = _rate_bps(track)
+                track.starved = _starved(track)
+
+    def _send(self, track: _Track, until: int, size: int) -> None:
+        padding = bytes(size - _HEADER.size)
+        while track.sent < until:
+            frame = _HEADER.pack(_ADDRESSES, _ETHERTYPE, track.number & 0xFFFF, track.sent) + padding
+            track.sent_at.append(time.time())
+            try:
+                track.sender.send(frame)
+            except (BlockingIOError, OSError):
+                # No room at the moment: the queue is far from empty.
+                track.sent_at.pop()
+                return
+            track.sent += 1
+
+    def _receive(self, track: _Track) -> None:
+        while True:
+            try:
+                data, ancillary, _, _ = track.receiver.recvmsg(_SMALL_BYTES, self._ancillary)
+            except BlockingIOError:
+                return
+            _, _, direction, number = _HEADER.unpack_from(data)
+            if direction != track.number & 0xFFFF or number >= track.sent:
+                continue
+            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+            track.arrivals.append((number, seconds + nanoseconds / 1e9))
+            track.highest = max(track.highest, number)
+
+
+def _least_delay(track: _Track) -> float | None:
+    """Wall seconds; the middle one where delays are meant to vary."""
+    taken = [at - track.sent_at[number] for number, at in track.arrivals]
+    if not taken:
+        return None
+    return statistics.median(taken) if track.direction.wire.jitter_s else min(taken)
+
+
+def _starved(track: _Track) -> bool:
+    """Whether some frame came to the queue only after the one before it had left."""
+    return any(
+        track.burst <= number < len(track.sent_at) - 1 and track.sent_at[number + 1] + track.delayed_s > at
+        for number, at in track.arrivals
+    )
+
+
+def _rate_bps(track: _Track) -> float | None:
+    """Over the arrivals after the first burst."""
+    times = sorted(at for number, at in track.arrivals if number >= track.burst)
+    if len(times) < _MIN_TRAIN // 2 or times[-1] <= times[0]:
+        return None
+    return (len(times) - 1) * track.frame_bytes * 8 / (times[-1] - times[0])
+
+
+def _result(track: _Track, dilation: float, delays: bool) -> ProbedDirection:
+    asked = track.direction.asked
+    return ProbedDirection(
+        source=track.direction.source,
+        target=track.direction.target,
+        asked_bps=asked.bandwidth_bps,
+        measured_bps=None if track.rate_bps is None else track.rate_bps * dilation,
+        asked_delay_s=asked.delay_s,
+        measured_delay_s=None if track.delay_s is None or not delays else track.delay_s / dilation,
+        limited_by_machine=track.starved,
+    )
+
+
+def _probe_paths(
+    stack: contextlib.ExitStack, network: Network, pairs: Sequence[tuple[str, str]], check: Callable[[], None]
+) -> list[ProbedPath]:
+    """Some datagrams from host to host, all pairs one after the other in each round."""
+    plan = network.plan
+    hosts = {host.name: host for host in plan.hosts}
+    sockets = _open_host_sockets(stack, network, sorted({name for pair in pairs for name in pair}))
+    selector = stack.enter_context(selectors.DefaultSelector())
+    for sock in sockets.values():
+        selector.register(sock, selectors.EVENT_READ)
+    sent: dict[tuple[int, int], float] = {}
+    taken: dict[int, list[float]] = {number: [] for number in range(len(pairs))}
+    message = struct.Struct("!HH")
+
+    def receive(seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and sent:
+            for key, _ in selector.select(left):
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        data = key.fileobj.recv(_SMALL_BYTES)  # type: ignore[union-attr]
+                        now = time.monotonic()
+                        number, repetition = message.unpack_from(data)
+                        if (at := sent.pop((number, repetition), None)) is not None:
+                            taken[number].append(now - at)
+
+    paths = [plan.path(source, target) for source, target in pairs]
+    longest = max((path.delay_s + 4 * path.jitter_s for path in paths), default=0.0)
+    for repetition in range(_SMALL_FRAMES):
+        for number, (source, target) in enumerate(pairs):
+            sent[number, repetition] = time.monotonic()
+            with contextlib.suppress(OSError):
+                sockets[source].sendto(
+                    message.pack(number, repetition) + bytes(16), (hosts[target].address, _PATH_PORT)
+                )
+            if number % _PATHS_AT_ONCE == _PATHS_AT_ONCE - 1:
+                check()
+                receive(1e-3)
+    receive(longest + _PATIENCE_S / 2)
+    return [
+        ProbedPath(
+            source=source,
+            target=target,
+            asked_s=path.delay_s / plan.dilation,
+            measured_s=_typical(taken[number], path.jitter_s > 0, plan.dilation),
+        )
+        for number, ((source, target), path) in enumerate(zip(pairs, paths, strict=True))
+    ]
+
+
+def _typical(taken: Sequence[float], jittered: bool, dilation: float) -> float | None:
+    if not taken:
+        return None
+    return (statistics.median(taken) if jittered else min(taken)) / dilation
+
+
+def _open_host_sockets(
+    stack: contextlib.ExitStack, network: Network, names: Sequence[str]
+) -> dict[str, socket.socket]:
+    addresses = {host.name: host.address for host in network.plan.hosts}
+
+    def open_all() -> dict[str, socket.socket]:
+        sockets = {}
+        for name in names:
+            enter_network_namespace(network.pid(name))
+            sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            stack.callback(sockets[name].close)
+            sockets[name].bind((addresses[name], _PATH_PORT))
+        return sockets
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(open_all).result()

@@ -1,0 +1,148 @@
+"""Applies a plan's timeline while agents train: each event at its emulated time, from a thread of its own.
+
+The thread does nothing else, so that an event is late only by what it takes. What goes wrong here is kept for whoever
+supervises the run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mnbed.errors import MnbedError, RunError
+from mnbed.events import Event, NodeEvent, Reshape, SetLink, SetPartition
+from mnbed.network.build import Network
+from mnbed.network.live import LiveNetwork
+from mnbed.plan import Plan
+from node_agent.journal import Journal
+
+
+class Nodes(Protocol):
+    """What can be done to an agent's process."""
+
+    def kill(self, name: str) -> None:
+        """End it at once; it is not a failure."""
+
+    def pause(self, name: str) -> None:
+        """Stop it in its tracks."""
+
+    def resume(self, name: str) -> None:
+        """Let it go on."""
+
+    def restart(self, name: str, state: str) -> None:
+        """Start a killed one again. Raises MnbedError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """How a journal names an event, and what it says of it."""
+
+    name: str
+    fields: dict[str, Any]
+
+
+class Conductor:
+    """One run's timeline. `error` is what broke it off."""
+
+    def __init__(self, plan: Plan, live: LiveNetwork, nodes: Nodes, journal: Journal) -> None:
+        self._plan = plan
+        self._live = live
+        self._nodes = nodes
+        self._journal = journal
+        self._stop = threading.Event()
+        self._restarts = sum(
+            isinstance(event, NodeEvent) and event.action == "restart" for event in plan.timeline
+        )
+        self.error: MnbedError | None = None
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    @contextmanager
+    def of(cls, network: Network, nodes: Nodes, journal: Journal) -> Iterator[Conductor]:
+        """Ready to `start`; on leaving, the rest of the timeline is left out."""
+        with LiveNetwork.of(network, _places(network.plan)) as live:
+            conductor = cls(network.plan, live, nodes, journal)
+            try:
+                yield conductor
+            finally:
+                conductor.stop()
+
+    @property
+    def restarts_pending(self) -> bool:
+        """Whether a killed node is still to come back."""
+        return self._restarts > 0 and self.error is None and not self._stop.is_set()
+
+    def start(self, start_monotonic_s: float) -> None:
+        """Emulated time 0 is, or will be, then."""
+        if self._plan.timeline:
+            self._thread = threading.Thread(
+                target=self._run, args=(start_monotonic_s,), name="timeline", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Leave out what has not happened yet; a second call does nothing."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, start_monotonic_s: float) -> None:
+        try:
+            for event in self._plan.timeline:
+                due = start_monotonic_s + event.at_s * self._plan.dilation
+                while (left := due - time.monotonic()) > 0:
+                    if self._stop.wait(left):
+                        return
+                if self._stop.is_set():
+                    return
+                kind = self._apply(event)
+                late_s = (time.monotonic() - due) / self._plan.dilation
+                self._journal.write(
+                    "applied",
+                    kind=kind.name,
+                    text=event.text,
+                    entry=event.entry,
+                    planned_s=event.at_s,
+                    late_s=round(late_s, 6),
+                    **kind.fields,
+                )
+        except MnbedError as error:
+            self.error = RunError(f"an event could not be applied: {event.text}: {error.message}")
+        except Exception as error:
+            self.error = RunError(f"an event could not be applied: {event.text}: {error!r}")
+
+    def _apply(self, event: Event) -> _Kind:
+        if isinstance(event, Reshape):
+            self._live.reshape(event.directions)
+            links = [[one.source, one.target] for one in event.directions]
+            return _Kind(name="reshape", fields={"directions": links})
+        if isinstance(event, SetLink):
+            self._live.set_link(event.a, event.b, event.up)
+            return _Kind(name="link", fields={"link": [event.a, event.b], "up": event.up})
+        if isinstance(event, SetPartition):
+            self._live.partition(event.groups)
+            return _Kind(name="partition", fields={"groups": [list(group) for group in event.groups]})
+        assert isinstance(event, NodeEvent)
+        if event.action == "restart":
+            self._nodes.restart(event.node, event.state)
+            self._restarts -= 1
+        else:
+            {"kill": self._nodes.kill, "pause": self._nodes.pause, "resume": self._nodes.resume}[
+                event.action
+            ](event.node)
+        return _Kind(name="node", fields={"host": event.node, "action": event.action})
+
+
+def _places(plan: Plan) -> list[str]:
+    """Nodes where the timeline changes something."""
+    found: dict[str, None] = {}
+    for event in plan.timeline:
+        if isinstance(event, Reshape):
+            found |= dict.fromkeys(one.source for one in event.directions)
+        elif isinstance(event, SetPartition):
+            found |= dict.fromkeys(name for group in event.groups for name in group)
+    return list(found)

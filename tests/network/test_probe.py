@@ -1,0 +1,125 @@
+"""The probe against links whose truth is known: as asked, off in one direction, without their delay, dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mnbed.network.build import Network, build_network
+from mnbed.network.live import LiveNetwork
+from mnbed.network.namespaces import run_in
+from mnbed.network.probe import Probe, probe_network
+from tests.network.plans import facts, plan_for
+
+pytestmark = pytest.mark.root
+
+# A guest kernel runs on one processor and takes long over a system call.
+_RATE_ERROR = 0.03
+_DELAY_ERROR_S = 1.5e-3
+
+
+def rates(probe: Probe) -> dict[tuple[str, str], float | None]:
+    return {(one.source, one.target): one.measured_bps for one in probe.directions}
+
+
+@pytest.fixture(scope="module")
+def uneven() -> Iterator[Network]:
+    """Two switches; one link is faster towards its host than from it; dilation 2."""
+    links: list[dict[str, Any]] = [
+        {"link": ["h1", "s1"], "bandwidth": "1mbit", "one_way": True},
+        {"link": ["s1", "s2"], "delay": "8ms"},
+    ]
+    plan = plan_for(
+        {"kind": "line", "nodes": 2},
+        bandwidth="40mbit",
+        delay="3ms",
+        network={"links": links},
+        time={"dilation": 2},
+    )
+    with build_network(plan) as network:
+        yield network
+
+
+def test_every_direction_is_as_asked(uneven: Network) -> None:
+    probe = probe_network(uneven)
+    assert len(probe.directions) == len(uneven.plan.directions) == 6
+    assert probe.skipped == 0
+    for one in probe.directions:
+        assert one.measured_bps == pytest.approx(one.asked_bps, rel=_RATE_ERROR), one
+        if uneven.plan.delay_backend == "netem":
+            assert one.measured_delay_s == pytest.approx(one.asked_delay_s, abs=_DELAY_ERROR_S / 2)
+        else:
+            assert one.measured_delay_s is None
+    assert {one.asked_bps for one in probe.directions} == {1e6, 40e6}
+    assert [(one.source, one.target) for one in probe.paths] == [("h1", "h2"), ("h2", "h1")]
+    for path in probe.paths:
+        assert path.asked_s == pytest.approx(0.014)
+        assert path.measured_s == pytest.approx(0.014, abs=_DELAY_ERROR_S / 2)
+
+
+def test_one_direction_that_is_off_is_found(uneven: Network) -> None:
+    change = (
+        "class change dev s2-eth1 parent 5: classid 5:1 htb rate 16mbit burst 4542 cburst 4542 quantum 1514"
+    )
+    run_in(uneven.pid("s2"), ["tc", *change.split()], what="changing a rate")
+    try:
+        found = rates(probe_network(uneven))
+        off = {
+            ends: rate
+            for ends, rate in found.items()
+            if rate is not None and abs(rate / uneven.plan.directions[ends].asked.bandwidth_bps - 1) > 0.05
+        }
+        (ends,) = off
+        assert uneven.plan.directions[ends].interface == "s2-eth1"
+        assert off[ends] == pytest.approx(32e6, rel=_RATE_ERROR)
+    finally:
+        with LiveNetwork.of(uneven) as live:
+            live._run({"s2": f"tc {change.replace('16mbit', '20mbit')}\n"}, "mending")
+
+
+def test_a_path_that_is_shut_is_found(uneven: Network) -> None:
+    with LiveNetwork.of(uneven) as live:
+        live.set_link("s1", "s2", up=False)
+        probe = probe_network(uneven)
+        live.set_link("s1", "s2", up=True)
+    assert [path.measured_s for path in probe.paths] == [None, None]
+    # Each link by itself is as it was.
+    assert all(one.measured_bps is not None for one in probe.directions)
+
+
+def test_jitter_and_loss_do_not_disturb_the_probe() -> None:
+    if not facts().netem:
+        pytest.skip("links have no jitter of their own without netem")
+    plan = plan_for(
+        {"kind": "star", "nodes": 2},
+        bandwidth="10mbit",
+        delay="10ms",
+        network={"link": {"bandwidth": "10mbit", "delay": "10ms", "jitter": "1ms", "loss": 0.02}},
+    )
+    with build_network(plan) as network:
+        probe = probe_network(network)
+    for one in probe.directions:
+        assert one.measured_bps == pytest.approx(10e6, rel=0.06)
+        assert one.measured_delay_s == pytest.approx(0.01, abs=2e-3)
+
+
+def test_a_star_of_60_takes_seconds_and_leaves_nothing() -> None:
+    with build_network(plan_for({"kind": "star", "nodes": 60}, time={"dilation": 4})) as network:
+        probe = probe_network(network)
+        readbacks = network.read_back()
+    # Under a second where nothing else runs.
+    assert probe.took_wall_s < 10
+    assert len(probe.directions) == 120
+    assert all(one.measured_bps == pytest.approx(60e6, rel=_RATE_ERROR) for one in probe.directions)
+    assert all(end.drops == end.backlog_bytes == 0 for entry in readbacks for end in (entry.a, entry.b))
+
+
+def test_of_a_very_large_network_a_sample_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnbed.network.probe._MAX_DIRECTIONS", 5)
+    monkeypatch.setattr("mnbed.network.probe._MAX_PATHS", 3)
+    with build_network(plan_for({"kind": "star", "nodes": 6})) as network:
+        first, second = probe_network(network), probe_network(network)
+    assert (len(first.directions), first.skipped, len(first.paths)) == (5, 7, 3)
+    assert rates(first).keys() == rates(second).keys()

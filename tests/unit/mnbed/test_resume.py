@@ -1,0 +1,54 @@
+"""What a restarted node goes on from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mnbed.run.resume import resume_settings
+from mnbed.run_directory import RunDirectory
+
+
+def run_with(tmp_path: Path, *records: dict[str, Any]) -> RunDirectory:
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    lines = [json.dumps(record, separators=(",", ":")) for record in records]
+    run.node_journal("h1").write_text("\n".join([*lines, '{"event":"round","rou']))
+    return run
+
+
+ROUND = {"event": "round", "round": 6, "steps": 28}
+SNAPSHOT = {
+    "event": "snapshot",
+    "file": "snapshots/h1/00003.npy",
+    "steps": 25,
+    "bytes_sent": 900,
+    "overruns": 3,
+}
+
+
+def test_rounds_and_totals_go_on_from_whatever_is_newest(tmp_path: Path) -> None:
+    run = run_with(tmp_path, SNAPSHOT, ROUND)
+    status = {"round": 5, "steps": 30, "counters": {"bytes_sent": 1000, "overruns": 2}}
+    found = resume_settings(run, "h1", "last", 1, status)
+    assert (found.life, found.round, found.steps) == (1, 7, 30)
+    assert (found.counters["bytes_sent"], found.counters["overruns"], found.counters["bytes_received"]) == (
+        1000,
+        3,
+        0,
+    )
+    assert found.snapshot == "snapshots/h1/00003.npy"
+
+
+def test_a_fresh_node_keeps_its_rounds_and_loses_its_model(tmp_path: Path) -> None:
+    found = resume_settings(run_with(tmp_path, SNAPSHOT, ROUND), "h1", "fresh", 2, {"round": 9})
+    assert (found.life, found.round, found.snapshot) == (2, 9, None)
+
+
+def test_a_node_killed_before_it_did_anything_begins_anew(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    found = resume_settings(run, "h1", "last", 1, {})
+    assert (found.round, found.steps, found.snapshot) == (0, 0, None)
+    assert not any(found.counters.values())
