@@ -219,10 +219,11 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def in_guest(arguments: list[str]) -> int:
+def in_guest(arguments: list[str], script: Path = Path(__file__)) -> int:
+    """Run that benchmark under the guest kernel."""
     from tests.guest.uml import run_in_guest
 
-    command = [sys.executable, str(Path(__file__).resolve()), *arguments]
+    command = [sys.executable, str(script.resolve()), *(one for one in arguments if one != "--guest")]
     done = run_in_guest(command, timeout_s=3600, memory="2048M", cwd=Path(__file__).resolve().parents[1])
     print(done.output)
     return done.returncode
@@ -239,7 +240,7 @@ def main() -> int:
     parser.add_argument("--guest", action="store_true")
     options = parser.parse_args()
     if options.guest:
-        return in_guest([argument for argument in sys.argv[1:] if argument != "--guest"])
+        return in_guest(sys.argv[1:])
     for name in options.only:
         SECTIONS[name](options)
     return 0

@@ -140,6 +140,7 @@ class Agent:
             **asdict(self._counters),
             cpu_s=round(time.process_time(), 3),
             rtt_s=self._transport.round_trip_times(),
+            one_way_s=self._transport.one_way_times(),
         )
         self.control.send("ended", reason=reason)
         self._exit.wait()

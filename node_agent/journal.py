@@ -12,7 +12,8 @@ Every record has `t` (emulated seconds since the common start; null before it), 
     peer_lost   peer, reason                           a connection broke
     rejected    peer, reason                           a foreign, torn or corrupt frame closed a connection
     end         reason, and every field of Counters, memory_bytes, cpu_s,
-                    rtt_s: {peer: least round-trip time the kernel saw, emulated seconds}
+                    rtt_s: {peer: least round-trip time the kernel saw, emulated seconds},
+                    one_way_s: {sender: [least, mean, largest] time of its frames, first byte to last, emulated seconds}
     error       message, traceback
 
 The ledger (optional), one record for each step in a fragment's life; `round` is the sender's round:
@@ -34,7 +35,7 @@ Events of the controller (node "controller"):
                      network.events), planned_s, late_s (emulated), and what it was done to
     agent_died       agent, cause                      nobody asked for it
     link_counters    links: totals, peak rates and peak backlogs of both ends
-    shaping_checked  differences                       of what the kernel's qdiscs are at the end from what they should be
+    shaping_checked  differences                       of the qdiscs at the end from what they should be then
     delay_queue      statistics of the NFQUEUE delay
     finished, torn_down                                see mnbed.run_directory
 """

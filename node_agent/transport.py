@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import selectors
 import socket
@@ -86,6 +87,21 @@ class _Incoming:
     address: str
 
 
+@dataclass
+class _OneWay:
+    """How long one sender's frames took; all hosts share one clock."""
+
+    count: int = 0
+    total: float = 0.0
+    least: float = math.inf
+    largest: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.total += seconds
+        self.least, self.largest = min(self.least, seconds), max(self.largest, seconds)
+
+
 class Transport:
     """The I/O thread of one agent."""
 
@@ -120,6 +136,7 @@ class Transport:
         self._hello = wire.encode_hello(settings.index, bytes.fromhex(settings.token))
         self._outgoing = {peer.index: _Outgoing(peer) for peer in settings.peers}
         self._incoming: set[socket.socket] = set()
+        self._one_way: dict[int, _OneWay] = {}
         self._clock: EmulatedClock | None = None
         self._submitted: deque[Outbox] = deque()
         self._controlled = True
@@ -184,6 +201,15 @@ class Transport:
                     if microseconds != 0xFFFFFFFF:
                         times[outgoing.peer.name] = microseconds / 1e6 / self._settings.dilation
         return times
+
+    def one_way_times(self) -> dict[str, list[float]]:
+        """Sender -> least, mean and largest time of its frames, first byte sent to last received, emulated seconds."""
+        return {
+            self._names.get(sender, str(sender)): [
+                round(value, 6) for value in (one.least, one.total / one.count, one.largest)
+            ]
+            for sender, one in self._one_way.items()
+        }
 
     def _wake(self) -> None:
         try:
@@ -423,6 +449,7 @@ class Transport:
             self._on_peer(event.sender, True)
         elif isinstance(event, wire.Fragment):
             self._counters.fragments_received += 1
+            self._one_way.setdefault(event.sender, _OneWay()).add(self._now() - event.sent_s)
             if self._settings.ledger:
                 self._journal.write(
                     "arrived",

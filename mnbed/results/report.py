@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mnbed.results import network_plot, plot_style, plots
@@ -239,9 +240,20 @@ def _node_cells(node: NodeRecords, scores: Scores) -> dict[str, str]:
         "dropped": number(counted.get("fragments_dropped_stale")),
         "overruns": number(counted.get("overruns")),
         "late": seconds(counted.get("late_s")),
+        "one_way": _one_way(end),
         "cpu": seconds(end.get("cpu_s")),
         "end": str(end.get("reason") or ("no end recorded" if node.ready else "never ready")),
     }
+
+
+def _one_way(end: Mapping[str, Any]) -> str:
+    """Mean over all senders' frames, and the longest."""
+    times = list((end.get("one_way_s") or {}).values())
+    if not times:
+        return "–"
+    return (
+        f"{seconds(fmean(mean for _, mean, _ in times))} / {seconds(max(largest for *_, largest in times))}"
+    )
 
 
 def _link_cells(row: LinkRow) -> dict[str, Any]:

@@ -299,6 +299,18 @@ def test_the_end_of_the_controller_is_reported(make_nodes: Callable[[int], list[
     wait_until(lambda: node.control_messages == [None])
 
 
+def test_frames_times_are_counted_by_sender(make_nodes: Callable[[int], list[Node]]) -> None:
+    sender, receiver = make_nodes(2)
+    for round_ in range(3):
+        sender.send(round_, [(1, 0)])
+        wait_until(lambda count=round_ + 1: len(receiver.arrived) == count)
+    ((name, (least, mean, largest)),) = receiver.transport.one_way_times().items()
+    assert name == "h1"
+    # The two clocks of this test began milliseconds apart.
+    assert -1 < least <= mean <= largest < 5
+    assert sender.transport.one_way_times() == {}
+
+
 def test_round_trip_times_come_from_the_kernel(make_nodes: Callable[[int], list[Node]]) -> None:
     sender, receiver = make_nodes(2)
     sender.send(0, [(1, 0)], size=100_000)

@@ -207,7 +207,14 @@ class RunBuilder:
             if name in self.killed:
                 return
             at(self.duration_s + self.ended_late_s)
-            book.write("end", reason="finished", **asdict(node.counters), cpu_s=1.5, rtt_s={})
+            book.write(
+                "end",
+                reason="finished",
+                **asdict(node.counters),
+                cpu_s=1.5,
+                rtt_s={},
+                one_way_s={"h9": [0.001, 0.002, 0.03]},
+            )
 
     def _write_controller(self, run: RunDirectory) -> None:
         with journal(run.controller_journal, "controller") as (book, at):

@@ -1,0 +1,103 @@
+"""What netem does to packets: spread of delays, loss, overtaking, each direction by itself; in the guest if need be."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from mnbed.network.build import Network, build_network
+from tests.network.plans import facts, plan_for
+
+pytestmark = pytest.mark.root
+
+# Sends datagrams from h1 to h2 and prints [number, one-way seconds] of those that arrive, in the order of arrival.
+_SEND = """
+import socket, struct, sys, time
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for number in range(int(sys.argv[1])):
+    sender.sendto(struct.pack("!Id", number, time.monotonic()), (sys.argv[2], 9100))
+    time.sleep(0.002)
+"""
+_RECEIVE = """
+import json, socket, struct, sys, time
+receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+receiver.bind(("", 9100))
+print("ready", flush=True)
+receiver.settimeout(3)
+arrived = []
+try:
+    while True:
+        number, sent = struct.unpack("!Id", receiver.recv(100))
+        arrived.append([number, time.monotonic() - sent])
+except TimeoutError:
+    print(json.dumps(arrived))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _needs_netem() -> None:
+    if not facts().netem:
+        pytest.skip("this kernel has no netem")
+
+
+def network_of(**link: Any) -> Any:
+    """Two hosts; all of it on the way from h1 to its switch."""
+    links = [{"link": ["h1", "s1"], "one_way": True, **link}]
+    return build_network(
+        plan_for({"kind": "star", "nodes": 2}, bandwidth="50mbit", delay="0s", network={"links": links})
+    )
+
+
+def one_way(network: Network, source: str, target: str, count: int) -> list[tuple[int, float]]:
+    hosts = network.mininet.nameToNode
+    address = network.plan.host(target).address
+    receiver = hosts[target].popen([sys.executable, "-c", _RECEIVE], stdout=subprocess.PIPE, text=True)
+    try:
+        assert receiver.stdout.readline() == "ready\n"
+        hosts[source].popen([sys.executable, "-c", _SEND, str(count), address]).wait()
+        return [(number, seconds) for number, seconds in json.loads(receiver.stdout.readline())]
+    finally:
+        receiver.kill()
+        receiver.communicate()
+
+
+@pytest.mark.parametrize(
+    ("distribution", "spread_s"), [("normal", 0.005), ("uniform", 0.005 / 3**0.5), ("paretonormal", 0.005)]
+)
+def test_delays_are_spread_as_asked(distribution: str, spread_s: float) -> None:
+    with network_of(delay="30ms", jitter="5ms", distribution=distribution) as network:
+        arrived = one_way(network, "h1", "h2", 600)
+        there = [seconds for _, seconds in one_way(network, "h2", "h1", 50)]
+    assert len(arrived) == 600
+    delays = [seconds for _, seconds in arrived]
+    assert statistics.fmean(delays) == pytest.approx(0.030, abs=0.0015)
+    # Netem's tables are coarse, and paretonormal's tail is cut.
+    assert statistics.pstdev(delays) == pytest.approx(spread_s, rel=0.35)
+    if distribution == "uniform":
+        assert max(delays) < 0.030 + 0.005 + 0.003
+    # The other direction has none of it.
+    assert statistics.median(there) < 0.003
+
+
+def test_packets_are_lost_as_asked() -> None:
+    with network_of(loss=0.1) as network:
+        arrived = one_way(network, "h1", "h2", 1500)
+        back = one_way(network, "h2", "h1", 200)
+    # Four standard deviations of a binomial distribution.
+    assert abs(len(arrived) - 1350) < 4 * (1500 * 0.1 * 0.9) ** 0.5
+    assert len(back) == 200
+
+
+def test_packets_overtake_as_asked() -> None:
+    with network_of(delay="20ms", reorder=0.2) as network:
+        arrived = one_way(network, "h1", "h2", 600)
+    assert len(arrived) == 600
+    early = sum(seconds < 0.01 for _, seconds in arrived)
+    assert abs(early - 120) < 4 * (600 * 0.2 * 0.8) ** 0.5
+    numbers = [number for number, _ in arrived]
+    assert numbers != sorted(numbers)
