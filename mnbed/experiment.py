@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
 import topologies
+from mnbed.event_settings import EventEntry
 from mnbed.fields import (
     Count,
     Fraction,
@@ -40,7 +41,6 @@ DEFAULT_NAMES = {"algorithm": "divshare", "task": "digits", "topology": "star"}
 MAX_DILATION = 10_000
 # Keys that a later version will take: said so, rather than called unknown.
 NOT_YET: dict[tuple[str | int, ...], str] = {
-    ("network", "events"): "events are not there yet",
     (
         "network",
         "topology",
@@ -153,6 +153,8 @@ class NetworkSettings(Section):
     delay_backend: Literal["auto", "netem", "nfqueue"] = "auto"
     """What delays packets; auto: netem where the kernel has it, else nfqueue."""
     tcp: TcpSettings = field(default_factory=TcpSettings)
+    events: tuple[EventEntry, ...] = ()
+    """What happens during the run: links change, nodes come and go. Each entry is told by its keys."""
     probe: Annotated[bool, Field(strict=True)] = True
     """Measure every link's bandwidth and delay before training: a second or two, and evidence for the verdict."""
 

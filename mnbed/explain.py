@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from mnbed.event_settings import entry_class
 from mnbed.experiment import NOT_YET, Experiment, settings_class
 from mnbed.fields import SettingsError, did_you_mean
-from mnbed.variants import field_types, sections_in, variants
+from mnbed.variants import field_types, key_of, sections_in, variants
 from mnbed.yaml_source import KeyPath
 
 _WANTED = {
@@ -29,6 +30,8 @@ _WANTED = {
     "list": "it must be a list",
     "finite": "it must be a finite number",
 }
+# Entries of a list, each of the kind that its keys tell.
+_EVENTS: KeyPath = ("network", "events")
 _LIMITS = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("above", "gt"),
@@ -73,7 +76,7 @@ def _text(detail: Mapping[str, Any], path: KeyPath, section: type | None) -> str
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         if path in NOT_YET:
             return NOT_YET[path]
-        allowed = [item.name for item in dataclasses.fields(section)] if section else []
+        allowed = [key_of(item.name) for item in dataclasses.fields(section)] if section else []
         return f"no such key{did_you_mean(str(path[-1]), allowed)}"
     if kind == "missing":
         return "missing; it must be given"
@@ -124,11 +127,24 @@ def _find(location: KeyPath, data: Mapping[str, Any]) -> _Place:
             continue
         path = (*path, part)
         if isinstance(part, int):
+            if path[:-1] == _EVENTS:
+                annotation = _entry_class(data["network"]["events"][part])
             continue
         section = next(sections_in(annotation), None)
         chosen = settings_class(part, data) if section is Experiment and len(location) > 1 else None
-        annotation = chosen or (field_types(section).get(part) if section else None)
+        annotation = chosen or (_field_type(section, part) if section else None)
     return _Place(path=path, section=section, choices=variants(annotation))
+
+
+def _field_type(section: type, key: str) -> Any:
+    return next((hint for name, hint in field_types(section).items() if key_of(name) == key), None)
+
+
+def _entry_class(entry: Any) -> type | None:
+    try:
+        return entry_class(entry)
+    except ValueError:
+        return None
 
 
 def _no_variant(path: KeyPath, given: Any, kinds: list[str]) -> Problem:

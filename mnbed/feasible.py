@@ -34,12 +34,7 @@ _NETEM_REMEDY = (
 def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts: MachineFacts) -> str:
     """ "netem", "nfqueue", or "none" where nothing is to be delayed or lost. Raises MachineError."""
     links = list(links)
-    needs_netem = [
-        key
-        for key, wanted in (("jitter", any(x.jitter_s for x in links)), ("loss", any(x.loss for x in links)))
-        if wanted
-    ]
-    if not needs_netem and not any(link.delay_s for link in links):
+    if not any(link.delay_s or link.jitter_s or link.loss or link.reorder for link in links):
         return "none"
     asked = experiment.network.delay_backend
     if asked == "auto":
@@ -53,12 +48,24 @@ def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts
                 if asked == "netem"
                 else "install iptables, and a kernel with NFQUEUE; or use netem",
             )
-    if chosen == "nfqueue" and needs_netem:
+    if chosen == "nfqueue" and any(link.reorder for link in links):
         raise MachineError(
-            f"network.link: {' and '.join(needs_netem)} asked for, which the backend nfqueue cannot do; netem can",
+            "network.link.reorder: asked for, which the backend nfqueue cannot do; netem can",
             _NETEM_REMEDY if facts.netem is False else "set network.delay_backend to netem",
         )
     return chosen
+
+
+def check_distributions(
+    asked: Iterable[LinkProperties], later: Iterable[LinkProperties], backend: str
+) -> None:
+    """`later`: what events make of links. Raises MachineError where netem cannot follow: it never forgets a table."""
+    tables = any(one.jitter_s and one.distribution != "uniform" for one in (*asked, *later))
+    if backend == "netem" and tables and any(one.jitter_s and one.distribution == "uniform" for one in later):
+        raise MachineError(
+            "network.events: a link's distribution becomes uniform, which netem cannot change to during a run",
+            "use one distribution throughout, or set network.delay_backend to nfqueue",
+        )
 
 
 def _automatic(facts: MachineFacts) -> str:

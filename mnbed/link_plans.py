@@ -127,7 +127,7 @@ def _own_properties(
     for number, entry in enumerate(experiment.network.links):
         a, b = entry.link
         if not graph.has_edge(a, b):
-            problems.append(f"network.links.{number}.link: {no_such_link(graph, a, b)}")
+            problems.append(f"network.links[{number}].link: {no_such_link(graph, a, b)}")
             continue
         own.setdefault((a, b), []).append(entry)
         if not entry.one_way:

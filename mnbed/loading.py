@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment, keys_of_kind, parse, resolved
 from mnbed.explain import Problem, problems_of
+from mnbed.traces import with_points
 from mnbed.yaml_source import KeyPath, Source, dotted, parse_value, parse_yaml
 
 # An experiment is a page of text; a data set named by mistake must not be read whole.
@@ -37,6 +38,7 @@ def load_experiment(
     """
     source = parse_yaml(_read(Path(path)), str(path))
     changed = _apply(source, [_parse_override(text) for text in overrides], note or _note_on_stderr)
+    _read_traces(changed, Path(path).parent)
     try:
         return parse(changed.data)
     except ValidationError as error:
@@ -58,6 +60,25 @@ def naming(path: Path | str) -> Iterator[None]:
     except InputError as error:
         lines = "\n".join(f"{path}: {line}" for line in error.message.split("\n"))
         raise InputError(lines, error.remedy) from None
+
+
+def _read_traces(changed: _Changed, folder: Path) -> None:
+    """What trace files hold becomes part of the experiment. Raises InputError."""
+    network = changed.data.get("network")
+    events = network.get("events") if isinstance(network, dict) else None
+    if not isinstance(events, list):
+        return
+    lines = []
+    for number, entry in enumerate(events):
+        if isinstance(entry, dict):
+            try:
+                events[number] = with_points(entry, folder)
+            except ValueError as error:
+                key = "trace" if "trace" in entry else "mahimahi"
+                path = ("network", "events", number, key)
+                lines.append(changed.describe(Problem(path=path, text=str(error))))
+    if lines:
+        raise InputError("\n".join(lines))
 
 
 def _note_on_stderr(text: str) -> None:

@@ -17,7 +17,8 @@ import networkx as nx
 import topologies
 from mnbed import budget, draws, feasible, routes, units
 from mnbed.errors import InputError, MachineError
-from mnbed.events import Event
+from mnbed.events import Event, Reshape
+from mnbed.expansion import expand
 from mnbed.experiment import MAX_DILATION, Experiment
 from mnbed.link_plans import Direction, LinkPlan, plan_links
 from mnbed.links import LinkProperties, PathProperties, along
@@ -164,8 +165,22 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     problems += [] if problems else _algorithm_problems(experiment, {len(row) for row in peers})
     if problems:
         raise InputError("\n".join(problems))
+    timeline = expand(
+        experiment.network.events,
+        graph,
+        names,
+        links,
+        duration_s=experiment.time.duration,
+        dilation=dilation,
+        seed=experiment.seed,
+        problems=problems,
+    )
+    if problems:
+        raise InputError("\n".join(problems))
     asked = [one.asked for link in links for one in link.directions]
-    backend = feasible.delay_backend(experiment, asked, facts)
+    later = [one.asked for event in timeline if isinstance(event, Reshape) for one in event.directions]
+    backend = feasible.delay_backend(experiment, [*asked, *later], facts)
+    feasible.check_distributions(asked, later, backend)
     feasible.check_congestion_control(experiment, facts)
     hosts = tuple(
         HostPlan(
@@ -189,6 +204,7 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
         forwarding=plan_routes(hosts, switches, links),
         step=step,
         datapath=feasible.datapath(experiment, facts),
+        timeline=timeline,
     )
 
 

@@ -5,7 +5,11 @@ All of it is read from the settings classes and generators themselves; nothing i
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import itertools
+import textwrap
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -16,9 +20,9 @@ from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
 import topologies
-from mnbed import units
+from mnbed import event_settings, units
 from mnbed.experiment import Experiment
-from mnbed.variants import sections_in, variants
+from mnbed.variants import key_of, sections_in, variants
 from node_agent import algorithms, tasks
 
 _UNITS = {"bandwidth": "bandwidth, e.g. 60mbit", "time": "time, e.g. 20ms", "size": "size, e.g. 64kB"}
@@ -46,6 +50,10 @@ def _section(settings: type, depth: int) -> Iterator[str]:
             yield f"{pad}{item.name}:"
             yield f"{pad}    {documentation[item.name]}"
             yield from _generators(depth + 1)
+        elif item.name == "events":
+            yield f"{pad}{item.name}:"
+            yield f"{pad}    {documentation[item.name]}"
+            yield from _events(depth + 1)
         elif choices := variants(hints[item.name]):
             yield f"{pad}{item.name}:"
             yield f"{pad}    {documentation.get(item.name, '')}"
@@ -63,7 +71,7 @@ def _section(settings: type, depth: int) -> Iterator[str]:
             yield f"{pad}    {documentation.get(item.name) or (inner.__doc__ or '').splitlines()[0]}"
             yield from _section(inner, depth + 1)
         else:
-            yield _line(pad, item.name, describe(hints[item.name]), _default(item, hints[item.name]))
+            yield _line(pad, key_of(item.name), describe(hints[item.name]), _default(item, hints[item.name]))
             if item.name in documentation:
                 yield f"{pad}    {documentation[item.name]}"
 
@@ -76,6 +84,15 @@ def _choices(kind: str) -> Iterator[str]:
         yield f"  name: {name}"
         yield f"      {(plugin.__doc__ or '').splitlines()[0]}"
         yield from _without(plugin.Settings, "name", 2)
+
+
+def _events(depth: int) -> Iterator[str]:
+    """Every kind of entry, with the keys that tell it and those it takes."""
+    pad = "  " * depth
+    for kind in event_settings.KINDS:
+        yield f"{pad}- {event_settings.example(kind)}"
+        yield f"{pad}      {(kind.__doc__ or '').splitlines()[0]}"
+        yield from _section(kind, depth + 2)
 
 
 def _without(settings: type, key: str, depth: int) -> Iterator[str]:
@@ -106,12 +123,14 @@ def _line(pad: str, name: str, kind: str, default: str) -> str:
 def docstrings(settings: type) -> dict[str, str]:
     """Field -> the text under it, on one line; fields without one are missing."""
     found = {}
-    # pydantic reads the source of the class itself only; inherited fields have their text in the base.
     for base in reversed([base for base in settings.__mro__ if dataclasses.is_dataclass(base)]):
-        schema = TypeAdapter(base).json_schema(mode="serialization")
-        for name, item in schema["properties"].items():
-            if "description" in item:
-                found[name] = " ".join(item["description"].split())
+        (section,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(section, ast.ClassDef)
+        for line, below in itertools.pairwise(section.body):
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                text = below.value if isinstance(below, ast.Expr) else None
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    found[line.target.id] = " ".join(text.value.split())
     return found
 
 
@@ -153,7 +172,7 @@ def _default(item: dataclasses.Field[Any], annotation: Any) -> str:
         return "required"
     factory: Any = item.default_factory
     value = factory() if item.default is dataclasses.MISSING else item.default
-    plain = TypeAdapter(annotation).dump_python(value, mode="json")
+    plain = None if value is None else TypeAdapter(annotation).dump_python(value, mode="json")
     return f"default {_yaml(plain)}"
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mnbed.step_cost import StepCost
 
 
+_TIMELINE_ROWS = 40
+
+
 def main(
     file: Annotated[
         Path | None, typer.Argument(help="The experiment, a YAML file.", show_default=False)
@@ -65,6 +68,7 @@ def main(
     print(dump_experiment(experiment))
     _print_hosts(plan)
     _print_links(plan)
+    _print_timeline(plan)
     _print_budget(budget(plan, facts.cores, step), plan, facts, note)
 
 
@@ -148,6 +152,26 @@ def _print_links(plan: Plan) -> None:
         ("link", "bandwidth", "delay", "wire bandwidth", "wire delay"),
         rows,
     )
+
+
+def _print_timeline(plan: Plan) -> None:
+    from mnbed.units import format_duration
+
+    if not plan.timeline:
+        return
+    rows = [
+        (
+            format_duration(float(f"{event.at_s:.6g}")),
+            f"{event.at_s * plan.dilation:.1f} s",
+            str(event.entry),
+            event.text,
+        )
+        for event in plan.timeline[:_TIMELINE_ROWS]
+    ]
+    more = len(plan.timeline) - len(rows)
+    if more > 0:
+        rows.append((f"... and {more:,} more", "", "", ""))
+    _table("timeline", ("emulated", "after the start", "entry", "what happens"), rows)
 
 
 def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str) -> None:

@@ -1,90 +1,116 @@
-"""The controller's side of the NFQUEUE delay: iptables rules in each host, and the process that serves the queues."""
+"""The controller's side of the NFQUEUE delay: an iptables rule in each host, and the process that serves the queues."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import select
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mnbed.errors import MachineError
+from mnbed.errors import MachineError, RunError
+from mnbed.events import Reshape
+from mnbed.links import LinkProperties, PathProperties, along
 from mnbed.network.namespaces import run_in
 from mnbed.plan import Plan
+from node_agent.streams import stream_seed
 
-# Path delays that differ by less than this share a queue.
-_RESOLUTION_S = 1e-6
+_ANSWER_PATIENCE_S = 5.0
+
+Effect = tuple[float, float, str, float]
+"""(delay in seconds, jitter in seconds, its distribution, probability of loss) of a path, wall-clock."""
+Ends = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HostQueues:
-    """One host's queues: which delay each has, and which sources do not take the first."""
+class HostPaths:
+    """What happens to the packets that arrive at one host, by source."""
 
-    delays_s: dict[int, float]
-    """Queue number -> one-way delay; 0 is the host's most common delay."""
-    exceptions: dict[str, int]
-    """Source address -> queue number, for sources with another delay; -1: no delay at all."""
-
-
-def host_queues(plan: Plan, host: str) -> HostQueues:
-    """How the packets that arrive at that host are sorted into queues, by source address."""
-    addresses = {other.name: other.address for other in plan.hosts if other.name != host}
-    delays = {
-        name: round(plan.path(name, host).delay_s / _RESOLUTION_S) * _RESOLUTION_S for name in addresses
-    }
-    ranked = [delay for delay, _ in Counter(delays.values()).most_common()]
-    numbers = {delay: number for number, delay in enumerate(ranked)}
-    return HostQueues(
-        delays_s={number: delay for delay, number in numbers.items() if delay > 0},
-        exceptions={
-            address: (numbers[delays[name]] if delays[name] > 0 else -1)
-            for name, address in addresses.items()
-            if numbers[delays[name]] != 0 or delays[name] == 0
-        },
-    )
+    host: str
+    sources: Mapping[str, Effect]
+    """Address -> effect, of every other host."""
+    lossy: bool
+    """Some source's packets are lost, now or by a later event."""
 
 
-def iptables_rules(device: str, queues: HostQueues) -> str:
-    """Text for iptables-restore: arriving packets into their queues."""
-    lines = ["*mangle"]
-    for address, number in queues.exceptions.items():
-        target = "ACCEPT" if number < 0 else f"NFQUEUE --queue-num {number}"
-        lines.append(f"-A PREROUTING -i {device} -s {address}/32 -j {target}")
-    if 0 in queues.delays_s:
-        lines.append(f"-A PREROUTING -i {device} -j NFQUEUE --queue-num 0")
-    return "\n".join([*lines, "COMMIT", ""])
+def effect_of(path: PathProperties) -> Effect:
+    """Rounded to microseconds, so that paths of the same links have the same delay."""
+    return round(path.delay_s, 6), round(path.jitter_s, 6), path.distribution, path.loss
+
+
+class Paths:
+    """Which links each path takes, and so which paths a change of links changes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._routes: dict[Ends, tuple[Ends, ...]] = {}
+        self._over: dict[Ends, list[Ends]] = {}
+        self._addresses = {host.name: host.address for host in plan.hosts}
+        for source in self._addresses:
+            for target in self._addresses:
+                if source != target:
+                    route = tuple((one.source, one.target) for one in plan.route(source, target))
+                    self._routes[source, target] = route
+                    for ends in route:
+                        self._over.setdefault(ends, []).append((source, target))
+
+    def effects(
+        self, wires: Mapping[Ends, LinkProperties], changed: Iterable[Ends] | None = None
+    ) -> dict[str, dict[str, Effect]]:
+        """Host -> source's address -> effect, of all paths or of those that take one of the changed directions."""
+        pairs: Iterable[Ends] = self._routes
+        if changed is not None:
+            pairs = dict.fromkeys(pair for ends in changed for pair in self._over.get(ends, ()))
+        found: dict[str, dict[str, Effect]] = {}
+        for source, target in pairs:
+            path = along(wires[ends] for ends in self._routes[source, target])
+            found.setdefault(target, {})[self._addresses[source]] = effect_of(path)
+        return found
+
+
+def host_paths(plan: Plan, paths: Paths) -> list[HostPaths]:
+    """Every host whose packets are delayed or lost at some time in the run, in the hosts' order."""
+    wires = {ends: one.wire for ends, one in plan.directions.items()}
+    now = paths.effects(wires)
+    ever: dict[str, list[Effect]] = {host: list(effects.values()) for host, effects in now.items()}
+    for event in plan.timeline:
+        if isinstance(event, Reshape):
+            changed = {(one.source, one.target): one.wire for one in event.directions}
+            wires.update(changed)
+            for host, effects in paths.effects(wires, changed).items():
+                ever[host] += effects.values()
+    return [
+        HostPaths(host=host.name, sources=now[host.name], lossy=any(effect[3] for effect in ever[host.name]))
+        for host in plan.hosts
+        if any(delay or jitter or loss for delay, jitter, _, loss in ever.get(host.name, ()))
+    ]
 
 
 class DelayProcess:
     """The process that holds packets back. `statistics` is there after it has stopped."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], paths: Paths, hosts: list[HostPaths]) -> None:
         self._process = process
+        self._paths = paths
+        self._numbers = {one.host: number for number, one in enumerate(hosts)}
         self.statistics: dict[str, float] | None = None
 
     @classmethod
     @contextlib.contextmanager
     def start(cls, plan: Plan, pid_of: Callable[[str], int]) -> Iterator[DelayProcess]:
         """Install the rules, start the process, and stop it on leaving. Raises MachineError or RunError."""
+        paths = Paths(plan)
+        hosts = host_paths(plan, paths)
+        devices = {one.source: one.interface for one in plan.directions.values()}
         orders = []
-        for host in plan.hosts:
-            queues = host_queues(plan, host.name)
-            pid = pid_of(host.name)
-            (device,) = [
-                interface
-                for link in plan.links
-                for end, interface in ((link.a, link.a_interface), (link.b, link.b_interface))
-                if end == host.name
-            ]
-            run_in(
-                pid,
-                ["iptables-restore", "--noflush"],
-                text=iptables_rules(device, queues),
-                what=f"sending {host.name}'s packets to NFQUEUE",
-            )
-            orders.append({"pid": pid, "queues": queues.delays_s})
+        for one in hosts:
+            rule = f"*mangle\n-A PREROUTING -i {devices[one.host]} -j NFQUEUE --queue-num 0\nCOMMIT\n"
+            what = f"sending {one.host}'s packets to NFQUEUE"
+            run_in(pid_of(one.host), ["iptables-restore", "--noflush"], text=rule, what=what)
+            seed = stream_seed(plan.experiment.seed, "delay", one.host)
+            order = {"pid": pid_of(one.host), "gso": not one.lossy, "seed": seed, "sources": one.sources}
+            orders.append(order)
         process = subprocess.Popen(
             [sys.executable, "-m", "mnbed.network.delay_queue"],
             stdin=subprocess.PIPE,
@@ -93,13 +119,9 @@ class DelayProcess:
             # Ctrl-C must not stop the delay before the agents have ended.
             start_new_session=True,
         )
-        delay = cls(process)
+        delay = cls(process, paths, hosts)
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(json.dumps({"hosts": orders}) + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline().strip()
+            answer = delay._ask({"hosts": orders}, None)
             if answer != "ready":
                 raise MachineError(
                     f"the NFQUEUE delay did not start: {answer or 'it ended'}",
@@ -112,6 +134,32 @@ class DelayProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def update(self, wires: Mapping[Ends, LinkProperties], changed: Iterable[Ends]) -> None:
+        """Links in `changed` have other properties now, which `wires` holds with all others. Packets that wait already
+        keep their time. Raises RunError.
+        """
+        effects = self._paths.effects(wires, changed)
+        update = [
+            {"host": self._numbers[host], "sources": sources}
+            for host, sources in effects.items()
+            if host in self._numbers
+        ]
+        if update and (answer := self._ask({"update": update}, _ANSWER_PATIENCE_S)) != "done":
+            raise RunError(f"the NFQUEUE delay was not changed: {answer or 'no answer'}")
+
+    def _ask(self, order: object, patience_s: float | None) -> str:
+        """Its answer; empty where it has ended or takes too long."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return ""
+        if patience_s is not None and not select.select([self._process.stdout], [], [], patience_s)[0]:
+            return ""
+        return self._process.stdout.readline().strip()
 
     def died(self) -> bool:
         """True where the process has ended although nobody stopped it."""

@@ -92,9 +92,10 @@ class LiveNetwork:
                 script += f"ip link set {one.interface} gso_max_size {shaping.gso_bytes(one.wire)}\n"
             scripts[one.source] = scripts.get(one.source, "") + script
         self._run(scripts, "changing links")
-        self._network.wires.update({(one.source, one.target): one.wire for one in directions})
+        changed = {(one.source, one.target): one.wire for one in directions}
+        self._network.wires.update(changed)
         if self._network.delay is not None:
-            self._network.delay.update(self._plan, self._network.wires)
+            self._network.delay.update(self._network.wires, changed)
 
     def set_link(self, a: str, b: str, up: bool) -> None:
         """Take a link down, both ways, or up again. Raises KeyError for an unknown link, RunError."""

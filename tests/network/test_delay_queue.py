@@ -1,35 +1,54 @@
-"""The NFQUEUE delay, in real namespaces: per-path delays, many packets, its end."""
+"""The NFQUEUE delay, in real namespaces: per-path delays, spread, loss, changes, many packets, its end."""
 
 from __future__ import annotations
 
 import os
 import signal
+import statistics
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from mnbed.network.build import build_network
-from mnbed.network.delay import host_queues, iptables_rules
+from mnbed.errors import RunError
+from mnbed.events import Reshape
+from mnbed.network.build import Network, build_network
+from mnbed.network.delay import Paths, host_paths
+from mnbed.network.live import LiveNetwork
 from mnbed.plan import Plan
+from tests.network.one_way import one_way
 from tests.network.plans import facts, ping, plan_for
 
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
 
-def nfqueue_plan(topology: dict[str, object], delay: str) -> Plan:
+def nfqueue_plan(topology: dict[str, object], delay: str, **network: Any) -> Plan:
     if not facts().nfqueue:
         pytest.skip("this kernel has no NFQUEUE")
-    return plan_for(topology, delay=delay, network={"delay_backend": "nfqueue"})
+    return plan_for(topology, delay=delay, network={"delay_backend": "nfqueue", **network})
 
 
-def test_sources_at_other_distances_take_other_queues() -> None:
+def statistics_of(network: Network) -> dict[str, float]:
+    assert network.delay is not None
+    assert network.delay.statistics is not None
+    return network.delay.statistics
+
+
+def test_every_source_has_its_own_delay() -> None:
     plan = nfqueue_plan({"kind": "ring", "nodes": 5}, "2ms")
-    queues = host_queues(plan, "h1")
+    (first, *others) = host_paths(plan, Paths(plan))
     # h2 and h5 are three links away, h3 and h4 four.
-    assert sorted(queues.delays_s.values()) == pytest.approx([0.006, 0.008])
-    assert len(queues.exceptions) == 2
-    rules = iptables_rules("h1-eth0", queues)
-    assert rules.count("NFQUEUE") == 3
+    assert [delay for delay, *_ in first.sources.values()] == pytest.approx([0.006, 0.008, 0.008, 0.006])
+    assert not first.lossy
+    assert len(others) == 4
+
+
+def test_links_without_delay_need_no_queue() -> None:
+    links = [{"link": ["h1", "s1"], "delay": "5ms", "one_way": True}]
+    plan = nfqueue_plan({"kind": "star", "nodes": 3}, "0s", links=links)
+    # What h1 sends arrives late, at the others.
+    assert [one.host for one in host_paths(plan, Paths(plan))] == ["h2", "h3"]
 
 
 @pytest.mark.parametrize("delay_ms", [0.25, 5, 25])
@@ -37,10 +56,129 @@ def test_round_trips_are_as_asked(delay_ms: float) -> None:
     with build_network(nfqueue_plan({"kind": "star", "nodes": 2}, f"{delay_ms}ms")) as network:
         times = sorted(ping(network, "h1", "h2", count=20))
     assert 4 * delay_ms / 1e3 - 5e-4 <= times[0] < 4 * delay_ms / 1e3 + 0.0015
-    assert network.delay is not None
-    assert network.delay.statistics is not None
-    assert network.delay.statistics["packets"] >= 40
-    assert network.delay.statistics["lost"] == 0
+    found = statistics_of(network)
+    assert found["packets"] >= 40
+    assert found["lost"] == found["dropped_on_request"] == 0
+
+
+def test_near_and_far_sources_of_one_host_do_not_wait_for_each_other() -> None:
+    """A batch verdict for the near source's packets must not free the far one's, which came before them."""
+    links = [{"link": ["h3", "s1"], "delay": "80ms"}]
+    with build_network(nfqueue_plan({"kind": "star", "nodes": 3}, "5ms", links=links)) as network:
+        far = one_way(network, "h3", "h1", 400, wait=False)
+        near = one_way(network, "h2", "h1", 400)
+        far_delays = [seconds for _, seconds in far()]
+        near_delays = [seconds for _, seconds in near]
+    assert len(far_delays) == len(near_delays) == 400
+    assert min(far_delays) > 0.0845
+    assert statistics.median(far_delays) < 0.090
+    assert min(near_delays) > 0.0095
+    assert statistics.median(near_delays) < 0.015
+
+
+@pytest.mark.parametrize(
+    ("distribution", "spread_s"), [("normal", 0.005), ("uniform", 0.005 / 3**0.5), ("paretonormal", 0.005)]
+)
+def test_delays_are_spread_as_asked(distribution: str, spread_s: float) -> None:
+    links = [
+        {
+            "link": ["h1", "s1"],
+            "one_way": True,
+            "delay": "30ms",
+            "jitter": "5ms",
+            "distribution": distribution,
+        }
+    ]
+    with build_network(nfqueue_plan({"kind": "star", "nodes": 2}, "0s", links=links)) as network:
+        arrived = one_way(network, "h1", "h2", 600)
+        there = [seconds for _, seconds in one_way(network, "h2", "h1", 50)]
+    assert len(arrived) == 600
+    delays = [seconds for _, seconds in arrived]
+    assert statistics.fmean(delays) == pytest.approx(0.030, abs=0.0015)
+    assert statistics.pstdev(delays) == pytest.approx(spread_s, rel=0.35)
+    assert statistics.median(there) < 0.003
+
+
+def test_packets_are_lost_as_asked() -> None:
+    links = [{"link": ["h1", "s1"], "one_way": True, "loss": 0.1}]
+    with build_network(nfqueue_plan({"kind": "star", "nodes": 2}, "1ms", links=links)) as network:
+        arrived = one_way(network, "h1", "h2", 1500)
+        back = one_way(network, "h2", "h1", 200)
+    # Four standard deviations of a binomial distribution.
+    assert abs(len(arrived) - 1350) < 4 * (1500 * 0.1 * 0.9) ** 0.5
+    assert len(back) == 200
+    found = statistics_of(network)
+    assert found["dropped_on_request"] == 1500 - len(arrived)
+    assert found["lost"] == 0
+
+
+def test_tcp_frames_are_lost_one_by_one() -> None:
+    """A packet of 64 kB is forty frames: it must be cut up before one of them is lost."""
+    links = [{"link": ["h1", "s1"], "one_way": True, "loss": 0.05}]
+    plan = nfqueue_plan({"kind": "star", "nodes": 2}, "1ms", links=links)
+    (queues,) = [one for one in host_paths(plan, Paths(plan)) if one.host == "h2"]
+    assert queues.lossy
+    with build_network(plan) as network:
+        hosts = network.mininet.nameToNode
+        receiver = hosts["h2"].popen(["sh", "-c", "socat -u TCP-LISTEN:9200 - | wc -c"], text=True)
+        time.sleep(0.3)
+        hosts["h1"].cmd("head -c 2000000 /dev/zero | socat -u - TCP:10.0.0.2:9200")
+        assert receiver.communicate()[0].strip() == "2000000"
+    found = statistics_of(network)
+    # 1,400 frames and some of them twice; acknowledgements go to h1, whose packets are not lost.
+    assert found["packets"] > 1400
+    assert 30 < found["dropped_on_request"] < 150
+
+
+def changed(plan: Plan, source: str, target: str, **wire: Any) -> Any:
+    direction = plan.directions[source, target]
+    return replace(direction, wire=replace(direction.wire, **wire))
+
+
+def test_a_change_holds_from_the_next_packet_on() -> None:
+    with (
+        build_network(nfqueue_plan({"kind": "star", "nodes": 3}, "5ms")) as network,
+        LiveNetwork.of(network) as live,
+    ):
+        arriving = one_way(network, "h1", "h2", 500, wait=False)
+        time.sleep(0.4)
+        live.reshape([changed(network.plan, "h1", "s1", delay_s=0.1)])
+        time.sleep(0.3)
+        live.reshape([changed(network.plan, "h1", "s1", delay_s=0.002, jitter_s=0.001)])
+        arrived = arriving()
+        assert min(ping(network, "h3", "h2", count=5)) > 0.0195
+    assert len(arrived) == 500
+    first, last = [seconds for number, seconds in arrived if number < 50], arrived[-50:]
+    assert statistics.median(first) == pytest.approx(0.010, abs=0.002)
+    assert max(seconds for _, seconds in arrived) == pytest.approx(0.105, abs=0.01)
+    assert statistics.median(seconds for _, seconds in last) == pytest.approx(0.007, abs=0.002)
+
+
+def test_a_delay_or_loss_that_comes_later_finds_its_queue() -> None:
+    plan = nfqueue_plan({"kind": "star", "nodes": 2}, "0s", links=[{"link": ["h1", "s1"], "delay": "1ms"}])
+    later = changed(plan, "s1", "h1", delay_s=0.05, loss=0.5)
+    plan = replace(plan, timeline=(Reshape(at_s=1, text="", entry=0, directions=(later,)),))
+    assert {one.host: one.lossy for one in host_paths(plan, Paths(plan))} == {"h1": True, "h2": False}
+    with build_network(plan) as network, LiveNetwork.of(network) as live:
+        assert min(ping(network, "h2", "h1")) < 0.01
+        live.reshape([later])
+        arrived = one_way(network, "h2", "h1", 200)
+    assert 50 < len(arrived) < 150
+    assert min(seconds for _, seconds in arrived) > 0.0495
+
+
+def test_a_change_that_the_process_cannot_make_is_an_error() -> None:
+    with (
+        build_network(nfqueue_plan({"kind": "star", "nodes": 2}, "1ms")) as network,
+        LiveNetwork.of(network) as live,
+    ):
+        wrong = changed(network.plan, "h1", "s1", jitter_s=0.0005, distribution="cauchy")
+        with pytest.raises(RunError, match=r"cauchy\.dist"):
+            live.reshape([wrong])
+        assert network.delay is not None
+        os.kill(network.delay.pid, signal.SIGKILL)
+        with pytest.raises(RunError, match="was not changed"):
+            live.reshape([changed(network.plan, "h1", "s1", delay_s=0.01)])
 
 
 def test_the_death_of_the_delay_process_is_noticed() -> None:

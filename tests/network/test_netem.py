@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from mnbed.network.build import Network, build_network
+from mnbed.network.build import build_network
+from tests.network.one_way import one_way
 from tests.network.plans import facts, plan_for
 
 pytestmark = pytest.mark.root
-
-# Sends datagrams from h1 to h2 and prints [number, one-way seconds] of those that arrive, in the order of arrival.
-_SEND = """
-import socket, struct, sys, time
-sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for number in range(int(sys.argv[1])):
-    sender.sendto(struct.pack("!Id", number, time.monotonic()), (sys.argv[2], 9100))
-    time.sleep(0.002)
-"""
-_RECEIVE = """
-import json, socket, struct, sys, time
-receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-receiver.bind(("", 9100))
-print("ready", flush=True)
-receiver.settimeout(3)
-arrived = []
-try:
-    while True:
-        number, sent = struct.unpack("!Id", receiver.recv(100))
-        arrived.append([number, time.monotonic() - sent])
-except TimeoutError:
-    print(json.dumps(arrived))
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -51,19 +26,6 @@ def network_of(**link: Any) -> Any:
     return build_network(
         plan_for({"kind": "star", "nodes": 2}, bandwidth="50mbit", delay="0s", network={"links": links})
     )
-
-
-def one_way(network: Network, source: str, target: str, count: int) -> list[tuple[int, float]]:
-    hosts = network.mininet.nameToNode
-    address = network.plan.host(target).address
-    receiver = hosts[target].popen([sys.executable, "-c", _RECEIVE], stdout=subprocess.PIPE, text=True)
-    try:
-        assert receiver.stdout.readline() == "ready\n"
-        hosts[source].popen([sys.executable, "-c", _SEND, str(count), address]).wait()
-        return [(number, seconds) for number, seconds in json.loads(receiver.stdout.readline())]
-    finally:
-        receiver.kill()
-        receiver.communicate()
 
 
 @pytest.mark.parametrize(

@@ -57,15 +57,30 @@ def test_nothing_to_delay_needs_no_backend(asked: str) -> None:
     assert feasible.delay_backend(ASKING[asked], [LinkProperties(bandwidth_bps=1e6)], facts) == "none"
 
 
-@pytest.mark.parametrize(("link", "what"), [(JITTERY, "jitter"), (LOSSY, "loss")])
-def test_jitter_and_loss_need_netem(link: LinkProperties, what: str) -> None:
-    without = MachineFacts(netem=False, nfqueue=True)
-    with pytest.raises(MachineError, match=f"{what} asked for") as error:
-        feasible.delay_backend(ASKING["auto"], [DELAYED, link], without)
-    assert "sch_netem" in str(error.value.remedy)
+@pytest.mark.parametrize("link", [JITTERY, LOSSY])
+def test_both_backends_know_jitter_and_loss(link: LinkProperties) -> None:
     assert feasible.delay_backend(ASKING["auto"], [link], MachineFacts(netem=True)) == "netem"
+    assert (
+        feasible.delay_backend(ASKING["auto"], [link], MachineFacts(netem=False, nfqueue=True)) == "nfqueue"
+    )
+
+
+def test_overtaking_needs_netem() -> None:
+    link = replace(DELAYED, reorder=0.1)
+    assert feasible.delay_backend(ASKING["auto"], [link], MachineFacts(netem=True)) == "netem"
+    with pytest.raises(MachineError, match=r"link\.reorder: asked for") as error:
+        feasible.delay_backend(ASKING["auto"], [DELAYED, link], MachineFacts(netem=False, nfqueue=True))
+    assert "sch_netem" in str(error.value.remedy)
     with pytest.raises(MachineError, match="nfqueue cannot do"):
         feasible.delay_backend(ASKING["nfqueue"], [link], MachineFacts(netem=True, nfqueue=True))
+
+
+def test_netem_cannot_go_back_to_a_uniform_distribution() -> None:
+    uniform = replace(JITTERY, distribution="uniform")
+    feasible.check_distributions([uniform], [uniform], "netem")
+    feasible.check_distributions([JITTERY], [uniform], "nfqueue")
+    with pytest.raises(MachineError, match="becomes uniform"):
+        feasible.check_distributions([JITTERY], [uniform], "netem")
 
 
 @pytest.mark.parametrize(

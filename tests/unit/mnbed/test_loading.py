@@ -93,7 +93,7 @@ def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
         ),
         ("network: {topology: [star]}", "{kind: star, nodes: 8}"),
         ("network: {switch: hub}", "network.switch: got hub; allowed: bridge or ovs"),
-        ("network: {events: []}", "x.yaml:1: network.events: events are not there yet"),
+        ("network: {events: down}", "x.yaml:1: network.events: got down; it must be a list"),
         ("time: {dilation: fast}", "it must be 'auto' or a number such as 4"),
         ("time: {duration: 60}", "time needs a unit"),
         ("network: {link: {loss: 2%}}", "0.01 for 1 %"),

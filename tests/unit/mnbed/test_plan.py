@@ -107,8 +107,8 @@ def test_single_links_have_the_last_word_one_way_or_both() -> None:
 @pytest.mark.parametrize(
     ("link", "message"),
     [
-        (["h1", "s9"], r"network\.links\.0\.link: no node 's9' in the network; it has: h1, h2, s1"),
-        (["h1", "h2"], r"network\.links\.0\.link: no link h1 - h2; h1 is linked to: s1"),
+        (["h1", "s9"], r"network\.links\[0\]\.link: no node 's9' in the network; it has: h1, h2, s1"),
+        (["h1", "h2"], r"network\.links\[0\]\.link: no link h1 - h2; h1 is linked to: s1"),
     ],
 )
 def test_a_single_link_must_be_there(link: list[str], message: str) -> None:

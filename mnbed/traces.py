@@ -1,0 +1,187 @@
+"""Recordings of links: CSV files of ours and packet-delivery traces of Mahimahi, as points of an experiment's trace.
+
+A file is read when its experiment is loaded and its content becomes part of the experiment, so that a run directory's
+experiment.yaml runs again without the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mnbed import units
+from mnbed.fields import did_you_mean
+
+# Text of a day's trace at 10 points a second; more is not a trace of a link.
+_MAX_FILE_BYTES = 64_000_000
+_COLUMNS = ("time", "link", "bandwidth", "delay")
+# Mahimahi (Netravali et al., USENIX ATC 2015): each line lets one packet of 1,500 bytes pass, so one line for each
+# millisecond is 12 Mbit/s.
+_MAHIMAHI_PACKET_BITS = 1500 * 8
+DEFAULT_BIN_S = 0.5
+
+PlainPoint = list[Any]
+"""[time, bandwidth or null, delay or null, and the link where the file names it]"""
+
+
+class TraceError(ValueError):
+    """A file that is no trace; the message names file and line."""
+
+
+def with_points(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """That entry of `network.events` with its file's content as `points`; as it is where it has them, or no file.
+
+    `folder`: what relative names are relative to. Raises TraceError.
+    """
+    found = dict(entry)
+    if found.get("points"):
+        return found
+    if isinstance(found.get("trace"), str):
+        alone = "link" in found or "links" in found
+        found["points"] = list(read_csv(folder / found["trace"], links_given=alone))
+    elif isinstance(found.get("mahimahi"), str):
+        bin_s = units.parse_duration(found["bin"]) if found.get("bin") is not None else DEFAULT_BIN_S
+        found["points"], length_s = read_mahimahi(folder / found["mahimahi"], bin_s)
+        if found.get("repeat") is not False and found.get("period") is None:
+            found["period"] = units.format_duration(length_s)
+    return found
+
+
+def read_csv(path: Path, *, links_given: bool) -> Iterator[PlainPoint]:
+    """Points of a file with the columns time, link, bandwidth and perhaps delay, in its order.
+
+    Times are emulated seconds, or text with a unit; an empty cell changes nothing. `links_given`: the entry names the
+    links, and the file must not. Raises TraceError.
+    """
+    reader = csv.reader(_lines(path))
+    header = [name.strip().lower() for name in next(reader, [])]
+    _check_header(path, header, links_given)
+    count = 0
+    last: dict[str | None, float] = {}
+    for row in reader:
+        if not row or row[0].lstrip().startswith("#"):
+            continue
+        where = f"{path}:{reader.line_num}"
+        if len(row) != len(header):
+            raise TraceError(f"{where}: {len(row)} cells, and the header has {len(header)}")
+        cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+        point, link = _point(where, cells)
+        time_s = units.parse_duration(point[0])
+        if time_s <= last.get(link, -1.0):
+            raise TraceError(f"{where}: time {cells['time']} is not after the one before it")
+        last[link] = time_s
+        count += 1
+        yield point
+    if not count:
+        raise TraceError(f"{path}: no rows below the header")
+
+
+def _check_header(path: Path, header: list[str], links_given: bool) -> None:
+    wanted = [name for name in _COLUMNS if name != "link" or not links_given]
+    for name in header:
+        if name == "link" and links_given:
+            raise TraceError(f"{path}:1: a column link, and the entry names links too: leave one of them out")
+        if name not in wanted:
+            raise TraceError(f"{path}:1: no such column as {name!r}{did_you_mean(name, wanted)}")
+    missing = [name for name in wanted if name not in header and name in ("time", "link")]
+    if "bandwidth" not in header and "delay" not in header:
+        missing.append("bandwidth")
+    if missing:
+        hint = "; or give the entry a link: [h3, s1]" if "link" in missing else ""
+        raise TraceError(f"{path}:1: no column {', '.join(missing)}{hint}")
+    if len(set(header)) != len(header):
+        raise TraceError(f"{path}:1: a column twice")
+
+
+def _point(where: str, cells: Mapping[str, str]) -> tuple[PlainPoint, str | None]:
+    """(the point, its link)"""
+    parsed: dict[str, str | None] = {}
+    for name, parse, write, unit in (
+        ("time", units.parse_duration, units.format_duration, "s"),
+        ("bandwidth", units.parse_bandwidth, units.format_bandwidth, "bit"),
+        ("delay", units.parse_duration, units.format_duration, "s"),
+    ):
+        text = cells.get(name, "")
+        if not text:
+            parsed[name] = None
+            continue
+        try:
+            value = parse(text + unit if _is_number(text) else text)
+        except ValueError as error:
+            raise TraceError(f"{where}: {name}: {error}") from None
+        parsed[name] = write(value)
+    if parsed["time"] is None:
+        raise TraceError(f"{where}: no time")
+    if parsed["bandwidth"] is None and parsed["delay"] is None:
+        raise TraceError(f"{where}: neither a bandwidth nor a delay")
+    link = cells.get("link")
+    if link is not None and link.count("-") != 1:
+        raise TraceError(f"{where}: got {link!r} for its link; write for example h3-s1")
+    point = [parsed["time"], parsed["bandwidth"], parsed["delay"]]
+    return ([*point, link] if link is not None else point), link
+
+
+def _is_number(text: str) -> bool:
+    """A bare number is seconds, or bit/s."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def read_mahimahi(path: Path, bin_s: float) -> tuple[list[PlainPoint], float]:
+    """(points, length in seconds) of a packet-delivery trace: one line for each 1,500-byte packet that could pass, with
+    its time in milliseconds; the trace begins again after its last line.
+
+    Packets are counted in bins; a bin without any has bandwidth 0, which means the least that a link can have. Raises
+    TraceError.
+    """
+    counts: list[int] = []
+    last = 0
+    for number, line in enumerate(_lines(path), start=1):
+        text = line.strip()
+        if not text:
+            continue
+        if not text.isdigit():
+            raise TraceError(
+                f"{path}:{number}: got {text[:40]!r}; each line must be a time in whole milliseconds"
+            )
+        at = int(text)
+        if at < last:
+            raise TraceError(f"{path}:{number}: {at} ms is before the line above it, {last} ms")
+        last = at
+        # Mahimahi's first opportunity may be at 0; its last closes the trace and belongs to the last bin.
+        place = max(0, math.ceil(at / 1e3 / bin_s - 1e-9) - 1)
+        if place >= 1_000_000:
+            raise TraceError(
+                f"{path}:{number}: {at} ms make more than a million bins of {units.format_duration(bin_s)}"
+            )
+        counts += [0] * (place + 1 - len(counts))
+        counts[place] += 1
+    if last == 0:
+        raise TraceError(f"{path}: no packet could ever pass: the last time is 0 ms")
+    length_s = last / 1e3
+    points: list[PlainPoint] = []
+    for place, count in enumerate(counts):
+        width = min(bin_s, length_s - place * bin_s)
+        bandwidth = units.format_bandwidth(float(f"{count * _MAHIMAHI_PACKET_BITS / width:.6g}"))
+        if not points or points[-1][1] != bandwidth:
+            points.append([units.format_duration(float(f"{place * bin_s:.12g}")), bandwidth, None])
+    return points, length_s
+
+
+def _lines(path: Path) -> list[str]:
+    """The file's lines. Raises TraceError."""
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise TraceError(
+                f"{path}: more than {_MAX_FILE_BYTES // 1_000_000} MB; this is not a trace of a link"
+            )
+        return path.read_text("utf-8-sig").splitlines()
+    except OSError as error:
+        raise TraceError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise TraceError(f"{path}: not a text file") from None
