@@ -39,7 +39,7 @@ class _Shell:
         """Have it run that script, without waiting."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `finish` finds out
-            self._process.stdin.write(f"(set -e\n{script}\n) </dev/null\necho; echo @$?\n")
+            self._process.stdin.write(f"(set -e\n{script}\n) </dev/null\ns=$?; echo; echo @$s\n")
             self._process.stdin.flush()
 
     def finish(self, what: str) -> None:
