@@ -30,6 +30,8 @@ WIDE = 14.8
 _MAX_BINS = 80
 # More numbers than this run into each other.
 _MAX_NUMBERED_EVENTS = 30
+# Events closer than this share of the axis share a number.
+_SAME_PLACE = 0.012
 # Names of nodes below bars.
 _MAX_TICKS = 32
 
@@ -346,19 +348,28 @@ def partition(data: RunData) -> Figure | None:
 def _mark_events(axes: Axes, data: RunData) -> None:
     """A line where each event of the experiment happened, with its number in the page's table."""
     events = [event.planned_s + event.late_s for event in applied(data.collected)]
-    for number, at in enumerate(events, start=1):
+    for at in events:
         axes.axvline(at, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)), alpha=0.8, zorder=0)
-        if len(events) <= _MAX_NUMBERED_EVENTS:
-            axes.annotate(
-                str(number),
-                (at, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(2, -1),
-                textcoords="offset points",
-                va="top",
-                fontsize=7,
-                color=MUTED,
-            )
+    if len(events) > _MAX_NUMBERED_EVENTS:
+        return
+    width = axes.get_xlim()[1] * _SAME_PLACE
+    groups: list[list[int]] = []
+    for number in range(len(events)):
+        if groups and events[number] - events[groups[-1][0]] < width:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    for group in groups:
+        axes.annotate(
+            f"{group[0] + 1}" if len(group) == 1 else f"{group[0] + 1}-{group[-1] + 1}",
+            (events[group[0]], 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(2, -1),
+            textcoords="offset points",
+            va="top",
+            fontsize=7,
+            color=MUTED,
+        )
 
 
 def _band(
