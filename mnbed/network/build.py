@@ -65,7 +65,7 @@ class Network:
     def read_back(self) -> list[LinkReadback]:
         """What every link's qdiscs are and have counted, now. Raises RunError."""
         found: dict[str, Readback] = {}
-        for pid, devices in self._interfaces_by_namespace():
+        for pid, devices in self.interfaces_by_namespace():
             text = run_script_in(
                 pid, shaping.show_script(devices), what=f"reading the qdiscs of {devices[0]}"
             )
@@ -103,7 +103,7 @@ class Network:
             if end == node
         ]
 
-    def _interfaces_by_namespace(self) -> list[tuple[int, list[str]]]:
+    def interfaces_by_namespace(self) -> list[tuple[int, list[str]]]:
         """(process in the namespace, shaped interfaces): switches may share one."""
         found: dict[int, tuple[int, list[str]]] = {}
         for node in self.node_names():
@@ -141,7 +141,9 @@ def build_network(plan: Plan, check: Callable[[], None] = lambda: None) -> Itera
         mininet.built = True
         mininet.start()
         if plan.delay_backend == "nfqueue":
-            network.delay = stack.enter_context(DelayProcess.start(plan, network.pid))
+            network.delay = stack.enter_context(
+                DelayProcess.start(plan, network.pid, network.interfaces_by_namespace())
+            )
         check()
         network.verify()
         _wait_until_up(network)

@@ -7,7 +7,7 @@ import json
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mnbed.errors import MachineError, RunError
@@ -18,6 +18,7 @@ from mnbed.plan import Plan
 from node_agent.streams import stream_seed
 
 _ANSWER_PATIENCE_S = 5.0
+_MAX_TICK_S = 1e-3
 
 Effect = tuple[float, float, str, float]
 """(delay in seconds, jitter in seconds, its distribution, probability of loss) of a path, wall-clock."""
@@ -33,6 +34,13 @@ class HostPaths:
     """Address -> effect, of every other host."""
     lossy: bool
     """Some source's packets are lost, now or by a later event."""
+
+
+def tick_s(dilation: float) -> float:
+    """Wall time between two rounds of the process while it is busy: 0.5 ms of emulated time, and not so long that many
+    packets would count as late.
+    """
+    return min(0.5e-3 * max(1.0, dilation), _MAX_TICK_S)
 
 
 def effect_of(path: PathProperties) -> Effect:
@@ -98,8 +106,13 @@ class DelayProcess:
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, plan: Plan, pid_of: Callable[[str], int]) -> Iterator[DelayProcess]:
-        """Install the rules, start the process, and stop it on leaving. Raises MachineError or RunError."""
+    def start(
+        cls, plan: Plan, pid_of: Callable[[str], int], interfaces: Sequence[tuple[int, list[str]]]
+    ) -> Iterator[DelayProcess]:
+        """Install the rules, start the process, and stop it on leaving. Raises MachineError or RunError.
+
+        `interfaces`: (process in a namespace, its interfaces), all of the network's.
+        """
         paths = Paths(plan)
         hosts = host_paths(plan, paths)
         devices = {one.source: one.interface for one in plan.directions.values()}
@@ -121,7 +134,9 @@ class DelayProcess:
         )
         delay = cls(process, paths, hosts)
         try:
-            answer = delay._ask({"hosts": orders}, None)
+            answer = delay._ask(
+                {"tick_s": tick_s(plan.dilation), "hosts": orders, "interfaces": interfaces}, None
+            )
             if answer != "ready":
                 raise MachineError(
                     f"the NFQUEUE delay did not start: {answer or 'it ended'}",

@@ -6,11 +6,12 @@ notice of each packet, with no more of it than the IP header, which tells the so
 in the kernel, GSO packets in one piece. Where a source's packets may get lost the kernel cuts them up first, so that
 frames are lost one by one.
 
-Where packets come thick and fast, notices are read and verdicts given once every half millisecond; else at once.
+Where packets come thick and fast, notices are read and verdicts given once in each tick; else at once.
 
 Run as `python -m mnbed.network.delay_queue`: JSON lines on standard input, answers on standard output:
 
-    {"hosts": [{"pid", "gso", "seed", "sources": {address: [delay_s, jitter_s, distribution, loss]}}]}   -> ready
+    {"tick_s", "hosts": [{"pid", "gso", "seed", "sources": {address: [delay_s, jitter_s, distribution, loss]}}],
+     "interfaces": [[pid, [name, ...]], ...]}                   all of the network's                    -> ready
     {"update": [{"host": number, "sources": {...}}]}       other delays from now on                       -> done
     (standard input closes)                                                                    -> one line of statistics
 """
@@ -29,12 +30,13 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from mnbed.network import steering
 from mnbed.network.delay_line import DelayLine, Released
 from mnbed.network.delay_spread import spread
 
@@ -63,8 +65,7 @@ _RECEIVE_BUFFER_BYTES = 16 << 20
 # every delay. Round trips are then 0.1 ms long on idle links and 0.1 ms short on busy ones, where this process is awake
 # already (bench/fidelity.py; the report's measured round trips). Deadlines that close share a wake-up.
 _LEAD_S = 80e-6
-# While packets come thick and fast: time between two rounds of reading and releasing, and how many packets that is.
-_TICK_S = 0.5e-3
+# So many packets in a round of reading and releasing are thick and fast: the next round waits for the next tick.
 _BUSY_PACKETS = 4
 # Notices taken from the kernel in one call; those of one host before the others get their turn.
 _NOTICES = 64
@@ -85,6 +86,8 @@ class Statistics:
     """Packets the kernel dropped for want of room in a queue or a socket."""
     dropped_on_request: int = 0
     """Packets that were to be lost."""
+    processor_of_its_own: bool = False
+    """The network's packets were kept off the processor that this process ran on."""
     cpu_s: float = 0.0
     cpu_system_s: float = 0.0
     """Of cpu_s, in the kernel: a released packet's way up the receiver's stack counts here."""
@@ -245,6 +248,7 @@ class _Delayer:
 
     def __init__(self, orders: Mapping[str, Any]) -> None:
         self.statistics = Statistics()
+        self._tick_s = float(orders["tick_s"])
         self._poll = select.epoll()
         self._hosts: list[_Host | None] = []
         self._by_descriptor: dict[int, _Host] = {}
@@ -264,6 +268,30 @@ class _Delayer:
             self._by_descriptor[host.socket.fileno()] = host
             self._poll.register(host.socket.fileno(), select.EPOLLIN)
         _enter(self._libc, self._home)
+        self.statistics.processor_of_its_own = self._keep_a_processor(orders.get("interfaces") or ())
+
+    def _keep_a_processor(self, interfaces: Iterable[tuple[int, list[str]]]) -> bool:
+        """Stay on one processor, and have every interface's packets worked off on the others."""
+        processor = steering.processor_to_keep()
+        if processor is None:
+            return False
+
+        def enter(pid: int) -> None:
+            namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _enter(self._libc, namespace)
+            finally:
+                os.close(namespace)
+
+        try:
+            steering.steer(interfaces, steering.mask_without(processor), enter)
+        except OSError:
+            # No such feature in this kernel, or no right to mount: lateness is counted in any case.
+            return False
+        finally:
+            _enter(self._libc, self._home)
+        os.sched_setaffinity(0, {processor})
+        return True
 
     def run(self, orders_descriptor: int) -> None:
         """Serve, and obey, until `orders_descriptor` reaches its end."""
@@ -278,11 +306,11 @@ class _Delayer:
             if wait is None or wait > 0:
                 select.select(poll_descriptor, (), (), wait)
                 now = monotonic()
-            if busy and now - last < _TICK_S:
-                time.sleep(_TICK_S - (now - last))
+            if busy and now - last < self._tick_s:
+                time.sleep(self._tick_s - (now - last))
                 now = monotonic()
             # Packets of a tick came in the middle of it, on average.
-            arrived = now - min(now - last, _TICK_S) / 2 if busy else now
+            arrived = now - min(now - last, self._tick_s) / 2 if busy else now
             last = now
             before = self.statistics.packets
             taken = 0
@@ -292,7 +320,7 @@ class _Delayer:
                         return
                 else:
                     taken += self._read(self._by_descriptor[descriptor], arrived)
-            horizon = now + (_TICK_S / 2 if busy else _LEAD_S)
+            horizon = now + (self._tick_s / 2 if busy else _LEAD_S)
             while due and due[0][0] <= horizon:
                 deadline, number = heapq.heappop(due)
                 host = self._hosts[number]
