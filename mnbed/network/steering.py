@@ -2,9 +2,9 @@
 
 A packet that a process releases goes up the receiver's stack at once, in that process's time; and whatever else has
 come in on its processor meanwhile is worked off there as well: acknowledgements on their way through switches, other
-hosts' traffic. With receive packet steering (Documentation/networking/scaling.rst) every interface of the network hands what
-it gets to the other processors. Measured with 60 links of 60 Mbit/s full both ways on two cores (bench/delay_cost.py):
-packets more than 1 ms late 0.1 to 2 % instead of 25 to 90 %.
+hosts' traffic. With receive packet steering (Documentation/networking/scaling.rst) every interface of the network
+hands what it gets to the other processors. Measured with 60 links full both ways on two cores (bench/delay_cost.py):
+packets more than 1 ms late 0.1 to 10 % instead of 25 to 90 %.
 """
 
 from __future__ import annotations

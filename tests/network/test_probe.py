@@ -112,7 +112,14 @@ def test_a_star_of_60_takes_seconds_and_leaves_nothing() -> None:
     # Under a second where nothing else runs.
     assert probe.took_wall_s < 10
     assert len(probe.directions) == 120
-    assert all(one.measured_bps == pytest.approx(60e6, rel=_RATE_ERROR) for one in probe.directions)
+    # A moment in which this machine was busy is told, and not taken for the link's.
+    off = [
+        one
+        for one in probe.directions
+        if not one.limited_by_machine and one.measured_bps != pytest.approx(60e6, rel=_RATE_ERROR)
+    ]
+    assert off == []
+    assert sum(not one.limited_by_machine for one in probe.directions) > 100
     assert all(end.drops == end.backlog_bytes == 0 for entry in readbacks for end in (entry.a, entry.b))
 
 
