@@ -204,3 +204,37 @@ def test_a_delay_that_ended_without_a_word_is_noticed(tmp_path: Path) -> None:
 def test_with_netem_nothing_is_asked_of_the_delay(tmp_path: Path) -> None:
     run = RunBuilder(path=tmp_path / "run", delay_backend="netem").build()
     assert evidence_of(collect(run), "completed").delay is None
+
+
+def applied(text: str, planned_s: float, **fields: object) -> dict[str, object]:
+    return {"kind": "node", "text": text, "entry": 0, "planned_s": planned_s, "late_s": 0.01, **fields}
+
+
+def test_what_events_do_on_purpose_is_no_reason(tmp_path: Path) -> None:
+    events = [
+        applied("h2 paused", 1.0, host="h2", action="pause"),
+        applied("h2 resumes", 3.0, host="h2", action="resume"),
+        applied("h3 killed", 3.5, host="h3", action="kill"),
+    ]
+    run = RunBuilder(
+        path=tmp_path / "run", applied=events, late_s_per_round=0.3, overruns_per_round=1
+    ).build()
+    # Frames torn by that death, and one that somebody else tore.
+    with run.node_journal("h1").open("a") as file:
+        for peer in ("h3", "h3", "h4"):
+            file.write(
+                f'{{"t": 3.6, "node": "h1", "event": "rejected", "peer": "{peer}", "reason": "torn frame"}}\n'
+            )
+    evidence = evidence_of(collect(run), "completed")
+    late = {node.name: node.late_s for node in evidence.nodes}
+    assert late["h1"] - late["h2"] == pytest.approx(min(2.0, late["h1"]))
+    assert {node.name: node.frames_rejected for node in evidence.nodes}["h1"] == 1
+    assert [event.text for event in evidence.applied] == ["h2 paused", "h2 resumes", "h3 killed"]
+
+
+def test_a_node_paused_at_the_end_may_end_late(tmp_path: Path) -> None:
+    pause = applied("h2 paused", 5.0, host="h2", action="pause")
+    run = RunBuilder(path=tmp_path / "run", applied=[pause], ended_late_s=3.0).build()
+    ended = {node.name: node.ended_s for node in evidence_of(collect(run), "completed").nodes}
+    assert ended["h2"] == 6.0
+    assert ended["h1"] == pytest.approx(9.0)

@@ -171,3 +171,27 @@ def test_branches_of_a_tree_do_not_meet(graph: nx.Graph) -> None:
         if a != b
     )
     assert nearest > 0.05**2
+
+
+def test_events_are_listed_and_marked(tmp_path: Path) -> None:
+    events = [
+        {"kind": "node", "text": "h3 <killed>", "entry": 0, "planned_s": 2.0, "late_s": 0.004}
+        | {"host": "h3", "action": "kill"},
+        {"kind": "link", "text": "h1 - s1 down", "entry": 1, "planned_s": 2.01, "late_s": 0.004},
+        {"kind": "link", "text": "h1 - s1 up", "entry": 1, "planned_s": 4.0, "late_s": 0.012},
+    ]
+    run = RunBuilder(path=tmp_path / "run", applied=events).build()
+    make_results(run, report=True)
+    page = run.report.read_text()
+    assert "<h2>Events</h2>" in page
+    assert "h3 &lt;killed&gt;" in page
+    assert "12.0 ms" in page
+    # Two at the same place share their number.
+    assert ">1-2<" in page
+    assert ">3<" in (run.plots / "machine.svg").read_text()
+
+
+def test_the_probe_stands_beside_what_was_asked(good_run: RunDirectory) -> None:
+    page = good_run.report.read_text()
+    assert "Probe before training, against as asked: bandwidth of 16 directions -0.83% to -0.17%" in page
+    assert "11.9 Mbit/s" in page
