@@ -9,8 +9,8 @@ show the delay where it is made at the destination, and that forwarding works.
     bandwidth  full frames, so many that the queue never runs empty: bits over the time between arrivals
 
 One process sends and receives everything, a few directions at a time: not more than this machine can send without the
-links being kept waiting. Where a link still had to wait, its direction is measured again alone, and if that does not
-help it is marked `limited_by_machine`.
+links being kept waiting. Where a link still had to wait, or is not as asked, its direction is measured again alone; if
+waiting does not end it is marked `limited_by_machine`.
 """
 
 from __future__ import annotations
@@ -51,12 +51,17 @@ _SMALL_GAP_S = 2e-3
 # Full frames over which a rate is taken, beyond what a rested HTB lets pass at once: enough for 50 ms, within limits.
 _TRAIN_S = 0.05
 _MIN_TRAIN, _MAX_TRAIN = 12, 400
+# First and last arrival move by a jitter: with so many jitters in between that is an error of 1 to 2 %. A rate over
+# less than half of that is none.
+_TRAIN_JITTERS = 100
 # A train on a slow link takes at most this long: its frames are smaller.
 _MAX_TRAIN_S = 1.5
 # Full frames that one process of Python can send and receive each second, and leave room for what it disturbs.
 _FRAMES_PER_S = 15_000.0
 # Beyond the time that it should take, a train may be as late as this.
 _PATIENCE_S = 1.0
+# How often a direction is measured whose rate is off by more than this.
+_TRIALS, _GOOD_ENOUGH = 3, 0.02
 _MAX_DIRECTIONS = 400
 _MAX_PATHS = 240
 _PATHS_AT_ONCE = 8
@@ -117,8 +122,7 @@ def probe_network(network: Network, check: Callable[[], None] = lambda: None) ->
         for batch in _batches(tracks):
             loop.run(batch, small=False)
         for track in tracks:
-            if track.starved:
-                loop.run([track], small=False)
+            _measure_again(loop, track)
     return Probe(
         # Where the destination delays whole paths, links have none of their own.
         directions=[_result(track, plan.dilation, plan.delay_backend != "nfqueue") for track in tracks],
@@ -126,6 +130,20 @@ def probe_network(network: Network, check: Callable[[], None] = lambda: None) ->
         skipped=len(plan.directions) - len(chosen),
         took_wall_s=round(time.monotonic() - began, 3),
     )
+
+
+def _measure_again(loop: _Loop, track: _Track) -> None:
+    """A hiccup of the machine makes a link look slow, or starved, and nothing makes it look fast that is not: where the
+    rate is not as asked, the fastest of some trials alone is taken.
+    """
+    asked = track.direction.wire.bandwidth_bps
+    for _ in range(_TRIALS - 1):
+        first, starved = track.rate_bps, track.starved
+        if not starved and (first is None or abs(first / asked - 1) < _GOOD_ENOUGH):
+            return
+        loop.run([track], small=False)
+        if first is not None and not starved and (track.starved or (track.rate_bps or 0.0) < first):
+            track.rate_bps, track.starved = first, False
 
 
 def _sample(plan: Plan, items: list[Any], most: int, name: str) -> list[Any]:
@@ -158,6 +176,8 @@ class _Track:
     burst: int
     delayed_s: float
     """The longest that a frame is held back before it may be sent, by this direction's own netem."""
+    jitter_s: float
+    """Of that."""
     sent: int = 0
     arrivals: list[tuple[int, float]] = field(default_factory=list)
     """(number of the frame, when the kernel stamped it)."""
@@ -250,7 +270,8 @@ def _track(
     frame = min(FRAME_BYTES, max(_SMALL_BYTES, round(wire.bandwidth_bps * _MAX_TRAIN_S / _MIN_TRAIN / 8)))
     # As much again as the first burst, which does not count.
     burst = math.ceil(2 * shaping.burst_bytes(wire.bandwidth_bps) / frame)
-    train = min(_MAX_TRAIN, max(_MIN_TRAIN, math.ceil(wire.bandwidth_bps * _TRAIN_S / frame / 8)))
+    train_s = max(_TRAIN_S, _TRAIN_JITTERS * wire.jitter_s)
+    train = min(_MAX_TRAIN, max(_MIN_TRAIN, math.ceil(wire.bandwidth_bps * train_s / frame / 8)))
     if frame < FRAME_BYTES:
         burst = math.ceil(shaping.burst_bytes(wire.bandwidth_bps) / frame)
     return _Track(
@@ -263,6 +284,7 @@ def _track(
         train=burst + train,
         burst=burst,
         delayed_s=wire.delay_s + 4 * wire.jitter_s if plan.delay_backend == "netem" else 0.0,
+        jitter_s=wire.jitter_s if plan.delay_backend == "netem" else 0.0,
     )
 
 
@@ -368,6 +390,8 @@ def _rate_bps(track: _Track) -> float | None:
     """Over the arrivals after the first burst."""
     times = sorted(at for number, at in track.arrivals if number >= track.burst)
     if len(times) < _MIN_TRAIN // 2 or times[-1] <= times[0]:
+        return None
+    if times[-1] - times[0] < _TRAIN_JITTERS / 2 * track.jitter_s:
         return None
     return (len(times) - 1) * track.frame_bytes * 8 / (times[-1] - times[0])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -48,3 +50,17 @@ def ping(network: Network, source: str, target: str, *, count: int = 10) -> list
     times = [float(part.split()[0]) / 1e3 for part in output.split("time=")[1:]]
     assert times, output
     return times
+
+
+def iperf3(network: Network, source: str, target: str, *, seconds: int = 2) -> float:
+    """What iperf3's receiver got, bit/s."""
+    hosts, address = network.mininet.nameToNode, network.plan.host(target).address
+    server = hosts[target].popen(["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE)
+    try:
+        server.stdout.readline()  # it listens once it has printed
+        command = ["iperf3", "-c", address, "-t", str(seconds), "-J"]
+        output, _ = hosts[source].popen(command, stdout=subprocess.PIPE).communicate()
+    finally:
+        server.kill()
+        server.communicate()
+    return float(json.loads(output)["end"]["sum_received"]["bits_per_second"])

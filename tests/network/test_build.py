@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from mnbed.errors import MachineError, RunError
 from mnbed.network.build import Network, build_network
 from mnbed.network.counters import CounterReader
 from mnbed.network.namespaces import run_in, run_script_in
-from tests.network.plans import facts, ping, plan_for
+from tests.network.plans import facts, iperf3, ping, plan_for
 
 pytestmark = pytest.mark.root
 
@@ -44,16 +43,7 @@ def test_round_trip_is_four_link_delays(star: Network) -> None:
 
 
 def test_bandwidth_is_the_links_rate(star: Network) -> None:
-    hosts = star.mininet.nameToNode
-    server = hosts["h2"].popen(["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE)
-    try:
-        server.stdout.readline()  # it listens once it has printed
-        client = hosts["h1"].popen(["iperf3", "-c", "10.0.0.2", "-t", "2", "-J"], stdout=subprocess.PIPE)
-        output, _ = client.communicate()
-    finally:
-        server.kill()
-        server.communicate()
-    rate = json.loads(output)["end"]["sum_received"]["bits_per_second"]
+    rate = iperf3(star, "h1", "h2")
     assert 0.85 * 60e6 < rate < 0.97 * 60e6
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ from mnbed.network.counters import CounterReader
 from mnbed.network.leftovers import MARK, RUNTIME_DIRECTORY, find_leftovers
 from mnbed.network.namespaces import network_namespace, run_in
 from mnbed.network.open_vswitch import OpenVSwitch, check_flows
-from tests.network.plans import facts, needs_open_vswitch, ping, plan_for
+from tests.network.plans import facts, iperf3, needs_open_vswitch, ping, plan_for
 
 pytestmark = pytest.mark.root
 _SLOW_END = {"link": ["h2", "s1"], "bandwidth": "6mbit"}
@@ -176,16 +175,7 @@ def test_a_switch_queue_holds_what_the_plan_gives_it(star: Network) -> None:
 
 @needs_open_vswitch
 def test_bandwidth_is_the_links_rate(star: Network) -> None:
-    hosts = star.mininet.nameToNode
-    server = hosts["h2"].popen(["iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE)
-    try:
-        server.stdout.readline()  # it listens once it has printed
-        client = hosts["h1"].popen(["iperf3", "-c", "10.0.0.2", "-t", "2", "-J"], stdout=subprocess.PIPE)
-        output, _ = client.communicate()
-    finally:
-        server.kill()
-        server.communicate()
-    rate = json.loads(output)["end"]["sum_received"]["bits_per_second"]
+    rate = iperf3(star, "h1", "h2")
     assert 0.85 * 6e6 < rate < 0.97 * 6e6
 
 

@@ -47,7 +47,9 @@ def test_every_direction_is_as_asked(uneven: Network) -> None:
     assert len(probe.directions) == len(uneven.plan.directions) == 6
     assert probe.skipped == 0
     for one in probe.directions:
-        assert one.measured_bps == pytest.approx(one.asked_bps, rel=_RATE_ERROR), one
+        assert one.measured_bps == pytest.approx(one.asked_bps, rel=_RATE_ERROR) or one.limited_by_machine, (
+            one
+        )
         if uneven.plan.delay_backend == "netem":
             assert one.measured_delay_s == pytest.approx(one.asked_delay_s, abs=_DELAY_ERROR_S / 2)
         else:
@@ -65,11 +67,13 @@ def test_one_direction_that_is_off_is_found(uneven: Network) -> None:
     )
     run_in(uneven.pid("s2"), ["tc", *change.split()], what="changing a rate")
     try:
-        found = rates(probe_network(uneven))
+        probe = probe_network(uneven)
         off = {
-            ends: rate
-            for ends, rate in found.items()
-            if rate is not None and abs(rate / uneven.plan.directions[ends].asked.bandwidth_bps - 1) > 0.05
+            (one.source, one.target): one.measured_bps
+            for one in probe.directions
+            if one.measured_bps is not None
+            and not one.limited_by_machine
+            and abs(one.measured_bps / one.asked_bps - 1) > 0.05
         }
         (ends,) = off
         assert uneven.plan.directions[ends].interface == "s2-eth1"
@@ -101,10 +105,11 @@ def test_jitter_and_loss_do_not_disturb_the_probe() -> None:
     with build_network(plan) as network:
         probe = probe_network(network)
     for one in probe.directions:
-        assert one.measured_bps == pytest.approx(10e6, rel=0.06)
+        assert one.measured_bps == pytest.approx(10e6, rel=0.06) or one.limited_by_machine
         assert one.measured_delay_s == pytest.approx(0.01, abs=2e-3)
 
 
+@pytest.mark.no_guest  # which has not the memory
 def test_a_star_of_60_takes_seconds_and_leaves_nothing() -> None:
     with build_network(plan_for({"kind": "star", "nodes": 60}, time={"dilation": 4})) as network:
         probe = probe_network(network)
