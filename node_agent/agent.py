@@ -151,11 +151,10 @@ class Agent:
     def _train(self, clock: EmulatedClock) -> None:
         settings = self._settings
         schedule = SnapshotSchedule(settings.snapshot_every_s, settings.duration_s)
-        if not clock.wait_until(0.0, self._stop):
+        slot = self._first_slot(clock)
+        if not clock.wait_until(slot, self._stop):
             raise _Stopped
-        slot = 0.0
         if settings.resume is not None:
-            slot = math.ceil(max(0.0, clock.now()) / settings.step_time_s) * settings.step_time_s
             schedule.skip_until(slot)
         self._take_snapshots(schedule, slot + settings.step_time_s)
         while slot + settings.step_time_s <= settings.duration_s:
@@ -174,6 +173,18 @@ class Agent:
             self._finish_round(aggregated.of, self._counters.overruns - overruns, late_s)
         self._take_snapshots(schedule, math.inf)
         self._wait_until(clock, settings.duration_s)
+
+    def _first_slot(self, clock: EmulatedClock) -> float:
+        """When the first step begins: nodes are spread evenly over one step's time.
+
+        Independent machines do not begin their steps at the same instant. And where many agents share a few cores, steps
+        that begin together stand in line for them, with caches and links in bursts.
+        """
+        step_s = self._settings.step_time_s
+        phase_s = step_s * self._settings.index / self._settings.num_nodes
+        if self._settings.resume is None:
+            return phase_s
+        return phase_s + math.ceil(max(0.0, clock.now() - phase_s) / step_s) * step_s
 
     def _wait_until(self, clock: EmulatedClock, instant_s: float) -> None:
         """Sleep until that emulated instant, and count how late the wake-up was."""

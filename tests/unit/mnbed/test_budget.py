@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mnbed.budget import COMFORTABLE_SHARE, Budget, budget
+from mnbed.budget import COMFORTABLE_SHARE, STEP_FACTOR_IN_RUN, Budget, budget
 from mnbed.errors import MachineError
 from mnbed.experiment import parse
 from mnbed.machine import MachineFacts
@@ -27,20 +27,22 @@ def cpu_s(found: Budget, source: str) -> float:
 
 
 def test_steps_of_all_nodes_count_at_their_busy_cost() -> None:
-    # 8 nodes with 50 steps a second, 7 ms each.
+    # 8 nodes with 50 steps a second, 7 ms each, and what a run adds to them.
     found = costs(STEP)
-    assert cpu_s(found, "training") == pytest.approx(2.8)
+    assert cpu_s(found, "training") == pytest.approx(2.8 * STEP_FACTOR_IN_RUN)
     assert found.demand_cores == pytest.approx(sum(one.cores(1) for one in found.sources))
     assert "more than this machine's 2" in str(found.warning())
 
 
 def test_a_step_without_a_busy_cost_counts_as_alone() -> None:
-    assert cpu_s(costs(StepCost(wall_s=1, cpu_s=0.001)), "training") == pytest.approx(0.4)
+    assert cpu_s(costs(StepCost(wall_s=1, cpu_s=0.001)), "training") == pytest.approx(
+        0.4 * STEP_FACTOR_IN_RUN
+    )
 
 
 def test_slow_nodes_ask_for_less() -> None:
     slow = costs(STEP, compute={"slow_nodes": {"count": 8, "factor": 2}})
-    assert cpu_s(slow, "training") == pytest.approx(1.4)
+    assert cpu_s(slow, "training") == pytest.approx(1.4 * STEP_FACTOR_IN_RUN)
     assert cpu_s(slow, "agents") < cpu_s(costs(STEP), "agents")
 
 
