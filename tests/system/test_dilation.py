@@ -15,8 +15,8 @@ pytestmark = pytest.mark.root
 # Small enough for real time on any machine: four nodes with 50 steps a second of a small perceptron. Each round a node
 # has 19 kB for every other: links of 1 Mbit/s carry two thirds of that, a straggler's a third.
 SMALL = (
-    "time.duration=4s",
-    "evaluate.every=2s",
+    "time.duration=3s",
+    "evaluate.every=3s",
     "evaluate.samples=50",
     "network.topology.nodes=4",
     "network.link.bandwidth=1mbit",
@@ -49,7 +49,7 @@ def test_rounds_and_traffic_are_the_same_at_dilation_1_and_4(cli: Cli) -> None:
         found[dilation] = counted(cli.directory())
     assert found[4]["rounds"] == pytest.approx(found[1]["rounds"], rel=0.03)
     # Links of 1 Mbit/s that were busy all the time.
-    assert found[1]["bytes_sent"] > 0.7 * 3.5 * 4 * 1e6 / 8
+    assert found[1]["bytes_sent"] > 0.7 * 3.5 * 3 * 1e6 / 8
     for name in ("bytes_sent", "bytes_received", "fragments_aggregated"):
         assert found[4][name] == pytest.approx(found[1][name], rel=0.05), name
 

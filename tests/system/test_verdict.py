@@ -25,7 +25,7 @@ from tests.system.conftest import QUICKSTART, SHORT, Cli, agent_pid
 pytestmark = pytest.mark.root
 
 # Little to do at a pace that any machine keeps.
-EASY = ("time.dilation=2", "compute.step_time=40ms")
+EASY = ("time.dilation=1", "compute.step_time=40ms")
 
 
 @contextmanager
@@ -43,7 +43,12 @@ def hogs(count: int) -> Iterator[None]:
 
 def reasons(cli: Cli) -> str:
     summary = cli.summary()
-    assert summary["verdict"] == "degraded"
+    samples = [
+        line
+        for line in (cli.directory() / "nodes/controller.jsonl").read_text().splitlines()
+        if '"machine"' in line
+    ]
+    assert summary["verdict"] == "degraded", samples
     return "\n".join(summary["reasons"])
 
 
@@ -61,7 +66,7 @@ def test_a_run_with_time_to_spare_is_faithful_and_strict_agrees(cli: Cli) -> Non
     for row in probed["paths"]:
         assert row["measured_s"] == pytest.approx(row["asked_s"], abs=1e-3)
     samples = [record for record in records if record["event"] == "machine"]
-    assert len(samples) >= 4
+    assert len(samples) >= 2
     assert all(0 <= record["cpu_busy"] <= 1 for record in samples)
     assert any(record["agents_cpu"] > 0 for record in samples if record["agents_cpu"] is not None)
     (checked,) = [record for record in records if record["event"] == "shaping_checked"]
