@@ -140,9 +140,10 @@ def dilation(options: argparse.Namespace) -> None:
             errors, trips = [], []
             for _ in range(options.repeat):
                 with build_network(plan) as network:
+                    # First, as a flow leaves a queue behind.
+                    trips.append(ping(network, "h1", "h2", 20)[1] / factor * 1e3 / 2 - 10)
                     goodput = tcp_flows(network, [("h1", "h2")], options.seconds, skip=2.0)[0] * factor
                     errors.append(of_asked(goodput, rate * 1e6))
-                    trips.append(ping(network, "h1", "h2", 20)[1] / factor * 1e3 / 2 - 10)
             rows.append((f"{factor}", f"{rate}", percent(median(errors)), f"{median(trips):+.3f}"))
     header = ("dilation", "asked Mbit/s", "bandwidth error", "error of 10 ms one way, ms")
     table(f"emulated figures at several dilations, {plan.delay_backend}", header, rows)

@@ -62,9 +62,9 @@ QUEUE_LENGTH = 200_000
 # Receive buffer of each netlink socket: about 200 bytes of notice per packet that this process has not read yet.
 _RECEIVE_BUFFER_BYTES = 16 << 20
 # From a packet's arrival to its notice here, and from a timer's expiry to the packet's way up the stack: taken off
-# every delay. Round trips are then 0.1 ms long on idle links and 0.1 ms short on busy ones, where this process is awake
+# every delay. Round trips are then 0.2 ms long on idle links and 0.2 ms short on busy ones, where this process is awake
 # already (bench/fidelity.py; the report's measured round trips). Deadlines that close share a wake-up.
-_LEAD_S = 80e-6
+_LEAD_S = 150e-6
 # So many packets in a round of reading and releasing are thick and fast: the next round waits for the next tick.
 _BUSY_PACKETS = 4
 # Notices taken from the kernel in one call; those of one host before the others get their turn.
