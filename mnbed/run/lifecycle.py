@@ -134,6 +134,8 @@ class Job:
     def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
         self._phase(view, journal, "loading data and torch, building the network")
         os.environ[MARK] = self._run.run_id
+        # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
+        stack.callback(os.environ.pop, MARK, None)
         selector = stack.enter_context(selectors.DefaultSelector())
         token = secrets.token_hex(16)
         directory = RUNTIME_DIRECTORY / f"run-{os.getpid()}"

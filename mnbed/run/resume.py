@@ -23,14 +23,14 @@ def resume_settings(
     both cases, as the node is the same one.
     """
     records = list(_records(run.node_journal(name)))
-    rounds = [record["round"] for record in records if record["event"] == "round"]
+    rounds = [record for record in records if record["event"] == "round"]
     snapshots = [record for record in records if record["event"] == "snapshot"]
     last = snapshots[-1] if snapshots else {}
     counters = status.get("counters") or {}
     return ResumeSettings(
         life=life,
-        round=max([status.get("round", 0), *(number + 1 for number in rounds)]),
-        steps=max(status.get("steps", 0), last.get("steps", 0)),
+        round=max([status.get("round", 0), *(record["round"] + 1 for record in rounds)]),
+        steps=max(record.get("steps", 0) for record in (status, last, *rounds)),
         # Whatever was written last: totals only grow.
         counters={
             item.name: max(counters.get(item.name, 0), last.get(item.name, 0)) for item in fields(Counters)

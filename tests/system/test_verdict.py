@@ -114,7 +114,6 @@ def test_a_link_that_is_20_percent_off_is_noticed(cli: Cli, monkeypatch: pytest.
 
     monkeypatch.setattr(lifecycle, "probe_network", tampered)
     summary = run_here(cli.out)
-    monkeypatch.delenv("MNBED_RUN")
     assert summary.verdict == "degraded"
     assert "1 of 8 probed directions have another bandwidth than asked" in "\n".join(summary.reasons)
     assert "h2 -> s1" in "\n".join(summary.reasons)

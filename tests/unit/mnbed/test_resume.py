@@ -41,6 +41,10 @@ def test_rounds_and_totals_go_on_from_whatever_is_newest(tmp_path: Path) -> None
     assert found.snapshot == "snapshots/h1/00003.npy"
 
 
+def test_steps_of_the_last_round_count_where_nothing_newer_is_known(tmp_path: Path) -> None:
+    assert resume_settings(run_with(tmp_path, SNAPSHOT, ROUND), "h1", "last", 1, {"steps": 24}).steps == 28
+
+
 def test_a_fresh_node_keeps_its_rounds_and_loses_its_model(tmp_path: Path) -> None:
     found = resume_settings(run_with(tmp_path, SNAPSHOT, ROUND), "h1", "fresh", 2, {"round": 9})
     assert (found.life, found.round, found.snapshot) == (2, 9, None)
