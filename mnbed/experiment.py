@@ -34,19 +34,15 @@ from mnbed.variants import field_types, variants
 from node_agent import algorithms, tasks
 from node_agent.algorithms import AlgorithmSettings
 from node_agent.tasks._interface import TaskSettings
+from topologies.description import KEYS as DESCRIPTION_KEYS
+from topologies.description import from_description, to_description
 
 # What a section is about that does not say so.
 DEFAULT_NAMES = {"algorithm": "divshare", "task": "digits", "topology": "star"}
 # Wall seconds for one emulated second: three hours.
 MAX_DILATION = 10_000
-# Keys that a later version will take: said so, rather than called unknown.
-NOT_YET: dict[tuple[str | int, ...], str] = {
-    (
-        "network",
-        "topology",
-        "file",
-    ): "reading a graph from a file is not there yet; use a generator (kind: ...)",
-}
+# The kind of a topology that is written out, as files become when an experiment is loaded.
+INLINE = "inline"
 
 
 def _as_dict(settings: Any) -> dict[str, Any]:
@@ -100,9 +96,12 @@ def _topology(section: Any) -> dict[str, Any]:
     """{kind, every parameter of that generator}."""
     if not isinstance(section, Mapping):
         raise ValueError("it must be a section such as {kind: star, nodes: 8}")
-    if "file" in section:
-        raise SettingsError([("file", NOT_YET["network", "topology", "file"])])
     given = {key: value for key, value in section.items() if key != "kind"}
+    if section.get("kind") == INLINE:
+        try:
+            return {"kind": INLINE, **to_description(from_description(given))}
+        except ValueError as error:
+            raise SettingsError([(None, str(error))]) from None
     try:
         kind = topologies.canonical(str(section.get("kind", DEFAULT_NAMES["topology"])))
         return {"kind": kind, **topologies.resolve(kind, given)}
@@ -143,7 +142,8 @@ class NetworkSettings(Section):
     topology: Annotated[dict[str, Any], PlainValidator(_topology)] = field(
         default_factory=lambda: _topology({})
     )
-    """A generator (`kind`) and its parameters."""
+    """A generator (`kind`) and its parameters; or `file`, a graph in one of many formats; or a graph written out, with
+    kind: inline. See docs/topologies.md."""
     link: LinkSettings = field(default_factory=LinkSettings)
     stragglers: StragglerSettings = field(default_factory=StragglerSettings)
     links: tuple[OneLinkSettings, ...] = ()
@@ -295,7 +295,7 @@ def keys_of_kind(path: tuple[str, ...], value: Any, sections: Mapping[str, Any])
     if path in (("algorithm", "name"), ("task", "name")):
         return [item.name for item in fields(_settings_class(path[0], {"name": value}))]
     if path == ("network", "topology", "kind"):
-        return ["kind", *topologies.parameters(str(value))]
+        return ["kind", *(DESCRIPTION_KEYS if value == INLINE else topologies.parameters(str(value)))]
     if path == ("overlay", "kind"):
         return ["kind", "degree"] if _with_underscores(value) == "random_regular" else ["kind"]
     if path[0] in ("algorithm", "task") and path[2:] == ("kind",):

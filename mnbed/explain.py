@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from mnbed.event_settings import entry_class
-from mnbed.experiment import NOT_YET, Experiment, settings_class
+from mnbed.experiment import Experiment, settings_class
 from mnbed.fields import SettingsError, did_you_mean
 from mnbed.variants import field_types, key_of, sections_in, variants
 from mnbed.yaml_source import KeyPath
@@ -62,7 +62,7 @@ def _problems(detail: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Pr
     if isinstance(cause, SettingsError):
         for key, text in cause.problems:
             path = detail["loc"] if key is None else (*detail["loc"], key)
-            yield Problem(path=path, text=NOT_YET.get(path, text))
+            yield Problem(path=path, text=text)
         return
     place = _find(detail["loc"], data)
     if place.choices:
@@ -74,8 +74,6 @@ def _problems(detail: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Pr
 def _text(detail: Mapping[str, Any], path: KeyPath, section: type | None) -> str:
     kind: str = detail["type"]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        if path in NOT_YET:
-            return NOT_YET[path]
         allowed = [key_of(item.name) for item in dataclasses.fields(section)] if section else []
         return f"no such key{did_you_mean(str(path[-1]), allowed)}"
     if kind == "missing":

@@ -14,15 +14,29 @@ import networkx as nx
 from mnbed import units
 from mnbed.experiment import Experiment
 from mnbed.link_settings import LinkSettings, PartialLinkSettings
-from mnbed.links import LinkProperties
+from mnbed.links import LinkProperties, PairProperties
 from topologies import rules
 
+_OF_EDGES = ("bandwidth_bps", "delay_s", "jitter_s", "loss")
 # Below 8 kbit/s one full frame lasts longer than TCP's first retransmission timeout.
 MIN_WIRE_BPS = 8e3
+# An access link that does not limit.
+UNLIMITED_BPS = 10e9
 # HTB's classic rate field holds bytes per second in 32 bits: 34.36 Gbit/s.
 MAX_WIRE_BPS = 34e9
 # netem counts 64 ns ticks in 32 bits: 274 s.
 MAX_WIRE_DELAY_S = 200.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """Destinations that share one queue at the sender."""
+
+    targets: tuple[str, ...]
+    """Hosts."""
+    asked: PairProperties
+    """In emulated units, beside what the access link has."""
+    wire: PairProperties
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +53,8 @@ class Direction:
     """In emulated units, as the experiment asks."""
     wire: LinkProperties
     """In wall-clock units: `asked` under the run's dilation; what shaping puts on the interface."""
+    branches: tuple[Branch, ...] = ()
+    """Of a host's access link: what else limits its packets, by destination."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +103,7 @@ def plan_links(
         return f"{node}-eth{ports[node] - 1}"
 
     own = _own_properties(experiment, graph, problems)
-    links = []
+    links: list[LinkPlan] = []
     for ends in graph.edges:
         a, b = sorted(ends, key=lambda node: (graph.nodes[node]["kind"], rules.natural_order(node)))
         a_interface, b_interface = next_interface(a), next_interface(b)
@@ -96,7 +112,9 @@ def plan_links(
             (a, b, a_interface, b_interface),
             (b, a, b_interface, a_interface),
         ):
-            asked = _properties(experiment, graph.edges[ends], stragglers.get(a, 1.0), source == b)
+            edge = graph.edges[ends]
+            edge = {**edge, **edge.get("towards", {}).get(target, {})}
+            asked = _properties(experiment, edge, stragglers.get(a, 1.0), source == b)
             asked = merged(asked, *own.get((source, target), ()))
             directions.append(
                 Direction(
@@ -109,14 +127,101 @@ def plan_links(
                 )
             )
         links.append(LinkPlan(forward=directions[0], backward=directions[1], straggler=a in stragglers))
+    links = with_branches(graph, links, dilation)
     # One complaint for each kind of trouble, not one for each link.
     found: dict[str, str] = {}
     for link in links:
         for one in link.directions:
-            for key, text in direction_problems(one):
+            for key, text in (problem for part in _parts(one) for problem in direction_problems(part)):
                 found.setdefault(key, text)
     problems += [f"{key}: {text}" for key, text in found.items()]
     return tuple(links)
+
+
+Groups = dict[str, list[tuple[tuple[str, ...], PairProperties]]]
+"""Host -> (destinations, what lies between), in the hosts' order."""
+
+
+def _parts(direction: Direction) -> Iterator[Direction]:
+    """It, and what it is for each branch."""
+    yield direction
+    for branch in direction.branches:
+        asked, wire = direction.asked.towards(branch.asked), direction.wire.towards(branch.wire)
+        yield replace(direction, asked=asked, wire=wire, branches=())
+
+
+def with_branches(graph: nx.Graph, links: list[LinkPlan], dilation: float) -> list[LinkPlan]:
+    """The links, with what the graph's `paths` and `per_pair` ask for on the hosts' access links."""
+    hosts = rules.hosts(graph)
+    if graph.graph.get("per_pair"):
+        links, pairs = _per_pair(links)
+        groups: Groups = {
+            host: [((other,), pairs[host, other]) for other in hosts if other != host] for host in hosts
+        }
+    elif graph.graph.get("paths"):
+        groups = _by_region(graph, hosts)
+    else:
+        return links
+    return [
+        replace(
+            link,
+            forward=replace(
+                link.forward,
+                branches=tuple(
+                    Branch(targets=targets, asked=asked, wire=asked.dilated(dilation))
+                    for targets, asked in groups[link.a]
+                ),
+            ),
+        )
+        if link.a in groups
+        else link
+        for link in links
+    ]
+
+
+def _by_region(graph: nx.Graph, hosts: list[str]) -> Groups:
+    """Host -> (destinations, what is between), a group for each region or for each host in it."""
+    between: dict[tuple[str, str], PairProperties] = {}
+    for path in graph.graph["paths"]:
+        found = PairProperties(**{key: path[key] for key in _OF_EDGES if path.get(key) is not None})
+        a, b = path["between"]
+        between[a, b] = between[b, a] = found
+    regions = {host: graph.nodes[host].get("region") for host in hosts}
+    groups: Groups = {}
+    for host in hosts:
+        reached: dict[Any, list[str]] = {}
+        for other in hosts:
+            if other != host and (regions[host], regions[other]) in between:
+                key = regions[other] if graph.graph.get("paths_shared") else other
+                reached.setdefault(key, []).append(other)
+        groups[host] = [
+            (tuple(others), between[regions[host], regions[others[0]]]) for others in reached.values()
+        ]
+    return groups
+
+
+def _per_pair(links: list[LinkPlan]) -> tuple[list[LinkPlan], dict[tuple[str, str], PairProperties]]:
+    """Access links without a limit of their own, and (from, to) -> the lower of both ends' rates."""
+    rates_up = {link.a: link.forward.asked.bandwidth_bps for link in links}
+    rates_down = {link.a: link.backward.asked.bandwidth_bps for link in links}
+    pairs = {
+        (a, b): PairProperties(bandwidth_bps=min(rates_up[a], rates_down[b]))
+        for a in rates_up
+        for b in rates_down
+        if a != b
+    }
+
+    def unlimited(one: Direction) -> Direction:
+        scale = UNLIMITED_BPS / one.asked.bandwidth_bps
+        return replace(
+            one,
+            asked=replace(one.asked, bandwidth_bps=UNLIMITED_BPS),
+            wire=replace(one.wire, bandwidth_bps=one.wire.bandwidth_bps * scale),
+        )
+
+    return [
+        replace(link, forward=unlimited(link.forward), backward=unlimited(link.backward)) for link in links
+    ], pairs
 
 
 def _own_properties(
@@ -152,12 +257,17 @@ def _properties(
 ) -> LinkProperties:
     link = experiment.network.link
     asked = merged(
-        LinkProperties(
-            bandwidth_bps=edge.get("bandwidth_bps", link.bandwidth), delay_s=edge.get("delay_s", link.delay)
-        ),
+        LinkProperties(bandwidth_bps=link.bandwidth, delay_s=link.delay),
         _without_rate_and_delay(link),
         *([link.reverse] if backward else []),
     )
+    # What the graph says of this very link goes before what the experiment says of all of them.
+    own: dict[str, Any] = {name: edge[name] for name in _OF_EDGES if edge.get(name) is not None}
+    if backward:
+        reverse = link.reverse
+        given = {"bandwidth_bps": reverse.bandwidth, "delay_s": reverse.delay, "jitter_s": reverse.jitter}
+        own = {name: value for name, value in own.items() if given.get(name) is None}
+    asked = replace(asked, **own)
     return replace(asked, bandwidth_bps=asked.bandwidth_bps * factor)
 
 

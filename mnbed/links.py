@@ -59,6 +59,39 @@ class LinkProperties:
             jitter_s=self.jitter_s * dilation,
         )
 
+    def towards(self, pair: PairProperties) -> LinkProperties:
+        """What a packet meets on this link whose way on is limited by that pair's properties too: the lower rate, both
+        delays. Same unit of time for both.
+        """
+        rate = (
+            self.bandwidth_bps if pair.bandwidth_bps is None else min(self.bandwidth_bps, pair.bandwidth_bps)
+        )
+        return replace(
+            self,
+            bandwidth_bps=rate,
+            delay_s=self.delay_s + pair.delay_s,
+            jitter_s=math.hypot(self.jitter_s, pair.jitter_s),
+            loss=1 - (1 - self.loss) * (1 - pair.loss),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairProperties:
+    """What lies between two hosts, or between their regions, beside the links that the graph has; one direction."""
+
+    bandwidth_bps: float | None = None
+    """None: not limited."""
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    loss: float = 0.0
+
+    def dilated(self, dilation: float) -> PairProperties:
+        """In wall-clock units, when one emulated second lasts `dilation` wall seconds."""
+        rate = None if self.bandwidth_bps is None else self.bandwidth_bps / dilation
+        return replace(
+            self, bandwidth_bps=rate, delay_s=self.delay_s * dilation, jitter_s=self.jitter_s * dilation
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class PathProperties:
@@ -70,17 +103,18 @@ class PathProperties:
     loss: float = 0.0
 
 
-def along(directions: Iterable[LinkProperties]) -> PathProperties:
+def along(directions: Iterable[LinkProperties], pair: PairProperties | None = None) -> PathProperties:
     """Delays add up, and so do the variances of independent jitters; a packet arrives where no link loses it.
 
     Jitters of one distribution keep its name, though only the normal distribution keeps its shape in a sum.
     """
     directions = list(directions)
+    pair = pair or PairProperties()
     jittered = [one for one in directions if one.jitter_s]
     names = {one.distribution for one in jittered}
     return PathProperties(
-        delay_s=math.fsum(one.delay_s for one in directions),
-        jitter_s=math.hypot(*(one.jitter_s for one in jittered)),
+        delay_s=math.fsum([*(one.delay_s for one in directions), pair.delay_s]),
+        jitter_s=math.hypot(*(one.jitter_s for one in jittered), pair.jitter_s),
         distribution=names.pop() if len(names) == 1 else "normal",
-        loss=1 - math.prod(1 - one.loss for one in directions),
+        loss=1 - (1 - pair.loss) * math.prod(1 - one.loss for one in directions),
     )

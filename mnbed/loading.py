@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment, keys_of_kind, parse, resolved
 from mnbed.explain import Problem, problems_of
+from mnbed.topology_files import with_graph
 from mnbed.traces import with_points
 from mnbed.yaml_source import KeyPath, Source, dotted, parse_value, parse_yaml
 
@@ -37,7 +38,9 @@ def load_experiment(
     line.
     """
     source = parse_yaml(_read(Path(path)), str(path))
-    changed = _apply(source, [_parse_override(text) for text in overrides], note or _note_on_stderr)
+    note = note or _note_on_stderr
+    changed = _apply(source, [_parse_override(text) for text in overrides], note)
+    _read_topology(changed, Path(path).parent, note)
     _read_traces(changed, Path(path).parent)
     try:
         return parse(changed.data)
@@ -60,6 +63,27 @@ def naming(path: Path | str) -> Iterator[None]:
     except InputError as error:
         lines = "\n".join(f"{path}: {line}" for line in error.message.split("\n"))
         raise InputError(lines, error.remedy) from None
+
+
+def _read_topology(changed: _Changed, folder: Path, note: Callable[[str], None]) -> None:
+    """The graph of a topology's file becomes part of the experiment. Raises InputError."""
+    network = changed.data.get("network")
+    if not isinstance(network, dict):
+        return
+    section = network.get("topology")
+    if not isinstance(section, dict) or "file" not in section:
+        return
+    if "kind" in section:
+        problem = Problem(path=("network", "topology", "file"), text="give either file or kind")
+        raise InputError(changed.describe(problem))
+    try:
+        # A file given by --set is looked for from where the user stands.
+        overridden = ("network", "topology", "file") in changed.overridden
+        network["topology"] = with_graph(section, Path() if overridden else folder, note)
+    except ValueError as error:
+        raise InputError(
+            changed.describe(Problem(path=("network", "topology", "file"), text=str(error)))
+        ) from None
 
 
 def _read_traces(changed: _Changed, folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 import networkx as nx
@@ -19,14 +19,15 @@ from mnbed import budget, draws, feasible, routes, units
 from mnbed.errors import InputError, MachineError
 from mnbed.events import Event, Reshape
 from mnbed.expansion import expand
-from mnbed.experiment import MAX_DILATION, Experiment
+from mnbed.experiment import INLINE, MAX_DILATION, Experiment
 from mnbed.link_plans import Direction, LinkPlan, plan_links
-from mnbed.links import LinkProperties, PathProperties, along
+from mnbed.links import LinkProperties, PairProperties, PathProperties, along
 from mnbed.machine import MachineFacts
 from mnbed.step_cost import StepCost
 from node_agent.algorithms import algorithm_class
 from node_agent.streams import stream_seed
 from topologies import rules
+from topologies.description import from_description
 
 __all__ = ["Direction", "HostPlan", "LinkPlan", "Plan", "make_plan", "plan_links"]
 
@@ -51,6 +52,9 @@ class HostPlan:
     """Emulated cost of one local step on this node, slow-node factor included."""
     peers: tuple[str, ...]
     """Names of the overlay neighbours, in host order."""
+    label: str | None = None
+    """What the topology's source calls it, where that is not its name."""
+    region: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +76,19 @@ class Plan:
     """What a local step costs on this machine, where it was measured."""
     datapath: str | None = None
     """With Open vSwitch: "kernel" or "userspace"."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Host or switch -> what the topology's source calls it, where that is not its name."""
     timeline: tuple[Event, ...] = ()
     """What happens during the run, in order of time."""
     subnet: str = "10.0.0.0/8"
 
     def host(self, name: str) -> HostPlan:
         """The host of that name. Raises KeyError."""
-        for host in self.hosts:
-            if host.name == name:
-                return host
-        raise KeyError(name)
+        return self._hosts_by_name[name]
+
+    @functools.cached_property
+    def _hosts_by_name(self) -> Mapping[str, HostPlan]:
+        return {host.name: host for host in self.hosts}
 
     @functools.cached_property
     def directions(self) -> Mapping[tuple[str, str], Direction]:
@@ -110,6 +117,19 @@ class Plan:
             direction = self._by_interface[self.forwarding[direction.target][mac]]
             yield direction
 
+    @functools.cached_property
+    def _pairs(self) -> Mapping[tuple[str, str], PairProperties]:
+        return {
+            (source, target): branch.wire
+            for source, direction in self._access.items()
+            for branch in direction.branches
+            for target in branch.targets
+        }
+
+    def pair(self, source: str, target: str) -> PairProperties | None:
+        """What lies between two hosts beside the links on the way, wall-clock units."""
+        return self._pairs.get((source, target))
+
     def path(
         self, source: str, target: str, wires: Mapping[tuple[str, str], LinkProperties] | None = None
     ) -> PathProperties:
@@ -117,10 +137,11 @@ class Plan:
 
         `wires`: (source, target) of a direction -> its properties now, where events have changed them.
         """
-        return along(
+        links = (
             one.wire if wires is None else wires.get((one.source, one.target), one.wire)
             for one in self.route(source, target)
         )
+        return along(links, self.pair(source, target))
 
 
 def make_plan(experiment: Experiment, facts: MachineFacts, step: StepCost | None = None) -> Plan:
@@ -178,6 +199,12 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     if problems:
         raise InputError("\n".join(problems))
     asked = [one.asked for link in links for one in link.directions]
+    asked += [
+        one.asked.towards(branch.asked)
+        for link in links
+        for one in link.directions
+        for branch in one.branches
+    ]
     later = [one.asked for event in timeline if isinstance(event, Reshape) for one in event.directions]
     backend = feasible.delay_backend(experiment, [*asked, *later], facts)
     feasible.check_distributions(asked, later, backend)
@@ -191,6 +218,8 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
             straggler=name in stragglers,
             step_time_s=step_times[index],
             peers=tuple(names[peer] for peer in peers[index]),
+            label=graph.nodes[name].get("label"),
+            region=graph.nodes[name].get("region"),
         )
         for index, name in enumerate(names)
     )
@@ -201,6 +230,7 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
         hosts=hosts,
         switches=tuple(switches),
         links=links,
+        labels={node: label for node, label in graph.nodes(data="label") if label is not None},
         forwarding=plan_routes(hosts, switches, links),
         step=step,
         datapath=feasible.datapath(experiment, facts),
@@ -212,6 +242,8 @@ def _graph(experiment: Experiment) -> nx.Graph:
     parameters = dict(experiment.network.topology)
     kind = parameters.pop("kind")
     try:
+        if kind == INLINE:
+            return from_description(parameters)
         return topologies.generate(kind, parameters, stream_seed(experiment.seed, "topology"))
     except ValueError as error:
         raise InputError(f"network.topology: {kind}: {error}") from None

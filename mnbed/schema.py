@@ -11,7 +11,7 @@ import inspect
 import itertools
 import textwrap
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
@@ -21,12 +21,21 @@ from pydantic.fields import FieldInfo
 
 import topologies
 from mnbed import event_settings, units
-from mnbed.experiment import Experiment
+from mnbed.experiment import INLINE, Experiment
 from mnbed.variants import key_of, sections_in, variants
 from node_agent import algorithms, tasks
+from topologies import files
+from topologies.description import KEYS as DESCRIPTION_KEYS
 
 _UNITS = {"bandwidth": "bandwidth, e.g. 60mbit", "time": "time, e.g. 20ms", "size": "size, e.g. 64kB"}
-_NAMES = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+_NAMES = {
+    int: "whole number",
+    float: "number",
+    str: "text",
+    bool: "true or false",
+    dict: "section",
+    type(None): "null",
+}
 _COLUMN = 34
 
 
@@ -110,10 +119,19 @@ def _generators(depth: int) -> Iterator[str]:
     for kind in topologies.names():
         yield f"{pad}kind: {kind}"
         yield f"{pad}    {topologies.purpose(kind)}"
-        for parameter in topologies.parameters(kind).values():
-            default = "required" if parameter.required else f"default {_yaml(parameter.default)}"
-            yield _line(pad + "  ", parameter.name, _NAMES[parameter.type], default)
-            yield f"{pad}      {parameter.help}"
+        yield from _parameters(pad, topologies.parameters(kind).values())
+    yield f"{pad}file: ..."
+    yield f"{pad}    A graph from a file, by its ending: {files.endings()}."
+    yield from _parameters(pad, topologies.parameters_of(files.load).values())
+    yield f"{pad}kind: {INLINE}"
+    yield f"{pad}    The graph written out: {', '.join(DESCRIPTION_KEYS)}; see docs/topologies.md."
+
+
+def _parameters(pad: str, parameters: Iterable[topologies.Parameter]) -> Iterator[str]:
+    for parameter in parameters:
+        default = "required" if parameter.required else f"default {_yaml(parameter.default)}"
+        yield _line(pad + "  ", parameter.name, _NAMES[parameter.type], default)
+        yield f"{pad}      {parameter.help}"
 
 
 def _line(pad: str, name: str, kind: str, default: str) -> str:

@@ -1,20 +1,32 @@
-"""Network graphs: which generators there are, what they accept, and what a valid graph is.
+"""Network graphs: which generators there are, what they accept, files of many formats, and what a valid graph is.
 
-`generate` is the one way in: it checks the parameters against the generator's signature and the graph against
-the rules. This package knows nothing of experiments, machines or Mininet.
+A generator is a public function of `structures`, `random_graphs` or `regions`. Its keyword parameters, their types and
+defaults are its keys in an experiment file; its docstring's first line is its help, the lines `name: text` below it are
+those of its parameters. A parameter called `seed` is no such key: the experiment's own seed is passed. Impossible
+parameters raise ValueError.
+
+A graph's nodes carry kind="host" or kind="switch", and may carry `label` (their name in a file, where it is not one
+that Linux could use) and `region`. An edge may carry `bandwidth_bps`, `delay_s`, `jitter_s`, `loss`, which override the
+experiment's link settings, and `towards`: node -> those properties of the direction that arrives there, where the two
+differ. The graph may carry `paths`: properties between regions, shaped for each destination at the sender.
+
+`generate` and `files.load` are the ways in: they check the graph against the rules. This package knows nothing of
+experiments, machines or Mininet.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import types
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 import networkx as nx
 
-from topologies import generators, rules
+from topologies import random_graphs, regions, rules, structures
 
 __all__ = [
     "Parameter",
@@ -23,12 +35,20 @@ __all__ = [
     "generate",
     "names",
     "parameters",
+    "parameters_of",
     "purpose",
     "resolve",
 ]
 
+_MODULES = (structures, random_graphs, regions)
 # What a generator may take, and how it is called in messages.
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    dict: "a mapping (key: value)",
+}
 
 
 class ParameterError(ValueError):
@@ -46,21 +66,20 @@ class Parameter:
     name: str
     type: type
     default: Any
-    """None where the parameter must be given."""
+    """None where the parameter must be given, or may be left out."""
     required: bool
     help: str
     """From the generator's docstring."""
 
+    @property
+    def type_name(self) -> str:
+        """In words."""
+        return _TYPE_NAMES[self.type]
+
 
 def names() -> list[str]:
     """The generators' names."""
-    return [
-        name
-        for name, function in vars(generators).items()
-        if inspect.isfunction(function)
-        and function.__module__ == generators.__name__
-        and not name.startswith("_")
-    ]
+    return list(_generators())
 
 
 def canonical(kind: str) -> str:
@@ -75,7 +94,11 @@ def purpose(kind: str) -> str:
 
 def parameters(kind: str) -> dict[str, Parameter]:
     """The parameters an experiment may give to that generator. Raises ParameterError for an unknown one."""
-    function = _generator(kind)
+    return parameters_of(_generator(kind))
+
+
+def parameters_of(function: Callable[..., Any]) -> dict[str, Parameter]:
+    """The keyword parameters of a function, but for `seed`, from its signature and docstring."""
     hints = get_type_hints(function)
     helps = dict(
         line.strip().split(": ", 1)
@@ -85,13 +108,13 @@ def parameters(kind: str) -> dict[str, Parameter]:
     return {
         name: Parameter(
             name=name,
-            type=hints[name],
+            type=_plain_type(hints[name]),
             default=None if parameter.default is parameter.empty else parameter.default,
             required=parameter.default is parameter.empty,
             help=helps.get(name, ""),
         )
         for name, parameter in inspect.signature(function).parameters.items()
-        if name != "seed"
+        if name != "seed" and parameter.kind is parameter.KEYWORD_ONLY
     }
 
 
@@ -110,9 +133,9 @@ def resolve(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for parameter in known.values():
         value = given.get(parameter.name, parameter.default)
         if parameter.required and parameter.name not in given:
-            problems.append((parameter.name, f"missing; {kind} needs it ({_TYPE_NAMES[parameter.type]})"))
-        elif not _fits(value, parameter.type):
-            problems.append((parameter.name, f"got {value!r}; it must be {_TYPE_NAMES[parameter.type]}"))
+            problems.append((parameter.name, f"missing; {kind} needs it ({parameter.type_name})"))
+        elif not _fits(value, parameter):
+            problems.append((parameter.name, f"got {value!r}; it must be {parameter.type_name}"))
         else:
             resolved[parameter.name] = value
     if problems:
@@ -128,18 +151,28 @@ def generate(kind: str, given: Mapping[str, Any], seed: int) -> nx.Graph:
     function = _generator(kind)
     arguments = resolve(kind, given)
     if "seed" in inspect.signature(function).parameters:
-        arguments["seed"] = seed
+        arguments["seed"] = seed % 2**32
     graph = function(**arguments)
     rules.check(graph)
     return graph
+
+
+def _generators() -> dict[str, Callable[..., nx.Graph]]:
+    return {
+        name: function
+        for module in _MODULES
+        for name, function in vars(module).items()
+        if inspect.isfunction(function)
+        and function.__module__ == module.__name__
+        and not name.startswith("_")
+    }
 
 
 def _generator(kind: str) -> Callable[..., nx.Graph]:
     kind = str(kind).replace("-", "_")
     if kind not in names():
         raise ParameterError([("kind", f"unknown generator {kind!r}{_suggestion(kind, names())}")])
-    function: Callable[..., nx.Graph] = getattr(generators, kind)
-    return function
+    return _generators()[kind]
 
 
 def _suggestion(wrong: str, allowed: Any) -> str:
@@ -148,7 +181,17 @@ def _suggestion(wrong: str, allowed: Any) -> str:
     return f"{meant} (allowed: {', '.join(allowed)})" if allowed else f"{meant} (it takes none)"
 
 
-def _fits(value: Any, wanted: type) -> bool:
+def _plain_type(hint: Any) -> type:
+    """`int` of int, `dict` of dict[str, Any] | None."""
+    if isinstance(hint, types.UnionType):
+        hint = typing.get_args(hint)[0]
+    plain: type = typing.get_origin(hint) or hint
+    return plain
+
+
+def _fits(value: Any, parameter: Parameter) -> bool:
+    if value is None:
+        return not parameter.required and parameter.default is None
     if isinstance(value, bool):
-        return wanted is bool
-    return isinstance(value, (int, float) if wanted is float else wanted)
+        return parameter.type is bool
+    return isinstance(value, (int, float) if parameter.type is float else parameter.type)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import networkx as nx
 
-# From degree 3 on, nearly every draw is connected; small graphs with few edges may need some more.
-_MAX_DRAWS = 1000
+from topologies.building import connected_draw
 
 
 def connected_regular(nodes: int, degree: int, seed: int) -> list[tuple[int, int]]:
@@ -23,11 +22,11 @@ def connected_regular(nodes: int, degree: int, seed: int) -> list[tuple[int, int
         # Random draws fall into several rings; connected means one ring, so only its order is drawn.
         order = nx.utils.create_random_state(seed % 2**32).permutation(nodes).tolist()
         return _sorted_edges(nx.cycle_graph(order))
-    for draw in range(_MAX_DRAWS):
-        graph = nx.random_regular_graph(degree, nodes, seed=seed + draw)
-        if nx.is_connected(graph):
-            return _sorted_edges(graph)
-    raise ValueError(f"no connected graph of degree {degree} on {nodes} nodes in {_MAX_DRAWS} draws")
+    # From degree 3 on nearly every draw is connected.
+    graph = connected_draw(
+        lambda number: nx.random_regular_graph(degree, nodes, seed=number), seed, "use a larger degree"
+    )
+    return _sorted_edges(graph)
 
 
 def _sorted_edges(graph: nx.Graph) -> list[tuple[int, int]]:

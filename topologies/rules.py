@@ -7,13 +7,22 @@ routes that reach every host), not those of an experiment.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import networkx as nx
 
 # IFNAMSIZ is 16 with the closing zero byte.
 MAX_INTERFACE_NAME = 15
 KINDS = ("host", "switch")
+# Of links and paths: property -> least, most, and the limits in words.
+PROPERTIES = {
+    "bandwidth_bps": (0.0, sys.float_info.max, "above 0"),
+    "delay_s": (0.0, sys.float_info.max, "0 or more"),
+    "jitter_s": (0.0, sys.float_info.max, "0 or more"),
+    "loss": (0.0, 1.0, "0 to 1"),
+}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -21,7 +30,7 @@ def check(graph: nx.Graph) -> None:
     """Raises ValueError that lists everything that is wrong with the graph."""
     problems = [*_nodes(graph), *_edges(graph)]
     if not problems:
-        problems = [*_hosts(graph), *_connected(graph)]
+        problems = [*_hosts(graph), *_connected(graph), *_paths(graph)]
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -34,6 +43,20 @@ def hosts(graph: nx.Graph) -> list[str]:
 def switches(graph: nx.Graph) -> list[str]:
     """The switches' names in natural order."""
     return _of_kind(graph, "switch")
+
+
+def usable_name(graph: nx.Graph, node: Any) -> bool:
+    """Whether Linux and Mininet can use the node's name as it is."""
+    return (
+        isinstance(node, str)
+        and _NAME.fullmatch(node) is not None
+        and len(longest_interface(graph, node)) <= MAX_INTERFACE_NAME
+    )
+
+
+def longest_interface(graph: nx.Graph, node: str) -> str:
+    """A switch's ports count from 1, a host's from 0; it has one more digit only with its tenth link."""
+    return f"{node}-eth{graph.degree(node)}"
 
 
 def natural_order(name: str) -> tuple[str | int, ...]:
@@ -52,7 +75,7 @@ def _nodes(graph: nx.Graph) -> Iterator[str]:
             continue
         if data.get("kind") not in KINDS:
             yield f"node {node} has kind {data.get('kind')!r}; allowed: {', '.join(KINDS)}"
-        interface = f"{node}-eth{graph.degree(node)}"
+        interface = longest_interface(graph, node)
         if len(interface) > MAX_INTERFACE_NAME:
             yield (
                 f"node name {node} is too long: its interface {interface} has {len(interface)} characters, "
@@ -66,13 +89,34 @@ def _edges(graph: nx.Graph) -> Iterator[str]:
     for a, b, data in graph.edges(data=True):
         if a == b:
             yield f"node {a} has a link to itself"
-        for key, least in (("bandwidth_bps", "above 0"), ("delay_s", "0 or more")):
-            value = data.get(key)
-            if value is None:
-                continue
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value < float("inf") or (value == 0 and key == "bandwidth_bps"):
-                yield f"link {a} - {b} has {key}={value!r}; it must be a number {least}"
+        for properties in (data, *data.get("towards", {}).values()):
+            yield from (f"link {a} - {b} has {text}" for text in wrong_properties(properties))
+
+
+def wrong_properties(properties: Mapping[str, Any]) -> Iterator[str]:
+    """ "delay_s='x'; it must be ..." for every property of a link or path that is not a number it may be."""
+    for key, (least, most, words) in PROPERTIES.items():
+        value = properties.get(key)
+        if value is None:
+            continue
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not least <= value <= most or (value == 0 and key == "bandwidth_bps"):
+            yield f"{key}={value!r}; it must be a number {words}"
+
+
+def _paths(graph: nx.Graph) -> Iterator[str]:
+    regions = {data["region"] for _, data in graph.nodes(data=True) if data.get("region") is not None}
+    seen: set[frozenset[str]] = set()
+    for path in graph.graph.get("paths", ()):
+        a, b = path["between"]
+        for name in (a, b):
+            if name not in regions:
+                shown = ", ".join(sorted(regions)) or "none"
+                yield f"path {a} - {b}: no host is in region {name!r}; the hosts' regions are: {shown}"
+        if frozenset((a, b)) in seen:
+            yield f"path {a} - {b} is given twice"
+        seen.add(frozenset((a, b)))
+        yield from (f"path {a} - {b} has {text}" for text in wrong_properties(path))
 
 
 def _hosts(graph: nx.Graph) -> Iterator[str]:

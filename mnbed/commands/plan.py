@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _TIMELINE_ROWS = 40
+_PATH_ROWS = 100
 
 
 def main(
@@ -68,6 +69,7 @@ def main(
     print(dump_experiment(experiment))
     _print_hosts(plan)
     _print_links(plan)
+    _print_paths(plan)
     _print_timeline(plan)
     _print_budget(budget(plan, facts.cores, step), plan, facts, note)
 
@@ -128,10 +130,38 @@ def _print_hosts(plan: Plan) -> None:
             format_duration(host.step_time_s),
             str(len(host.peers)),
             "straggler" if host.straggler else "",
+            host.label or "",
         )
         for host in plan.hosts
     ]
-    _table("hosts", ("host", "address", "step time", "peers", ""), rows)
+    _table("hosts", ("host", "address", "step time", "peers", "", "label"), rows)
+    switches = [(name, plan.labels[name]) for name in plan.switches if name in plan.labels]
+    if switches:
+        _table("switches with labels", ("switch", "label"), switches)
+
+
+def _print_paths(plan: Plan) -> None:
+    """What senders shape by destination, once for each pair of regions or hosts with the same figures."""
+    from mnbed.units import format_bandwidth, format_duration
+
+    places = {host.name: host.region or host.name for host in plan.hosts}
+    rows: dict[tuple[str, ...], None] = {}
+    for direction in plan.directions.values():
+        for branch in direction.branches:
+            asked = branch.asked
+            rate = (
+                "" if asked.bandwidth_bps is None else format_bandwidth(float(f"{asked.bandwidth_bps:.4g}"))
+            )
+            targets = dict.fromkeys(places[target] for target in branch.targets)
+            for target in targets:
+                rows[places[direction.source], target, rate, format_duration(asked.delay_s)] = None
+    if rows:
+        shown = list(rows)[:_PATH_ROWS]
+        if len(rows) > len(shown):
+            shown.append((f"... and {len(rows) - len(shown):,} more", "", "", ""))
+        _table(
+            "paths, shaped at the sender for each destination", ("from", "to", "bandwidth", "delay"), shown
+        )
 
 
 def _print_links(plan: Plan) -> None:

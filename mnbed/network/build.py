@@ -21,6 +21,7 @@ from mininet.log import setLogLevel
 from mininet.node import Host
 
 from mnbed.errors import MachineError, RunError
+from mnbed.links import LinkProperties
 from mnbed.network import shaping
 from mnbed.network.counters import CounterReader
 from mnbed.network.delay import DelayProcess
@@ -29,7 +30,7 @@ from mnbed.network.mininet_net import EmulatedNet
 from mnbed.network.namespaces import heredoc, network_namespace, run_script_in
 from mnbed.network.open_vswitch import OpenVSwitch
 from mnbed.network.shaping import Readback, ShapedLink
-from mnbed.plan import LinkPlan, Plan
+from mnbed.plan import Direction, LinkPlan, Plan
 
 # One namespace needs a pseudo-terminal and a few pipes in this process.
 _FILES_PER_NODE = 8
@@ -90,9 +91,18 @@ class Network:
             for direction, found in zip(entry.link.directions, (entry.a, entry.b), strict=True):
                 wire = self.wires[direction.source, direction.target]
                 asked = shaping.asked_shape(wire, self.plan.delay_backend)
-                if texts := shaping.differences(asked, found.shape):
+                texts = shaping.differences(asked, found.shape)
+                texts += shaping.branch_differences(
+                    self.leaves(direction), found.branches, self.plan.delay_backend
+                )
+                if texts:
                     wrong.append(f"{direction.interface}: {', '.join(texts)}")
         return wrong
+
+    def leaves(self, direction: Direction, wire: LinkProperties | None = None) -> tuple[shaping.Leaf, ...]:
+        """The queues by destination on that direction's interface, with the link as it should be now, or as given."""
+        wire = self.wires[direction.source, direction.target] if wire is None else wire
+        return shaping.leaves_of(direction, wire, lambda host: self.plan.host(host).address)
 
     def interfaces(self, node: str) -> list[str]:
         """Names of the node's shaped interfaces, in port order."""
@@ -208,9 +218,14 @@ def _add_links(network: Network, check: Callable[[], None]) -> None:
             mininet.nameToNode[link.b],
             intfName1=link.a_interface,
             intfName2=link.b_interface,
-            params1={"wire": link.forward.wire, "backend": plan.delay_backend},
-            params2={"wire": link.backward.wire, "backend": plan.delay_backend},
+            params1=_parameters(network, link.forward),
+            params2=_parameters(network, link.backward),
         )
+
+
+def _parameters(network: Network, direction: Direction) -> dict[str, Any]:
+    backend = network.plan.delay_backend
+    return {"wire": direction.wire, "backend": backend, "leaves": network.leaves(direction)}
 
 
 def _configure(network: Network) -> None:
@@ -228,10 +243,11 @@ def _configure(network: Network) -> None:
         host = plan.hosts[index]
         node = network.mininet.nameToNode[host.name]
         (device,) = network.interfaces(host.name)
+        gso = shaping.gso_bytes(wires[device], node.intf(device).leaves)
         others = neighbours[:index] + neighbours[index + 1 :]
         lines = [
             "link set lo up",
-            f"link set {device} address {host.mac} gso_max_size {shaping.gso_bytes(wires[device])}",
+            f"link set {device} address {host.mac} gso_max_size {gso}",
             f"addr add {host.address}/{prefix} dev {device} noprefixroute",
             f"link set {device} up",
             f"route add {plan.subnet} dev {device} src {host.address} {tcp}",

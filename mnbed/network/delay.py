@@ -52,6 +52,7 @@ class Paths:
     """Which links each path takes, and so which paths a change of links changes."""
 
     def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._routes: dict[Ends, tuple[Ends, ...]] = {}
         self._over: dict[Ends, list[Ends]] = {}
         self._addresses = {host.name: host.address for host in plan.hosts}
@@ -72,7 +73,8 @@ class Paths:
             pairs = dict.fromkeys(pair for ends in changed for pair in self._over.get(ends, ()))
         found: dict[str, dict[str, Effect]] = {}
         for source, target in pairs:
-            path = along(wires[ends] for ends in self._routes[source, target])
+            links = (wires[ends] for ends in self._routes[source, target])
+            path = along(links, self._plan.pair(source, target))
             found.setdefault(target, {})[self._addresses[source]] = effect_of(path)
         return found
 

@@ -87,9 +87,11 @@ class LiveNetwork:
         backend, hosts = self._plan.delay_backend, {host.name for host in self._plan.hosts}
         scripts: dict[str, str] = {}
         for one in directions:
-            script = heredoc("tc -batch -", shaping.change_commands(one.interface, one.wire, backend))
+            leaves = self._network.leaves(one, one.wire)
+            commands = shaping.change_commands(one.interface, one.wire, backend, leaves)
+            script = heredoc("tc -batch -", commands)
             if one.source in hosts:
-                script += f"ip link set {one.interface} gso_max_size {shaping.gso_bytes(one.wire)}\n"
+                script += f"ip link set {one.interface} gso_max_size {shaping.gso_bytes(one.wire, leaves)}\n"
             scripts[one.source] = scripts.get(one.source, "") + script
         self._run(scripts, "changing links")
         changed = {(one.source, one.target): one.wire for one in directions}

@@ -2,6 +2,10 @@
 
 The arrangement is TCLink's: HTB for the rate and, below it, netem for delay, jitter and loss. Where the delay is made
 by `delay_queue`, a bfifo of the same waiting room stands in netem's place. All rates and times here are wall-clock.
+
+Where a host's packets are limited by destination too, HTB's class for the link has one child for each branch, with a
+queue of its own, and one for all other destinations. A child is sure of its share and borrows from the link what
+others leave, up to its own rate: the link's rate and every branch's hold at the same time.
 """
 
 from __future__ import annotations
@@ -9,12 +13,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mininet.link import TCIntf, TCLink
 
+from mnbed.link_plans import Direction
 from mnbed.links import FRAME_BYTES, LinkProperties
 
 # HTB serves a class each time its tokens allow. A burst of one millisecond rides over the wake-ups of a busy machine;
@@ -24,6 +29,21 @@ _MIN_BURST_FRAMES = 3
 # tc prints rates with four digits and keeps times in ticks of 64 ns; beyond this a difference is a wrong setting.
 _RATE_TOLERANCE = 0.001
 _TIME_TOLERANCE_S = 2e-6
+
+
+# Children of the link's class: 2 takes what no branch takes, branches follow.
+_REST, _FIRST_BRANCH = 2, 3
+_FIRST_HANDLE = 0x10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One branch of an interface, ready to be put in force."""
+
+    addresses: tuple[str, ...]
+    """IPv4 addresses of its destinations."""
+    wire: LinkProperties
+    """Link and branch together: the lower rate, both delays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +59,24 @@ class Shape:
     """Bytes for bfifo, packets for netem."""
 
 
-def gso_bytes(wire: LinkProperties) -> int:
+def leaves_of(
+    direction: Direction, wire: LinkProperties, address_of: Callable[[str], str]
+) -> tuple[Leaf, ...]:
+    """The branches of that direction when its link has those properties."""
+    return tuple(
+        Leaf(addresses=tuple(map(address_of, branch.targets)), wire=wire.towards(branch.wire))
+        for branch in direction.branches
+    )
+
+
+def gso_bytes(wire: LinkProperties, leaves: Sequence[Leaf] = ()) -> int:
     """Largest segment a host may hand to its interface in one piece.
 
     An eighth of the waiting room: TCP takes what its own host's queue drops for congestion, and with half of it links
     of 200 to 500 Mbit/s lost 2 to 3 % of their rate; with an eighth, less than 0.2 %. In small queues a quarter does,
     up to 5 frames, which spares the processor packets.
     """
-    room = wire.waiting_room_packets
+    room = min(one.waiting_room_packets for one in (wire, *(leaf.wire for leaf in leaves)))
     return max(2 * FRAME_BYTES, min(65536, max(room // 8, min(room // 4, 5)) * FRAME_BYTES))
 
 
@@ -77,30 +107,59 @@ def burst_bytes(rate_bps: float) -> int:
     return max(_MIN_BURST_FRAMES * FRAME_BYTES, round(rate_bps * _BURST_S / 8))
 
 
-def tc_commands(device: str, wire: LinkProperties, backend: str) -> list[str]:
+def tc_commands(device: str, wire: LinkProperties, backend: str, leaves: Sequence[Leaf] = ()) -> list[str]:
     """Lines for `tc -batch` that shape a fresh interface."""
-    return [f"qdisc add dev {device} root handle 5: htb default 1", *_put("add", device, wire, backend)]
+    rest = _REST if leaves else 1
+    root = f"qdisc add dev {device} root handle 5: htb default {rest:x}"
+    return [root, *_put("add", device, wire, backend, leaves), *_filters(device, leaves)]
 
 
-def change_commands(device: str, wire: LinkProperties, backend: str) -> list[str]:
+def change_commands(
+    device: str, wire: LinkProperties, backend: str, leaves: Sequence[Leaf] = ()
+) -> list[str]:
     """Lines for `tc -batch` that give a shaped interface other properties; what waits in its queue stays there.
 
     One thing netem cannot do: go back from a table of delays to none, that is to a uniform distribution. `feasible`
     refuses it.
     """
-    return _put("change", device, wire, backend)
+    return _put("change", device, wire, backend, leaves)
 
 
-def _put(verb: str, device: str, wire: LinkProperties, backend: str) -> list[str]:
-    shape = asked_shape(wire, backend)
-    burst = burst_bytes(shape.rate_bps)
-    rate = (
-        f"class {verb} dev {device} parent 5: classid 5:1 htb rate {round(shape.rate_bps)}bit "
-        f"burst {burst} cburst {burst} quantum {FRAME_BYTES}"
+def _put(verb: str, device: str, wire: LinkProperties, backend: str, leaves: Sequence[Leaf]) -> list[str]:
+    if not leaves:
+        return [_class(verb, device, 0, 1, wire, 1), _queue(verb, device, 1, 0, wire, backend)]
+    lines = [_class(verb, device, 0, 1, wire, 1)]
+    for minor, one in enumerate((wire, *(leaf.wire for leaf in leaves)), start=_REST):
+        lines.append(_class(verb, device, 1, minor, one, len(leaves) + 1, wire.bandwidth_bps))
+        lines.append(_queue(verb, device, minor, minor, one, backend))
+    return lines
+
+
+def _class(
+    verb: str,
+    device: str,
+    parent: int,
+    minor: int,
+    wire: LinkProperties,
+    sharers: int,
+    shared_bps: float | None = None,
+) -> str:
+    """One HTB class; of `sharers` under a link's class, it is sure of its share of the link's rate only."""
+    rate = wire.bandwidth_bps
+    sure = rate if shared_bps is None else min(rate, shared_bps / sharers)
+    burst = burst_bytes(rate)
+    ceiling = "" if shared_bps is None else f"ceil {round(rate)}bit "
+    return (
+        f"class {verb} dev {device} parent 5:{parent or ''} classid 5:{minor:x} htb rate {max(8, round(sure))}bit "
+        f"{ceiling}burst {burst} cburst {burst} quantum {FRAME_BYTES}"
     )
-    queue = f"qdisc {verb} dev {device} parent 5:1 handle 10:"
+
+
+def _queue(verb: str, device: str, parent: int, number: int, wire: LinkProperties, backend: str) -> str:
+    shape = asked_shape(wire, backend)
+    queue = f"qdisc {verb} dev {device} parent 5:{parent:x} handle {_FIRST_HANDLE + number:x}:"
     if backend != "netem":
-        return [rate, f"{queue} bfifo limit {shape.limit}"]
+        return f"{queue} bfifo limit {shape.limit}"
     netem = f"{queue} netem limit {shape.limit} delay {shape.delay_s * 1e6:.3f}us"
     if shape.jitter_s:
         netem += f" {shape.jitter_s * 1e6:.3f}us"
@@ -110,7 +169,23 @@ def _put(verb: str, device: str, wire: LinkProperties, backend: str) -> list[str
         netem += f" loss {shape.loss * 100:.6f}%"
     if shape.reorder:
         netem += f" reorder {shape.reorder * 100:.6f}%"
-    return [rate, netem]
+    return netem
+
+
+def _filters(device: str, leaves: Sequence[Leaf]) -> list[str]:
+    """Which branch a destination belongs to, by a hash of its address's last byte: as quick for 200 as for two."""
+    if not leaves:
+        return []
+    begin = f"filter add dev {device} parent 5: protocol ip prio 1"
+    lines = [
+        f"{begin} handle 2: u32 divisor 256",
+        f"{begin} u32 ht 800:: match ip dst 0.0.0.0/0 hashkey mask 0x000000ff at 16 link 2:",
+    ]
+    for minor, leaf in enumerate(leaves, start=_FIRST_BRANCH):
+        for address in leaf.addresses:
+            bucket = f"{int(address.rpartition('.')[2]):x}"
+            lines.append(f"{begin} u32 ht 2:{bucket}: match ip dst {address}/32 flowid 5:{minor:x}")
+    return lines
 
 
 def show_script(devices: list[str]) -> str:
@@ -145,47 +220,63 @@ class Readback:
     bytes_sent: int
     drops: int
     backlog_bytes: int
+    branches: tuple[Shape, ...] = ()
+    """Where destinations have queues of their own, in the order of the plan's branches."""
 
 
-_RATE = re.compile(r"^class htb 5:1 .*?\brate (\d+)([KMGT]?)bit")
+_CLASS = re.compile(r"^class htb 5:([0-9a-f]+) .*?\brate (\d+)([KMGT]?)bit ceil (\d+)([KMGT]?)bit")
 _RATE_SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 def parse_shapes(text: str, devices: list[str]) -> dict[str, Readback]:
     """Interface -> what the kernel says, from the output of `show_script(devices)`."""
     head, *lines = text.splitlines()
-    qdiscs = json.loads(head)
-    rates: dict[str, float] = {}
+    # interface -> minor number of a class -> the most it may send
+    rates: dict[str, dict[int, float]] = {device: {} for device in devices}
     device = ""
     for line in lines:
         if line.startswith("@"):
             device = line[1:]
-        elif match := _RATE.match(line):
-            rates[device] = float(match[1]) * _RATE_SCALE[match[2]]
-    readbacks = {}
-    for device in devices:
-        mine = {row["kind"]: row for row in qdiscs if row.get("dev") == device}
-        leaf = mine.get("netem") or mine.get("bfifo")
-        root = mine.get("htb", {})
-        shape = None
-        if leaf is not None and device in rates:
-            options = leaf["options"]
-            delay = options.get("delay", {})
-            shape = Shape(
-                rate_bps=rates[device],
-                delay_s=float(delay.get("delay", 0.0)),
-                jitter_s=float(delay.get("jitter", 0.0)),
-                loss=float(options.get("loss-random", {}).get("loss", 0.0)),
-                reorder=float(options.get("reorder", {}).get("reorder", 0.0)),
-                limit=int(options["limit"]),
-            )
-        readbacks[device] = Readback(
-            shape=shape,
-            bytes_sent=int(root.get("bytes", 0)),
-            drops=int(root.get("drops", 0)),
-            backlog_bytes=int(root.get("backlog", 0)),
-        )
-    return readbacks
+        elif (match := _CLASS.match(line)) and device in rates:
+            rates[device][int(match[1], 16)] = float(match[4]) * _RATE_SCALE[match[5]]
+    queues: dict[str, dict[int, Mapping[str, Any]]] = {device: {} for device in devices}
+    roots: dict[str, Mapping[str, Any]] = {}
+    for row in json.loads(head):
+        name = row.get("dev")
+        if name not in queues:
+            continue
+        if row["kind"] == "htb":
+            roots[name] = row
+        elif row["kind"] in ("netem", "bfifo") and str(row.get("parent", "")).startswith("5:"):
+            queues[name][int(row["parent"].partition(":")[2], 16)] = row["options"]
+    return {device: _readback(rates[device], queues[device], roots.get(device, {})) for device in devices}
+
+
+def _readback(
+    rates: Mapping[int, float], queues: Mapping[int, Mapping[str, Any]], root: Mapping[str, Any]
+) -> Readback:
+    first = queues.get(1, queues.get(_REST))
+    return Readback(
+        shape=None if first is None or 1 not in rates else _shape(rates[1], first),
+        bytes_sent=int(root.get("bytes", 0)),
+        drops=int(root.get("drops", 0)),
+        backlog_bytes=int(root.get("backlog", 0)),
+        branches=tuple(
+            _shape(rates.get(minor, 0.0), queues[minor]) for minor in sorted(queues) if minor >= _FIRST_BRANCH
+        ),
+    )
+
+
+def _shape(rate_bps: float, options: Mapping[str, Any]) -> Shape:
+    delay = options.get("delay", {})
+    return Shape(
+        rate_bps=rate_bps,
+        delay_s=float(delay.get("delay", 0.0)),
+        jitter_s=float(delay.get("jitter", 0.0)),
+        loss=float(options.get("loss-random", {}).get("loss", 0.0)),
+        reorder=float(options.get("reorder", {}).get("reorder", 0.0)),
+        limit=int(options["limit"]),
+    )
 
 
 def differences(asked: Shape, found: Shape | None) -> list[str]:
@@ -206,6 +297,18 @@ def differences(asked: Shape, found: Shape | None) -> list[str]:
     return wrong
 
 
+def branch_differences(leaves: Sequence[Leaf], found: Sequence[Shape], backend: str) -> list[str]:
+    """The same for queues by destination; the first that differs is named, and how many do."""
+    if len(leaves) != len(found):
+        return [f"{len(found)} queues by destination instead of {len(leaves)}"]
+    wrong = [
+        f"towards {leaf.addresses[0]}: {', '.join(texts)}"
+        for leaf, shape in zip(leaves, found, strict=True)
+        if (texts := differences(asked_shape(leaf.wire, backend), shape))
+    ]
+    return [f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else wrong[0]] if wrong else []
+
+
 class ShapedIntf(TCIntf):  # type: ignore[misc]
     """An interface shaped by a LinkProperties.
 
@@ -214,15 +317,22 @@ class ShapedIntf(TCIntf):  # type: ignore[misc]
     one batch and reads them back.
     """
 
-    def config(self, wire: LinkProperties | None = None, backend: str = "none", **_: Any) -> dict[str, Any]:
+    def config(
+        self,
+        wire: LinkProperties | None = None,
+        backend: str = "none",
+        leaves: Sequence[Leaf] = (),
+        **_: Any,
+    ) -> dict[str, Any]:
         """Note the properties; nothing is run yet."""
         self.wire = wire
         self.backend = backend
+        self.leaves = leaves
         return {}
 
     def tc_commands(self) -> list[str]:
         """Lines for `tc -batch` that put the noted properties in force."""
-        return [] if self.wire is None else tc_commands(self.name, self.wire, self.backend)
+        return [] if self.wire is None else tc_commands(self.name, self.wire, self.backend, self.leaves)
 
 
 class ShapedLink(TCLink):  # type: ignore[misc]

@@ -79,6 +79,8 @@ def describe(plan: Plan, started: datetime) -> dict[str, Any]:
         "hosts": [
             {
                 "name": host.name,
+                "label": host.label,
+                "region": host.region,
                 "index": host.index,
                 "address": host.address,
                 "straggler": host.straggler,
@@ -88,6 +90,8 @@ def describe(plan: Plan, started: datetime) -> dict[str, Any]:
             for host in plan.hosts
         ],
         "switches": list(plan.switches),
+        "labels": dict(plan.labels),
+        "branches": _branches(plan),
         "round_trip_s": _round_trips(plan),
     }
 
@@ -107,6 +111,7 @@ def describe_links(readbacks: list[LinkReadback]) -> list[dict[str, Any]]:
                 end: None if found.shape is None else asdict(found.shape)
                 for end, found in (("a", entry.a), ("b", entry.b))
             },
+            "readback_branches": [asdict(shape) for shape in entry.a.branches],
         }
         for entry in readbacks
     ]
@@ -120,6 +125,15 @@ def describe_data(loaded: Loaded) -> dict[str, Any]:
         "step_wall_s": loaded.step_wall_s,
         "num_parameters": loaded.num_parameters,
         "partition": loaded.partition,
+    }
+
+
+def _branches(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """Host -> what limits its packets by destination, beside its link; emulated units."""
+    return {
+        one.source: [{"targets": list(branch.targets), **asdict(branch.asked)} for branch in one.branches]
+        for one in plan.directions.values()
+        if one.branches
     }
 
 

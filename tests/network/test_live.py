@@ -50,7 +50,13 @@ def star() -> Iterator[Network]:
         yield network
 
 
-@pytest.fixture(scope="module", params=["bridge", pytest.param("ovs", marks=needs_open_vswitch)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("bridge", marks=pytest.mark.no_guest),
+        pytest.param("ovs", marks=needs_open_vswitch),
+    ],
+)
 def live(request: pytest.FixtureRequest, star: Network) -> Iterator[LiveNetwork]:
     if request.param == "bridge":
         with LiveNetwork.of(star) as one:
@@ -105,6 +111,7 @@ def test_a_new_delay_is_there_at_once(star: Network) -> None:
         assert 0.019 < min(ping(star, "h3", "h4")) < 0.03
 
 
+@pytest.mark.no_guest
 def test_what_tc_refuses_is_an_error() -> None:
     with (
         build_network(plan_for({"kind": "star", "nodes": 2})) as network,
@@ -142,6 +149,7 @@ def test_a_partition_separates_its_groups_and_nobody_else(live: LiveNetwork) -> 
         assert reaches(network, a, b)
 
 
+@pytest.mark.no_guest
 def test_shells_go_with_the_block(star: Network) -> None:
     with LiveNetwork.of(star, ["h1", "s1"]) as live:
         pids = [shell._process.pid for shell in live._shells.values()]

@@ -128,6 +128,7 @@ def test_a_star_of_60_takes_seconds_and_leaves_nothing() -> None:
     assert all(end.drops == end.backlog_bytes == 0 for entry in readbacks for end in (entry.a, entry.b))
 
 
+@pytest.mark.no_guest
 def test_of_a_very_large_network_a_sample_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnbed.network.probe._MAX_DIRECTIONS", 5)
     monkeypatch.setattr("mnbed.network.probe._MAX_PATHS", 3)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,22 @@ class Cli:
 
 @pytest.fixture
 def cli() -> Iterator[Cli]:
+    with runner() as cli:
+        yield cli
+
+
+@contextmanager
+def runner() -> Iterator[Cli]:
+    """A command line with a folder of its own for run directories."""
     # Not tmp_path: agents run as the invoking user, who may not look into pytest's folders.
     folder = Path(tempfile.mkdtemp(prefix="mnbed-test-"))
     folder.chmod(0o755)
-    runner = Cli(folder)
-    yield runner
-    runner.kill_all()
-    shutil.rmtree(folder)
+    cli = Cli(folder)
+    try:
+        yield cli
+    finally:
+        cli.kill_all()
+        shutil.rmtree(folder)
 
 
 def agent_pid(run: Path, node: str) -> int:

@@ -30,8 +30,8 @@ EASY = ("time.dilation=1", "compute.step_time=40ms")
 
 @contextmanager
 def hogs(count: int) -> Iterator[None]:
-    """That many processes that want a core each, before anybody else."""
-    loop = "import os\nos.nice(-10)\nwhile True: pass"
+    """That many processes that want a core each, before anybody else; for as long as training takes, no longer."""
+    loop = "import os, time\nos.nice(-10)\nend = time.monotonic() + 8\nwhile time.monotonic() < end: pass"
     processes = [subprocess.Popen([sys.executable, "-c", loop]) for _ in range(count)]
     try:
         yield
@@ -74,8 +74,10 @@ def test_a_run_with_time_to_spare_is_faithful_and_strict_agrees(cli: Cli) -> Non
 
 
 def test_a_hog_on_every_core_is_noticed(cli: Cli) -> None:
+    running = cli.start_run(*EASY, "time.duration=6s", options=["--no-report"])
+    cli.wait_for_round(1)
     with hogs(2 * (os.cpu_count() or 1)):
-        done = cli.run(*EASY, "time.duration=5s", options=["--no-report"])
+        done = cli.finish(running)
     assert done.returncode == 0, done.stderr
     assert "all cores were busy" in reasons(cli)
 

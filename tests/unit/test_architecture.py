@@ -26,7 +26,8 @@ FORBIDDEN = {
     "topologies": ("mnbed", "node_agent"),
     "node_agent": ("mnbed", "topologies"),
     "mnbed/errors.py": ("mnbed", "node_agent", "topologies"),
-    "mnbed/units.py": ("mnbed", "node_agent", "topologies"),
+    "mnbed/units.py": ("mnbed", "node_agent"),
+    "topologies/units.py": ("topologies",),
     "mnbed/links.py": ("mnbed", "node_agent", "topologies"),
     "mnbed/machine.py": ("mnbed.plan", "mnbed.experiment", "mnbed.network", "mnbed.run", "mnbed.results"),
     "mnbed/experiment.py": (

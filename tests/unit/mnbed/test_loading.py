@@ -89,7 +89,7 @@ def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
         ("network: {topology: {kind: strar}}", "unknown generator 'strar'; did you mean star?"),
         (
             "network: {topology: {file: x.graphml}}",
-            "topology.file: reading a graph from a file is not there yet",
+            "x.graphml: cannot be read: No such file",
         ),
         ("network: {topology: [star]}", "{kind: star, nodes: 8}"),
         ("network: {switch: hub}", "network.switch: got hub; allowed: bridge or ovs"),

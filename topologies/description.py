@@ -1,0 +1,185 @@
+"""Graphs as plain data, the form they have in our YAML: files of their own, and `kind: inline` in an experiment.
+
+hosts: [h1, {name: h2, region: tokyo, label: Shinjuku 4}]
+switches: [s1]
+links:
+  - {link: [h1, s1], bandwidth: 60mbit, delay: 1ms}
+  - {link: [h2, s1], bandwidth: 60mbit, reverse: {bandwidth: 10mbit}}       # from s1 to h2
+paths:                                                                      # optional: between regions
+  - {between: [tokyo, ohio], bandwidth: 86mbit, delay: 66ms}
+paths_shared: false
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import networkx as nx
+
+from topologies import rules
+from topologies.units import format_bandwidth, format_duration, parse_bandwidth, parse_duration
+
+KEYS = ("hosts", "switches", "links", "paths", "paths_shared", "per_pair", "source")
+_PROPERTIES = {
+    "bandwidth": ("bandwidth_bps", parse_bandwidth, format_bandwidth),
+    "delay": ("delay_s", parse_duration, format_duration),
+    "jitter": ("jitter_s", parse_duration, format_duration),
+}
+_NAMES = {key: name for key, (name, _, _) in _PROPERTIES.items()} | {"loss": "loss"}
+
+
+def to_description(graph: nx.Graph) -> dict[str, Any]:
+    """Plain data of which `from_description` makes an equal graph."""
+    found: dict[str, Any] = {
+        "hosts": [_node(graph, name) for name in rules.hosts(graph)],
+        "switches": [_node(graph, name) for name in rules.switches(graph)],
+        "links": [_link(a, b, data) for a, b, data in graph.edges(data=True)],
+    }
+    if "source" in graph.graph:
+        found["source"] = graph.graph["source"]
+    if graph.graph.get("paths"):
+        found["paths"] = [
+            {"between": list(path["between"]), **_properties_out(path)} for path in graph.graph["paths"]
+        ]
+        found["paths_shared"] = bool(graph.graph.get("paths_shared", False))
+    if graph.graph.get("per_pair"):
+        found["per_pair"] = True
+    return found
+
+
+def from_description(data: Mapping[str, Any]) -> nx.Graph:
+    """The graph, checked. Raises ValueError that says which entry is wrong."""
+    _known(data, KEYS, "the topology")
+    graph = nx.Graph()
+    for section, kind in (("hosts", "host"), ("switches", "switch")):
+        for number, entry in enumerate(_list(data, section)):
+            where = f"{section}[{number}]"
+            fields = {"name": entry} if isinstance(entry, str) else entry
+            if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
+                raise ValueError(
+                    f"{where}: got {entry!r}; write a name, or {{name: ..., label: ..., region: ...}}"
+                )
+            _known(fields, ("name", "label", "region"), where)
+            if fields["name"] in graph:
+                raise ValueError(f"{where}: {fields['name']} is given twice")
+            extra = {key: str(fields[key]) for key in ("label", "region") if fields.get(key) is not None}
+            graph.add_node(fields["name"], kind=kind, **extra)
+    for number, entry in enumerate(_list(data, "links")):
+        _add_link(graph, entry, f"links[{number}]")
+    _add_paths(graph, data)
+    for key in ("per_pair", "source"):
+        if data.get(key):
+            graph.graph[key] = data[key]
+    rules.check(graph)
+    return graph
+
+
+def _node(graph: nx.Graph, name: str) -> Any:
+    data = graph.nodes[name]
+    extra = {key: data[key] for key in ("label", "region") if data.get(key) is not None}
+    return {"name": name, **extra} if extra else name
+
+
+def _link(a: str, b: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    towards = data.get("towards", {})
+    found = {"link": [a, b], **_properties_out({**data, **towards.get(b, {})})}
+    if towards:
+        reverse = _properties_out({**data, **towards.get(a, {})})
+        # What is not said again holds for both directions; null: the experiment's own.
+        found["reverse"] = (
+            dict.fromkeys([key for key in found if key != "link" and key not in reverse]) | reverse
+        )
+    return found
+
+
+def _add_link(graph: nx.Graph, entry: Any, where: str) -> None:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where}: got {entry!r}; write {{link: [h1, s1], bandwidth: 60mbit, delay: 1ms}}")
+    _known(entry, ("link", *_PROPERTIES, "loss", "reverse"), where)
+    a, b = _pair(entry.get("link"), f"{where}.link")
+    for name in (a, b):
+        if name not in graph:
+            raise ValueError(f"{where}.link: no host or switch {name!r}")
+    if graph.has_edge(a, b):
+        raise ValueError(f"{where}.link: a second link between {a} and {b}; one link at most joins two nodes")
+    graph.add_edge(a, b)
+    forward = _properties_in(entry, where)
+    reverse = entry.get("reverse") or {}
+    if not isinstance(reverse, Mapping):
+        raise ValueError(f"{where}.reverse: got {reverse!r}; write {{bandwidth: 10mbit}}")
+    _known(reverse, (*_PROPERTIES, "loss"), f"{where}.reverse")
+    own = {_NAMES[key] for key in reverse}
+    backward = {name: value for name, value in forward.items() if name not in own}
+    backward |= _properties_in(reverse, f"{where}.reverse")
+    put_properties(graph.edges[a, b], a, b, forward, backward)
+
+
+def put_properties(
+    edge: dict[str, Any], a: str, b: str, forward: Mapping[str, Any], backward: Mapping[str, Any]
+) -> None:
+    """Give the edge what it has from a to b and from b to a, in the simplest form."""
+    if forward == backward:
+        edge.update(forward)
+    else:
+        edge["towards"] = {b: dict(forward), a: dict(backward)}
+
+
+def _add_paths(graph: nx.Graph, data: Mapping[str, Any]) -> None:
+    if not data.get("paths"):
+        return
+    graph.graph["paths"] = []
+    graph.graph["paths_shared"] = bool(data.get("paths_shared", False))
+    for number, entry in enumerate(_list(data, "paths")):
+        where = f"paths[{number}]"
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{where}: got {entry!r}; write {{between: [tokyo, ohio], bandwidth: 86mbit}}")
+        _known(entry, ("between", *_PROPERTIES, "loss"), where)
+        between = list(_pair(entry.get("between"), f"{where}.between"))
+        graph.graph["paths"].append({"between": between, **_properties_in(entry, where)})
+
+
+def _properties_in(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    found = {}
+    for key, (name, parse, _) in _PROPERTIES.items():
+        if entry.get(key) is not None:
+            try:
+                found[name] = float(f"{parse(entry[key]):.12g}")
+            except ValueError as error:
+                raise ValueError(f"{where}.{key}: got {entry[key]!r}; {error}") from None
+    if entry.get("loss") is not None:
+        found["loss"] = entry["loss"]
+    return found
+
+
+def _properties_out(data: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        key: form(data[name]) for key, (name, _, form) in _PROPERTIES.items() if data.get(name) is not None
+    }
+    return found | ({"loss": data["loss"]} if data.get("loss") is not None else {})
+
+
+def _list(data: Mapping[str, Any], key: str) -> list[Any]:
+    value = data.get(key) or []
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{key}: it must be a list")
+    return list(value)
+
+
+def _pair(value: Any, where: str) -> tuple[str, str]:
+    if (
+        not isinstance(value, (list, tuple))
+        or len(value) != 2
+        or not all(isinstance(one, str) for one in value)
+    ):
+        raise ValueError(f"{where}: got {value!r}; it must be two names: [h1, s1]")
+    return value[0], value[1]
+
+
+def _known(entry: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
+    for key in entry:
+        if key not in allowed:
+            close = difflib.get_close_matches(str(key), list(allowed), n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"{where}: no such key {key!r}{meant} (allowed: {', '.join(allowed)})")

@@ -1,0 +1,23 @@
+"""GraphML, as networkx, yEd, Gephi and the Internet Topology Zoo write it."""
+
+from __future__ import annotations
+
+import networkx as nx
+
+from topologies.formats import safe_xml
+from topologies.normal_form import flat
+
+
+def read(text: str) -> nx.Graph:
+    """Raises ValueError."""
+    safe_xml.parse(text)
+    try:
+        graph: nx.Graph = nx.parse_graphml(text)
+    except (nx.NetworkXError, KeyError, ValueError, TypeError, StopIteration) as error:
+        raise ValueError(f"not GraphML that can be read: {error}") from None
+    return graph
+
+
+def write(graph: nx.Graph) -> str:
+    """Keeps everything."""
+    return "\n".join(nx.generate_graphml(flat(graph))) + "\n"

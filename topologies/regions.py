@@ -1,0 +1,100 @@
+"""Hosts in regions, with a bandwidth and a delay for each pair of regions: matrices of measured networks.
+
+No switch stands for a pair. All hosts are on one switch, and what a pair of regions has goes into the graph's attribute
+`paths`; the network shapes it at the sender, one queue for each destination, beside the host's own access link. Every
+public function here is a generator; see `topologies/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import yaml
+
+from topologies.building import add_hosts, within
+
+_DATA = Path(__file__).parent / "data"
+
+
+def regions(
+    *,
+    matrix: str = "aws",
+    hosts_per_region: int = 6,
+    only: str = "",
+    delays: bool = True,
+    shared: bool = False,
+) -> nx.Graph:
+    """Hosts in regions, every two of which are apart by a measured bandwidth and delay.
+
+    matrix: a file of topologies/data, which says where each figure comes from: aws
+    hosts_per_region: hosts in each region
+    only: names of the regions to take, with commas; empty: all
+    delays: false leaves out the delays, and keeps the bandwidths
+    shared: true: a host's traffic to all hosts of a region shares one path; false: it has one to each of them
+    """
+    data = _matrix(matrix)
+    names = _chosen(only, list(data["regions"]))
+    within("hosts_per_region", hosts_per_region, 1)
+    within("regions * hosts_per_region", len(names) * hosts_per_region, 2)
+    graph = nx.Graph(paths=_paths(data, names, delays), paths_shared=shared)
+    add_hosts(graph, {"s1": len(names) * hosts_per_region})
+    for index in range(len(names) * hosts_per_region):
+        name = names[index // hosts_per_region]
+        number = index % hosts_per_region + 1
+        graph.nodes[f"h{index + 1}"].update(region=name, label=f"{name}-{number}")
+    return graph
+
+
+def pairwise(*, nodes: int = 8) -> nx.Graph:
+    """A star whose links limit each pair of hosts by itself: a host may send at its full rate to every other at once.
+
+    nodes: number of hosts
+    """
+    within("nodes", nodes, 2)
+    graph = nx.Graph(per_pair=True)
+    add_hosts(graph, {"s1": nodes})
+    return graph
+
+
+def _paths(data: dict[str, Any], names: list[str], delays: bool) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for pair in data["pairs"]:
+        a, b = pair["between"]
+        if a in names and b in names:
+            path = {"between": [a, b], "bandwidth_bps": pair["bandwidth"] * 1e6}
+            if delays:
+                path["delay_s"] = _seconds(pair["rtt"])
+            found.append(path)
+    if delays:
+        within_regions = {name: data["regions"][name].get("rtt_within") for name in names}
+        found += [
+            {"between": [name, name], "delay_s": _seconds(rtt)}
+            for name, rtt in within_regions.items()
+            if rtt is not None
+        ]
+    return found
+
+
+def _seconds(rtt_ms: float) -> float:
+    """One way, of a round trip."""
+    return round(rtt_ms / 2e3, 9)
+
+
+def _chosen(only: str, known: list[str]) -> list[str]:
+    asked = [name.strip() for name in only.split(",") if name.strip()]
+    for name in asked:
+        if name not in known:
+            raise ValueError(f"only={only}: no region {name!r}; there are: {', '.join(known)}")
+    return [name for name in known if not asked or name in asked]
+
+
+@cache
+def _matrix(name: str) -> dict[str, Any]:
+    known = sorted(path.stem for path in _DATA.glob("*.yaml"))
+    if name not in known:
+        raise ValueError(f"matrix={name}: no such matrix; there are: {', '.join(known)}")
+    data: dict[str, Any] = yaml.safe_load((_DATA / f"{name}.yaml").read_text())
+    return data
