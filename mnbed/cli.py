@@ -1,8 +1,8 @@
 """The command line's frame: finds the verbs in `commands/`, maps errors to exit statuses.
 
 A verb is one module: its docstring is the help, its `main` has annotated parameters and may return an exit
-status. Nothing heavy is imported here or at the top of a command module, so that `mnbed --help` answers at
-once.
+status. A module with `VERBS` instead (name -> function) is a group of them. Nothing heavy is imported here or at the
+top of a command module, so that `mnbed --help` answers at once.
 """
 
 from __future__ import annotations
@@ -55,7 +55,13 @@ def make_app() -> typer.Typer:
     )
     app.callback(help=_HELP)(_global_options(options))
     for name, module in verbs().items():
-        app.command(name, help=module.__doc__, no_args_is_help=False)(_guarded(module.main, options))
+        if hasattr(module, "VERBS"):
+            group = typer.Typer(help=module.__doc__, no_args_is_help=True, rich_markup_mode=None)
+            for verb, function in module.VERBS.items():
+                group.command(verb, help=function.__doc__)(_guarded(function, options))
+            app.add_typer(group, name=name)
+        else:
+            app.command(name, help=module.__doc__, no_args_is_help=False)(_guarded(module.main, options))
     return app
 
 

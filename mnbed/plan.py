@@ -172,7 +172,7 @@ def _automatic_dilation(plan: Plan, facts: MachineFacts, step: StepCost) -> floa
 
 
 def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step: StepCost | None) -> Plan:
-    graph = _graph(experiment)
+    graph = network_graph(experiment)
     names = rules.hosts(graph)
     switches = rules.switches(graph)
     feasible.check_size(experiment, len(names), len(switches), facts)
@@ -238,7 +238,8 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     )
 
 
-def _graph(experiment: Experiment) -> nx.Graph:
+def network_graph(experiment: Experiment) -> nx.Graph:
+    """The network's graph, checked. Raises InputError."""
     parameters = dict(experiment.network.topology)
     kind = parameters.pop("kind")
     try:

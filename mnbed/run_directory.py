@@ -30,6 +30,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from mnbed.errors import InputError
+
+# Of a folder of runs, the error message lists the newest.
+_MAX_LISTED = 5
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -111,3 +116,24 @@ def new_run_id(name: str, now: datetime) -> str:
     """20261120-213000-cifar-stragglers"""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
     return f"{now:%Y%m%d-%H%M%S}-{slug}"
+
+
+def require_run(run: RunDirectory) -> None:
+    """Raises InputError, naming the newest runs where `run` is the folder that holds them."""
+    if run.experiment.is_file():
+        return
+    if not run.path.is_dir():
+        raise InputError(
+            f"{run.path}: no such directory", "give a run directory, as `mnbed run` names it at its end"
+        )
+    inside = [path.parent for path in run.path.glob("*/experiment.yaml")]
+    newest = sorted(inside, key=lambda path: path.stat().st_mtime, reverse=True)[:_MAX_LISTED]
+    if not newest:
+        raise InputError(
+            f"{run.path} is not a run directory: it has no {run.experiment.name}",
+            "give a run directory, as `mnbed run` names it at its end",
+        )
+    lines = "\n".join(f"    {path}" for path in newest)
+    raise InputError(
+        f"{run.path} is not a run directory but holds {len(inside)}", f"name one; the newest:\n{lines}"
+    )

@@ -295,9 +295,13 @@ class Agent:
             self._exit.set()
             self._started.set()
 
+    def now(self) -> float | None:
+        """Emulated seconds since the common start; None before it."""
+        return None if self._clock is None else self._clock.now()
+
     def _status(self) -> dict[str, Any]:
         return {
-            "t": None if self._clock is None else self._clock.now(),
+            "t": self.now(),
             "round": self._round,
             "steps": self._steps,
             "train_loss": self._train_loss,
@@ -307,12 +311,20 @@ class Agent:
 
 def run_agent(settings: AgentSettings, task: Task, part: np.ndarray) -> int:
     """Run one agent in this process and return its exit status; every failure reaches controller, journal and log."""
+    agent: Agent | None = None
+
+    def add_time(record: logging.LogRecord) -> bool:
+        now = None if agent is None else agent.now()
+        record.t = "-" if now is None else f"{now:.3f}"
+        return True
+
     logging.basicConfig(
         level=logging.INFO,
-        format=f"%(asctime)s {settings.name} %(levelname)s %(name)s: %(message)s",
+        format=f"%(asctime)s t=%(t)s {settings.name} %(levelname)s %(name)s: %(message)s",
         force=True,
     )
-    agent: Agent | None = None
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(add_time)
     try:
         agent = Agent(settings, task, part)
         agent.run()

@@ -7,16 +7,12 @@ public function here is a generator; see `topologies/__init__.py`.
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import networkx as nx
-import yaml
 
 from topologies.building import add_hosts, within
-
-_DATA = Path(__file__).parent / "data"
+from topologies.matrices import matrix as read_matrix
 
 
 def regions(
@@ -35,7 +31,7 @@ def regions(
     delays: false leaves out the delays, and keeps the bandwidths
     shared: true: a host's traffic to all hosts of a region shares one path; false: it has one to each of them
     """
-    data = _matrix(matrix)
+    data = read_matrix(matrix)
     names = _chosen(only, list(data["regions"]))
     within("hosts_per_region", hosts_per_region, 1)
     within("regions * hosts_per_region", len(names) * hosts_per_region, 2)
@@ -89,12 +85,3 @@ def _chosen(only: str, known: list[str]) -> list[str]:
         if name not in known:
             raise ValueError(f"only={only}: no region {name!r}; there are: {', '.join(known)}")
     return [name for name in known if not asked or name in asked]
-
-
-@cache
-def _matrix(name: str) -> dict[str, Any]:
-    known = sorted(path.stem for path in _DATA.glob("*.yaml"))
-    if name not in known:
-        raise ValueError(f"matrix={name}: no such matrix; there are: {', '.join(known)}")
-    data: dict[str, Any] = yaml.safe_load((_DATA / f"{name}.yaml").read_text())
-    return data

@@ -19,10 +19,15 @@ def main(
             show_default=False,
         ),
     ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that gets the directories of runs started here.")] = Path(
+        "runs"
+    ),
 ) -> int:
     """Commands come from the terminal or from standard input, one a line."""
+    from mnbed.machine import probe
     from mnbed.run.planning import plan_run
     from mnbed.run.prompt import open_prompt
 
-    open_prompt(plan_run(file, set_ or []), file)
+    facts = probe()
+    open_prompt(plan_run(file, set_ or [], facts), file, out, facts)
     return 0

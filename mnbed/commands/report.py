@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from mnbed.run_directory import RunDirectory
 
-# Of a folder of runs, the error message lists the newest.
-_MAX_LISTED = 5
-
 
 def main(
     run: Annotated[
@@ -29,10 +26,10 @@ def main(
 
     from mnbed.results import make_results
     from mnbed.results.console import print_summary
-    from mnbed.run_directory import RunDirectory
+    from mnbed.run_directory import RunDirectory, require_run
 
     directory = RunDirectory(run)
-    _require_run(directory)
+    require_run(directory)
     console = Console()
     try:
         _evaluate_the_rest(directory, console)
@@ -45,27 +42,6 @@ def main(
     console.print(f"report: {directory.report}", highlight=False, soft_wrap=True)
     if open_:
         _open(directory.report)
-
-
-def _require_run(run: RunDirectory) -> None:
-    """Raises InputError, naming the newest runs where `run` is the folder that holds them."""
-    if run.experiment.is_file():
-        return
-    if not run.path.is_dir():
-        raise InputError(
-            f"{run.path}: no such directory", "give a run directory, as `mnbed run` names it at its end"
-        )
-    inside = [path.parent for path in run.path.glob("*/experiment.yaml")]
-    newest = sorted(inside, key=lambda path: path.stat().st_mtime, reverse=True)[:_MAX_LISTED]
-    if not newest:
-        raise InputError(
-            f"{run.path} is not a run directory: it has no {run.experiment.name}",
-            "give a run directory, as `mnbed run` names it at its end",
-        )
-    lines = "\n".join(f"    mnbed report {path}" for path in newest)
-    raise InputError(
-        f"{run.path} is not a run directory but holds {len(inside)}", f"name one; the newest:\n{lines}"
-    )
 
 
 def _evaluate_the_rest(run: RunDirectory, console: Console) -> None:

@@ -26,6 +26,12 @@ def main(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with status 1 where the emulation was not faithful.")
     ] = False,
+    cli: Annotated[
+        bool, typer.Option("--cli", help="Open the prompt on the network when training has ended.")
+    ] = False,
+    cli_on_error: Annotated[
+        bool, typer.Option("--cli-on-error", help="Open the prompt on the network when the run fails.")
+    ] = False,
 ) -> int:
     """Exit status 0 done, 1 failed, 2 wrong input, 3 this machine cannot, 130 interrupted."""
     import json
@@ -37,13 +43,21 @@ def main(
 
     from rich.console import Console
 
-    from mnbed.errors import RunError
+    from mnbed.errors import Interrupted, MnbedError, RunError
     from mnbed.results.console import print_summary
     from mnbed.results.fidelity import FAITHFUL
     from mnbed.run.lifecycle import Job
 
     console = Console()
-    outcome = Job(plan, out=out, report=not no_report, console=console).execute()
+
+    def open_prompt(job: Job, error: MnbedError | None) -> None:
+        wanted = cli if error is None else cli_on_error
+        if wanted and not isinstance(error, Interrupted):
+            from mnbed.run.prompt import prompt_after
+
+            prompt_after(job, error)
+
+    outcome = Job(plan, out=out, report=not no_report, console=console, before_teardown=open_prompt).execute()
     if outcome.summary is not None:
         print_summary(outcome.summary, console)
     console.print(f"run directory: {outcome.run.path}", highlight=False, soft_wrap=True)

@@ -127,11 +127,13 @@ class Network:
 
 
 @contextlib.contextmanager
-def build_network(plan: Plan, check: Callable[[], None] = lambda: None) -> Iterator[Network]:
+def build_network(
+    plan: Plan, check: Callable[[], None] = lambda: None, *, changeable: bool = False
+) -> Iterator[Network]:
     """Build the plan's network, verify it, and take it down again whatever happens.
 
     `check` is called between steps that must not be torn apart, and may raise to break off: a shell that Mininet has
-    started but does not know yet would be left behind.
+    started but does not know yet would be left behind. `changeable`: somebody may give any link a delay later.
     Raises MachineError where the machine lacks something, RunError where the kernel did not do as asked.
     """
     _check_mnexec()
@@ -152,7 +154,7 @@ def build_network(plan: Plan, check: Callable[[], None] = lambda: None) -> Itera
         mininet.start()
         if plan.delay_backend == "nfqueue":
             network.delay = stack.enter_context(
-                DelayProcess.start(plan, network.pid, network.interfaces_by_namespace())
+                DelayProcess.start(plan, network.pid, network.interfaces_by_namespace(), changeable)
             )
         check()
         network.verify()

@@ -7,8 +7,10 @@ import json
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mnbed.errors import MachineError, RunError
 from mnbed.events import Reshape
@@ -79,8 +81,8 @@ class Paths:
         return found
 
 
-def host_paths(plan: Plan, paths: Paths) -> list[HostPaths]:
-    """Every host whose packets are delayed or lost at some time in the run, in the hosts' order."""
+def host_paths(plan: Plan, paths: Paths, everyone: bool = False) -> list[HostPaths]:
+    """Every host whose packets are delayed or lost at some time in the run, in the hosts' order; or every host."""
     wires = {ends: one.wire for ends, one in plan.directions.items()}
     now = paths.effects(wires)
     ever: dict[str, list[Effect]] = {host: list(effects.values()) for host, effects in now.items()}
@@ -93,7 +95,7 @@ def host_paths(plan: Plan, paths: Paths) -> list[HostPaths]:
     return [
         HostPaths(host=host.name, sources=now[host.name], lossy=any(effect[3] for effect in ever[host.name]))
         for host in plan.hosts
-        if any(delay or jitter or loss for delay, jitter, _, loss in ever.get(host.name, ()))
+        if everyone or any(delay or jitter or loss for delay, jitter, _, loss in ever.get(host.name, ()))
     ]
 
 
@@ -105,18 +107,25 @@ class DelayProcess:
         self._paths = paths
         self._numbers = {one.host: number for number, one in enumerate(hosts)}
         self.statistics: dict[str, float] | None = None
+        # Events and a prompt may change links at the same time.
+        self._lock = threading.Lock()
 
     @classmethod
     @contextlib.contextmanager
     def start(
-        cls, plan: Plan, pid_of: Callable[[str], int], interfaces: Sequence[tuple[int, list[str]]]
+        cls,
+        plan: Plan,
+        pid_of: Callable[[str], int],
+        interfaces: Sequence[tuple[int, list[str]]],
+        everyone: bool = False,
     ) -> Iterator[DelayProcess]:
         """Install the rules, start the process, and stop it on leaving. Raises MachineError or RunError.
 
-        `interfaces`: (process in a namespace, its interfaces), all of the network's.
+        `interfaces`: (process in a namespace, its interfaces), all of the network's. `everyone`: also hosts that
+        nothing delays yet, as somebody may change links by hand.
         """
         paths = Paths(plan)
-        hosts = host_paths(plan, paths)
+        hosts = host_paths(plan, paths, everyone)
         devices = {one.source: one.interface for one in plan.directions.values()}
         orders = []
         for one in hosts:
@@ -165,8 +174,18 @@ class DelayProcess:
         if update and (answer := self._ask({"update": update}, _ANSWER_PATIENCE_S)) != "done":
             raise RunError(f"the NFQUEUE delay was not changed: {answer or 'no answer'}")
 
+    def take_statistics(self) -> dict[str, Any]:
+        """What the queues did since they began, or since the last call; empty where the process has ended."""
+        with contextlib.suppress(ValueError):
+            return dict(json.loads(self._ask({"statistics": True}, _ANSWER_PATIENCE_S)))
+        return {}
+
     def _ask(self, order: object, patience_s: float | None) -> str:
         """Its answer; empty where it has ended or takes too long."""
+        with self._lock:
+            return self._ask_alone(order, patience_s)
+
+    def _ask_alone(self, order: object, patience_s: float | None) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:

@@ -13,6 +13,7 @@ Run as `python -m mnbed.network.delay_queue`: JSON lines on standard input, answ
     {"tick_s", "hosts": [{"pid", "gso", "seed", "sources": {address: [delay_s, jitter_s, distribution, loss]}}],
      "interfaces": [[pid, [name, ...]], ...]}                   all of the network's                    -> ready
     {"update": [{"host": number, "sources": {...}}]}       other delays from now on                       -> done
+    {"statistics": true}                                     what happened since the last time -> one line of statistics
     (standard input closes)                                                                    -> one line of statistics
 """
 
@@ -111,11 +112,12 @@ class _Path:
 class _Host:
     """One host's queue."""
 
-    __slots__ = ("due", "line", "number", "paths", "random", "rng", "socket")
+    __slots__ = ("due", "gso", "line", "number", "paths", "random", "rng", "socket")
 
     def __init__(self, number: int, sock: socket.socket, order: Mapping[str, Any]) -> None:
         self.number = number
         self.socket = sock
+        self.gso = bool(order["gso"])
         self.line = DelayLine()
         self.rng = random.Random(order["seed"])
         self.random = self.rng.random
@@ -132,6 +134,10 @@ class _Host:
                 self.paths[source] = _Path(self.rng, *effect)
             else:
                 self.paths.pop(source, None)
+        if self.gso and any(path.loss for path in self.paths.values()):
+            # From now on frames get lost one by one.
+            self.gso = False
+            self.socket.send(_configuration(_NLM_F_REQUEST, *_gso_flag(False)))
 
     def take(self, number: int, source: int, arrived_s: float) -> int:
         """A packet has come. Returns 0: it is to be dropped; 1: it may pass at once; -1: it waits."""
@@ -173,11 +179,22 @@ def _attribute(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(payload), kind) + payload + padding
 
 
+def _gso_flag(on: bool) -> tuple[bytes, bytes]:
+    """Whether GSO packets come in one piece."""
+    return (
+        _attribute(_CFG_FLAGS, struct.pack("!I", _FLAG_GSO if on else 0)),
+        _attribute(_CFG_MASK, struct.pack("!I", _FLAG_GSO)),
+    )
+
+
+def _configuration(flags: int, *attributes: bytes) -> bytes:
+    body = struct.pack("!BBH", socket.AF_UNSPEC, 0, 0) + b"".join(attributes)
+    return struct.pack("=IHHII", 16 + len(body), _MSG_CONFIG, flags, 0, 0) + body
+
+
 def _configure(sock: socket.socket, *attributes: bytes) -> None:
     """Send one configuration message and wait for the kernel's answer. Raises OSError with its errno."""
-    body = struct.pack("!BBH", socket.AF_UNSPEC, 0, 0) + b"".join(attributes)
-    flags = _NLM_F_REQUEST | _NLM_F_ACK
-    sock.send(struct.pack("=IHHII", 16 + len(body), _MSG_CONFIG, flags, 0, 0) + body)
+    sock.send(_configuration(_NLM_F_REQUEST | _NLM_F_ACK, *attributes))
     answer = sock.recv(4096)
     error = struct.unpack_from("=i", answer, 16)[0]
     if error:
@@ -195,8 +212,7 @@ def _open_queue(gso: bool) -> socket.socket:
         sock,
         _attribute(_CFG_PARAMS, struct.pack("!IB", _COPY_BYTES, _COPY_PACKET)),
         _attribute(_CFG_QUEUE_MAXLEN, struct.pack("!I", QUEUE_LENGTH)),
-        _attribute(_CFG_FLAGS, struct.pack("!I", _FLAG_GSO if gso else 0)),
-        _attribute(_CFG_MASK, struct.pack("!I", _FLAG_GSO)),
+        *_gso_flag(gso),
     )
     sock.setblocking(False)
     return sock
@@ -248,6 +264,8 @@ class _Delayer:
 
     def __init__(self, orders: Mapping[str, Any]) -> None:
         self.statistics = Statistics()
+        self._taken: tuple[float, float, float] = (0, 0.0, 0.0)
+        """Lost packets and processor time that earlier calls have told of."""
         self._tick_s = float(orders["tick_s"])
         self._poll = select.epoll()
         self._hosts: list[_Host | None] = []
@@ -333,7 +351,11 @@ class _Delayer:
         *lines, self._orders = (self._orders + data).split(b"\n")
         for line in lines:
             try:
-                for order in json.loads(line)["update"]:
+                orders = json.loads(line)
+                if "statistics" in orders:
+                    print(json.dumps(asdict(self.take_statistics())), flush=True)
+                    continue
+                for order in orders["update"]:
                     host = self._hosts[order["host"]]
                     assert host is not None
                     host.change(order["sources"])
@@ -388,15 +410,31 @@ class _Delayer:
             statistics.late_max_s = max(statistics.late_max_s, released.longest_late_s)
         self._schedule(host)
 
-    def count_lost(self) -> None:
-        """Add up what the kernel dropped, from each namespace's own table."""
+    def take_statistics(self) -> Statistics:
+        """What happened since the last call."""
+        taken = self.statistics
+        self.statistics = Statistics(processor_of_its_own=taken.processor_of_its_own)
+        lost, used = self._count_lost(), os.times()
+        now = (lost, used.user + used.system, used.system)
+        taken.lost, taken.cpu_s, taken.cpu_system_s = (
+            int(now[0] - self._taken[0]),
+            now[1] - self._taken[1],
+            now[2] - self._taken[2],
+        )
+        self._taken = now
+        return taken
+
+    def _count_lost(self) -> int:
+        """What the kernel has dropped so far, from each namespace's own table."""
+        lost = 0
         for namespace in self._namespaces:
             with contextlib.suppress(OSError):
                 _enter(self._libc, namespace)
                 for line in Path("/proc/thread-self/net/netfilter/nfnetlink_queue").read_text().splitlines():
                     fields = line.split()
-                    self.statistics.lost += int(fields[5]) + int(fields[6])
+                    lost += int(fields[5]) + int(fields[6])
         _enter(self._libc, self._home)
+        return lost
 
 
 def _send_verdicts(sock: socket.socket, released: Released) -> None:
@@ -448,10 +486,7 @@ def main() -> int:
     print("ready", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         delayer.run(0)
-    delayer.count_lost()
-    used = os.times()
-    delayer.statistics.cpu_s, delayer.statistics.cpu_system_s = used.user + used.system, used.system
-    print(json.dumps(asdict(delayer.statistics)), flush=True)
+    print(json.dumps(asdict(delayer.take_statistics())), flush=True)
     return 0
 
 

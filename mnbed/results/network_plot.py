@@ -1,12 +1,13 @@
 """The drawing of the emulated network: hosts, switches, stragglers, and links as wide as their bandwidth.
 
 A tree (a star is one) is drawn with its centre in the middle and every branch in its own sector, so that no two links
-cross; any other graph by forces. Neither needs more than numpy.
+cross; any other graph with its switches by distance or by forces, and the hosts around them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from mnbed.results.links import LinkRow
@@ -25,22 +26,39 @@ _MIN_WIDTH, _MAX_WIDTH = 0.8, 4.0
 _MANY_LINKS = 24
 # Beyond this many nodes a name on each would hide the drawing.
 _MAX_NAMES = 90
+# Placing nodes by all their distances takes time with the cube of their number.
+_MAX_BY_DISTANCE = 120
 
 
 def network(data: RunData) -> Figure | None:
     """The network of hosts and switches; None where the environment does not tell its links."""
-    import networkx as nx
-
     links = data.collected.links
     if not links:
         return None
+    title = data.title("The emulated network")
+    return draw_network(title, links, set(data.collected.nodes), set(data.collected.stragglers()))
+
+
+def draw_network(
+    title: str,
+    links: Sequence[LinkRow],
+    hosts: Set[str],
+    stragglers: Set[str],
+    labels: Mapping[str, str] | None = None,
+) -> Figure:
+    """Hosts and switches told apart, links as wide as their bandwidth, readable up to a few hundred nodes.
+
+    labels: node -> text beside its name.
+    """
+    import networkx as nx
+
     graph = nx.Graph((link.a, link.b) for link in links)
-    places = _tree_layout(graph) if nx.is_tree(graph) else _force_layout(graph)
-    side = min(7.6, 4.2 + 0.06 * len(graph))
-    figure, (axes,) = new_figure(width=7.2, height=side)
+    places = _tree_layout(graph) if nx.is_tree(graph) else _meshed_layout(graph, hosts)
+    side = min(11.0, 4.2 + 0.06 * len(graph))
+    figure, (axes,) = new_figure(width=max(7.2, side), height=side)
     _draw_links(axes, links, places)
-    _draw_nodes(axes, data, places)
-    axes.set_title(data.title("The emulated network"))
+    _draw_nodes(axes, hosts, stragglers, places, labels or {})
+    axes.set_title(title)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.08)
     axes.axis("off")
@@ -72,15 +90,36 @@ def _tree_layout(graph: Any) -> dict[str, Point]:
     return places
 
 
-def _force_layout(graph: Any) -> dict[str, Point]:
+def _meshed_layout(graph: Any, hosts: Set[str]) -> dict[str, Point]:
+    """Switches by their distances, or by forces where they are many; hosts in a fan outside of their switch."""
     import networkx as nx
 
-    # The seed fixes the drawing: the same network looks the same in every report.
-    places = nx.spring_layout(graph, seed=1, iterations=150, k=2.2 / math.sqrt(len(graph)))
-    return {node: (float(x), float(y)) for node, (x, y) in places.items()}
+    core = graph.subgraph([node for node in graph if node not in hosts])
+    if len(core) <= _MAX_BY_DISTANCE:
+        found = nx.kamada_kawai_layout(core)
+    else:
+        # The seed fixes the drawing: the same network looks the same in every report.
+        found = nx.spring_layout(core, seed=1, iterations=150, k=2.2 / math.sqrt(len(core)))
+    places = {node: (float(x), float(y)) for node, (x, y) in found.items()}
+    away = _shortest(places, core) * 0.55
+    for switch, (x, y) in list(places.items()):
+        mine = [node for node in graph.neighbors(switch) if node in hosts]
+        outward = math.atan2(y, x) if math.hypot(x, y) > 1e-6 else math.pi / 2
+        width = min(2 * math.pi * (1 - 1 / max(1, len(mine))), 0.5 * len(mine)) if len(mine) > 1 else 0.0
+        for number, host in enumerate(mine):
+            share = 0.0 if len(mine) == 1 else number / (len(mine) - 1) - 0.5
+            angle = outward + width * share
+            places[host] = (x + away * math.cos(angle), y + away * math.sin(angle))
+    return places
 
 
-def _width(bandwidth_bps: float, links: list[LinkRow]) -> float:
+def _shortest(places: Mapping[str, Point], core: Any) -> float:
+    """A typical short link between switches, so that hosts stay nearer to their own than to another."""
+    lengths = sorted(math.dist(places[a], places[b]) for a, b in core.edges)
+    return lengths[len(lengths) // 10] if lengths else 1.0
+
+
+def _width(bandwidth_bps: float, links: Sequence[LinkRow]) -> float:
     """Between thin and thick by the logarithm: links often differ by orders of magnitude."""
     known = _bandwidths(links)
     if not bandwidth_bps or len(known) < 2:
@@ -90,7 +129,7 @@ def _width(bandwidth_bps: float, links: list[LinkRow]) -> float:
     return _MIN_WIDTH + (thick - _MIN_WIDTH) * share
 
 
-def _bandwidths(links: list[LinkRow]) -> list[float]:
+def _bandwidths(links: Sequence[LinkRow]) -> list[float]:
     return sorted({rate for link in links if (rate := _bandwidth(link))})
 
 
@@ -99,7 +138,7 @@ def _bandwidth(link: LinkRow) -> float:
     return max(link.asked_ab_bandwidth_bps or 0.0, link.asked_ba_bandwidth_bps or 0.0)
 
 
-def _draw_links(axes: Axes, links: list[LinkRow], places: dict[str, Point]) -> None:
+def _draw_links(axes: Axes, links: Sequence[LinkRow], places: dict[str, Point]) -> None:
     from matplotlib.collections import LineCollection
 
     lines = LineCollection(
@@ -112,11 +151,15 @@ def _draw_links(axes: Axes, links: list[LinkRow], places: dict[str, Point]) -> N
     axes.add_collection(lines)
 
 
-def _draw_nodes(axes: Axes, data: RunData, places: dict[str, Point]) -> None:
-    hosts = data.collected.nodes
-    size = 330 if len(places) <= 40 else 230
+def _draw_nodes(
+    axes: Axes,
+    hosts: Set[str],
+    slow: Set[str],
+    places: dict[str, Point],
+    labels: Mapping[str, str],
+) -> None:
+    size = 330 if len(places) <= 40 else 230 if len(places) <= _MAX_NAMES else 60
     font = 8.5 if len(places) <= 40 else 7.5
-    slow = data.collected.stragglers()
     kinds = (
         ([node for node in places if node not in hosts], "s", GRID, INK),
         ([node for node in places if node in hosts and node not in slow], "o", OTHERS, PAPER),
@@ -132,9 +175,22 @@ def _draw_nodes(axes: Axes, data: RunData, places: dict[str, Point]) -> None:
         if len(places) <= _MAX_NAMES:
             for node in nodes:
                 axes.text(*places[node], node, ha="center", va="center", color=ink, fontsize=font, zorder=3)
+        for node in nodes:
+            if node in labels and len(labels) <= _MAX_NAMES:
+                axes.annotate(
+                    labels[node],
+                    places[node],
+                    textcoords="offset points",
+                    xytext=(0, -math.sqrt(size) * 0.75),
+                    ha="center",
+                    va="top",
+                    fontsize=font * 0.85,
+                    color=MUTED,
+                    zorder=4,
+                )
 
 
-def _legend(axes: Axes, links: list[LinkRow]) -> None:
+def _legend(axes: Axes, links: Sequence[LinkRow]) -> None:
     from matplotlib.lines import Line2D
 
     def dot(marker: str, colour: str, label: str) -> Line2D:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import selectors
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +25,10 @@ from mnbed.network.leftovers import MARK, remove_leftovers
 from mnbed.network.probe import probe_network
 from mnbed.plan import Plan
 from mnbed.run import environment
-from mnbed.run.control import ControlServer
-from mnbed.run.launch import ExecLauncher, PreforkLauncher, orders_for
+from mnbed.run.crew import Crew
+from mnbed.run.launch import PreforkLauncher
 from mnbed.run.live import LiveView
 from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
-from mnbed.run.resume import resume_settings
 from mnbed.run.sampling import LinkTotals, memory_mb
 from mnbed.run.session import Session
 from mnbed.run.signals import Signals
@@ -39,13 +36,9 @@ from mnbed.run.timeline import Conductor
 from mnbed.run.user import User, data_root, give_to, invoking_user
 from mnbed.run_directory import RunDirectory, new_run_id
 from node_agent.journal import Journal
-from node_agent.settings import AgentSettings, PeerSettings
 
 if TYPE_CHECKING:
     from mnbed.results.summary import Summary
-
-# On up to this many nodes the ledger is written unless the experiment says otherwise.
-_LEDGER_MAX_NODES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +63,25 @@ class _Finish:
 class Job:
     """One run. `execute` does everything, in order."""
 
-    def __init__(self, plan: Plan, *, out: Path, report: bool, console: Console) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        out: Path,
+        report: bool,
+        console: Console,
+        network: Network | None = None,
+        before_teardown: Callable[[Job, MnbedError | None], None] | None = None,
+    ) -> None:
+        """network: one that stands already, and stays; None: build it, and take it down.
+
+        before_teardown: called with what went wrong, if anything, while network and agents' states are still there.
+        """
+        self._standing = network
+        self._before_teardown = before_teardown
+        self.network: Network | None = network
+        self.session: Session | None = None
+        self.journal: Journal | None = None
         self._plan = plan
         self._experiment = plan.experiment
         self._report = report
@@ -84,14 +95,14 @@ class Job:
 
     def execute(self) -> Outcome:
         """Run to the end. Raises only where nothing could be collected yet; else the error is in the outcome."""
-        with (
-            self._signals.handled(),
-            run_lock(f"run {self._run.run_id}"),
-            LiveView(self._console, self._duration) as view,
-        ):
-            remove_leftovers(RUNTIME_DIRECTORY)
+        with contextlib.ExitStack() as stack:
+            if self._standing is None:
+                stack.enter_context(self._signals.handled())
+                stack.enter_context(run_lock(f"run {self._run.run_id}"))
+                remove_leftovers(RUNTIME_DIRECTORY)
+            view = stack.enter_context(LiveView(self._console, self._duration))
             self._prepare_directory()
-            journal = Journal(self._run.controller_journal, "controller", self._now)
+            journal = self.journal = Journal(self._run.controller_journal, "controller", self._now)
             try:
                 finish = self._emulate(view, journal)
                 with self._signals.ignored():
@@ -102,6 +113,18 @@ class Job:
                 with self._signals.ignored():
                     give_to(self._user, self._run.path)
         return self._outcome(finish)
+
+    @property
+    def run(self) -> RunDirectory:
+        return self._run
+
+    def emulated_now(self) -> float | None:
+        """Emulated seconds since the common start; None before it."""
+        return self._now()
+
+    def stop(self) -> None:
+        """Have it end as after Ctrl-C: agents stop, and what was collected is evaluated. From another thread."""
+        self._signals.interrupted = True
 
     # Emulation: everything that needs the network
 
@@ -122,7 +145,12 @@ class Job:
             ):
                 finish.error = Interrupted("interrupted")
             view.unwatch()
-            self._phase(view, journal, "tearing down the network")
+            if self._before_teardown is not None and self.network is not None:
+                with view.suspended():
+                    self._before_teardown(self, finish.error)
+            self._phase(
+                view, journal, "tearing down the network" if self._standing is None else "ending the agents"
+            )
             began = time.monotonic()
             with self._signals.ignored():
                 torn_down.close()
@@ -133,38 +161,21 @@ class Job:
 
     def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
         self._phase(view, journal, "loading data and torch, building the network")
-        os.environ[MARK] = self._run.run_id
-        # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
-        stack.callback(os.environ.pop, MARK, None)
-        selector = stack.enter_context(selectors.DefaultSelector())
-        token = secrets.token_hex(16)
-        directory = RUNTIME_DIRECTORY / f"run-{os.getpid()}"
-        control = ControlServer(directory, token, self._user, selector)
-        stack.callback(control.close)
-        launcher = self._launcher(stack, selector)
-        with self._signals.gently():
-            network = stack.enter_context(build_network(self._plan, self._signals.check))
+        if self._standing is None:
+            os.environ[MARK] = self._run.run_id
+            # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
+            stack.callback(os.environ.pop, MARK, None)
+        crew = stack.enter_context(Crew.start(self._plan, self._run, self._user))
+        network = self._standing
+        if network is None:
+            with self._signals.gently():
+                network = stack.enter_context(build_network(self._plan, self._signals.check))
+        self.network = network
         self._signals.check()
         readbacks = network.verify()
         self._write_environment(links=environment.describe_links(readbacks))
-        settings = self._agent_settings(token, control)
-
-        def respawn(name: str, state: str, life: int, status: Mapping[str, Any]) -> None:
-            (mine,) = [one for one in settings if one.name == name]
-            resume = resume_settings(self._run, name, state, life, status)
-            launcher.launch(network, [replace(mine, resume=resume)])
-
-        session = Session(
-            (host.name for host in self._plan.hosts),
-            selector=selector,
-            control=control,
-            launcher=launcher,
-            journal=journal,
-            signals=self._signals,
-            respawn=respawn,
-            on_update=view.update,
-        )
-        if isinstance(launcher, PreforkLauncher):
+        session = self.session = crew.join(network, journal, self._signals, view.update)
+        if isinstance(crew.launcher, PreforkLauncher):
             loaded = session.wait_loaded()
             self._write_environment(**environment.describe_data(loaded))
             view.note(loaded.description)
@@ -172,7 +183,7 @@ class Job:
             self._phase(view, journal, "probing the links")
             journal.write("probe", **asdict(probe_network(network, self._signals.check)))
         self._phase(view, journal, f"starting {len(self._plan.hosts)} agents")
-        launcher.launch(network, settings)
+        crew.launcher.launch(network, crew.settings)
         session.wait_ready()
         finish.startup_s = time.monotonic() - self._began
         self._note_data(session)
@@ -194,6 +205,8 @@ class Job:
         finish: _Finish,
     ) -> None:
         conductor = stack.enter_context(Conductor.of(network, session, journal))
+        if network.delay is not None and self._standing is not None:
+            network.delay.take_statistics()  # those of what was before
         start = session.start()
         self._start_monotonic_s = start
         conductor.start(start)
@@ -211,57 +224,8 @@ class Job:
         journal.write("link_counters", links=self._link_counters(totals))
         journal.write("shaping_checked", differences=network.differences(network.read_back()))
         if network.delay is not None:
-            network.delay.stop()
-            journal.write("delay_queue", **(network.delay.statistics or {}))
+            journal.write("delay_queue", **network.delay.take_statistics())
         session.dismiss()
-
-    def _launcher(
-        self, stack: contextlib.ExitStack, selector: selectors.BaseSelector
-    ) -> PreforkLauncher | ExecLauncher:
-        experiment = self._experiment
-        orders = orders_for(
-            asdict(experiment.task),
-            data_root(experiment.data_root, self._user),
-            experiment.seed,
-            len(self._plan.hosts),
-            self._user,
-        )
-        if experiment.agents.launch == "exec":
-            return stack.enter_context(ExecLauncher.start(orders, self._run.path))
-        log = self._run.nodes / "parent.log"
-        return stack.enter_context(PreforkLauncher.start(orders, log, selector))
-
-    def _agent_settings(self, token: str, control: ControlServer) -> list[AgentSettings]:
-        experiment, port = self._experiment, self._experiment.agents.port
-        peers = {
-            host.name: PeerSettings(name=host.name, index=host.index, address=host.address, port=port)
-            for host in self._plan.hosts
-        }
-        ledger = experiment.agents.ledger
-        return [
-            AgentSettings(
-                name=host.name,
-                index=host.index,
-                num_nodes=len(self._plan.hosts),
-                address=host.address,
-                port=port,
-                peers=tuple(peers[name] for name in host.peers),
-                token=token,
-                run_directory=str(self._run.path.resolve()),
-                control_socket=str(control.path),
-                seed=experiment.seed,
-                dilation=self._plan.dilation,
-                duration_s=self._duration,
-                step_time_s=host.step_time_s,
-                snapshot_every_s=experiment.evaluate.every,
-                snapshot_model=experiment.evaluate.model,
-                algorithm=asdict(experiment.algorithm),
-                task=asdict(experiment.task),
-                data_root=str(data_root(experiment.data_root, self._user)),
-                ledger=len(self._plan.hosts) <= _LEDGER_MAX_NODES if ledger is None else ledger,
-            )
-            for host in self._plan.hosts
-        ]
 
     # Results: everything after the network is down
 

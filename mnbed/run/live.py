@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, Group
@@ -54,6 +55,18 @@ class LiveView:
         if self._live is not None:
             self._live.__exit__(*error)
             self._live = None
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """The terminal is somebody else's for a while."""
+        live = self._live
+        if live is not None:
+            live.stop()
+        try:
+            yield
+        finally:
+            if live is not None:
+                live.start()
 
     def phase(self, name: str) -> None:
         """Another phase of the run begins."""

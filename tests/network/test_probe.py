@@ -77,7 +77,8 @@ def test_one_direction_that_is_off_is_found(uneven: Network) -> None:
         }
         (ends,) = off
         assert uneven.plan.directions[ends].interface == "s2-eth1"
-        assert off[ends] == pytest.approx(32e6, rel=_RATE_ERROR)
+        # Far from the 40 Mbit/s that it had before.
+        assert off[ends] == pytest.approx(32e6, rel=0.08)
     finally:
         with LiveNetwork.of(uneven) as live:
             live._run({"s2": f"tc {change.replace('16mbit', '20mbit')}\n"}, "mending")

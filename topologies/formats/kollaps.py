@@ -265,9 +265,13 @@ def _write_matrix(graph: nx.Graph, root: Any, services: Any) -> list[dict[str, s
     for region in dict.fromkeys(graph.nodes[host]["region"] for host in hosts):
         _service(services, region, sum(graph.nodes[host]["region"] == region for host in hosts))
     ElementTree.SubElement(root, "links")
-    return [
-        _link_attributes(path["between"][0], path["between"][1], path, path) for path in graph.graph["paths"]
-    ]
+    links = []
+    for path in graph.graph["paths"]:
+        a, b = path["between"]
+        # Kollaps has no link without a rate.
+        properties = {"bandwidth_bps": UNLIMITED_BPS, **path}
+        links.append(_link_attributes(a, b, properties, properties))
+    return links
 
 
 def _service(services: Any, name: str, replicas: int) -> None:

@@ -1,0 +1,52 @@
+"""Write an experiment's network in another emulator's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_FORMATS = ("kollaps",)
+
+
+def main(
+    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
+    to: Annotated[str, typer.Option(help="The format: kollaps.")] = "kollaps",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file; without it, standard output.", show_default=False),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override one key, e.g. network.link.delay=5ms.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Links carry what the experiment gives them, stragglers included. Raises InputError."""
+    from mnbed.errors import InputError
+    from mnbed.loading import load_experiment, naming
+    from mnbed.topology_view import resolved_network
+    from topologies.formats import kollaps
+
+    if to not in _FORMATS:
+        raise InputError(f"--to {to}: unknown format; there is: {', '.join(_FORMATS)}")
+    experiment = load_experiment(file, set_ or [])
+    with naming(file):
+        graph, _ = resolved_network(experiment)
+    try:
+        text = kollaps.write(graph)
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from None
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written: {error.strerror}") from None
+    print(output)

@@ -1,0 +1,61 @@
+"""Show what all nodes of a run wrote, as one log in time order; also of a run in progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def main(
+    run: Annotated[
+        Path, typer.Argument(help="The run directory, e.g. runs/20261120-213000-cifar.", show_default=False)
+    ],
+    node: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--node", help="Only this node, h3 or controller; may be given again.", show_default=False
+        ),
+    ] = None,
+    level: Annotated[
+        str, typer.Option(help="This level and those above: debug (every fragment), info, warning, error.")
+    ] = "info",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run ends, or Ctrl-C.")
+    ] = False,
+) -> None:
+    """Times are emulated seconds. Raises InputError."""
+    import time
+
+    from mnbed.errors import InputError
+    from mnbed.results.log_lines import LEVELS, LogReader
+    from mnbed.run_directory import RunDirectory, require_run
+
+    directory = RunDirectory(run)
+    require_run(directory)
+    if level.upper() not in LEVELS:
+        raise InputError(f"--level {level}: allowed: {', '.join(LEVELS).lower()}")
+    known = sorted(path.stem for path in directory.nodes.glob("*.jsonl"))
+    for name in node or []:
+        if known and name not in known:
+            raise InputError(f"--node {name}: no such node in {run}; it has: {', '.join(known)}")
+    reader = LogReader(directory, node or [], level.upper())
+    if not follow:
+        for line in sorted([*reader.read(), *reader.rest()]):
+            print(line)
+        return
+    # Writers flush each line at once: after a second no line with an earlier time can still come.
+    waiting = [(time.monotonic(), line) for line in reader.read()]
+    try:
+        while waiting or not reader.ended:
+            now = time.monotonic()
+            due = sorted(line for came, line in waiting if now - came >= 1.0 or reader.ended)
+            waiting = [(came, line) for came, line in waiting if now - came < 1.0 and not reader.ended]
+            for line in due:
+                print(line, flush=True)
+            if not reader.ended:
+                time.sleep(0.2)
+                waiting += [(time.monotonic(), line) for line in reader.read()]
+    except KeyboardInterrupt:
+        return

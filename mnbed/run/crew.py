@@ -1,0 +1,132 @@
+"""The agents of one run: the launcher that forks them, the sockets that reach them, and what each has to know."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+import selectors
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from mnbed.network.build import Network
+from mnbed.network.leftovers import RUNTIME_DIRECTORY
+from mnbed.plan import Plan
+from mnbed.run.control import ControlServer
+from mnbed.run.launch import ExecLauncher, PreforkLauncher, orders_for
+from mnbed.run.resume import resume_settings
+from mnbed.run.session import Session
+from mnbed.run.signals import Signals
+from mnbed.run.user import User, data_root
+from mnbed.run_directory import RunDirectory
+from node_agent.journal import Journal
+from node_agent.settings import AgentSettings, PeerSettings
+
+# On up to this many nodes the ledger is written unless the experiment says otherwise.
+_LEDGER_MAX_NODES = 64
+# A prompt may see several runs of one process.
+_numbers = itertools.count(1)
+
+
+class Crew:
+    """Started before the network stands, so that data and torch load meanwhile; `join` puts it to work."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: RunDirectory,
+        user: User,
+        control: ControlServer,
+        launcher: PreforkLauncher | ExecLauncher,
+        selector: selectors.BaseSelector,
+        token: str,
+    ) -> None:
+        self._plan = plan
+        self._run = run
+        self._user = user
+        self._control = control
+        self._selector = selector
+        self._token = token
+        self.launcher = launcher
+        self.settings = self._agent_settings()
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, plan: Plan, run: RunDirectory, user: User) -> Iterator[Crew]:
+        """On leaving, every agent ends."""
+        with contextlib.ExitStack() as stack:
+            selector = stack.enter_context(selectors.DefaultSelector())
+            token = secrets.token_hex(16)
+            directory = RUNTIME_DIRECTORY / f"run-{os.getpid()}-{next(_numbers)}"
+            control = ControlServer(directory, token, user, selector)
+            stack.callback(control.close)
+            experiment = plan.experiment
+            orders = orders_for(
+                asdict(experiment.task),
+                data_root(experiment.data_root, user),
+                experiment.seed,
+                len(plan.hosts),
+                user,
+            )
+            launcher: PreforkLauncher | ExecLauncher
+            if experiment.agents.launch == "exec":
+                launcher = stack.enter_context(ExecLauncher.start(orders, run.path))
+            else:
+                log = run.nodes / "parent.log"
+                launcher = stack.enter_context(PreforkLauncher.start(orders, log, selector))
+            yield cls(plan, run, user, control, launcher, selector, token)
+
+    def join(
+        self, network: Network, journal: Journal, signals: Signals, on_update: Callable[[], None]
+    ) -> Session:
+        """The session that drives the agents on that network."""
+
+        def respawn(name: str, state: str, life: int, status: Mapping[str, Any]) -> None:
+            (mine,) = [one for one in self.settings if one.name == name]
+            resume = resume_settings(self._run, name, state, life, status)
+            self.launcher.launch(network, [replace(mine, resume=resume)])
+
+        return Session(
+            (host.name for host in self._plan.hosts),
+            selector=self._selector,
+            control=self._control,
+            launcher=self.launcher,
+            journal=journal,
+            signals=signals,
+            respawn=respawn,
+            on_update=on_update,
+        )
+
+    def _agent_settings(self) -> list[AgentSettings]:
+        experiment, port = self._plan.experiment, self._plan.experiment.agents.port
+        peers = {
+            host.name: PeerSettings(name=host.name, index=host.index, address=host.address, port=port)
+            for host in self._plan.hosts
+        }
+        ledger = experiment.agents.ledger
+        return [
+            AgentSettings(
+                name=host.name,
+                index=host.index,
+                num_nodes=len(self._plan.hosts),
+                address=host.address,
+                port=port,
+                peers=tuple(peers[name] for name in host.peers),
+                token=self._token,
+                run_directory=str(self._run.path.resolve()),
+                control_socket=str(self._control.path),
+                seed=experiment.seed,
+                dilation=self._plan.dilation,
+                duration_s=experiment.time.duration,
+                step_time_s=host.step_time_s,
+                snapshot_every_s=experiment.evaluate.every,
+                snapshot_model=experiment.evaluate.model,
+                algorithm=asdict(experiment.algorithm),
+                task=asdict(experiment.task),
+                data_root=str(data_root(experiment.data_root, self._user)),
+                ledger=len(self._plan.hosts) <= _LEDGER_MAX_NODES if ledger is None else ledger,
+            )
+            for host in self._plan.hosts
+        ]

@@ -1,0 +1,146 @@
+"""A network as `mnbed topo` and `mnbed export` look at it: of a generator, a file, or an experiment.
+
+No machine is asked: what could not be built here can be looked at all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+
+import topologies
+from mnbed import draws
+from mnbed.errors import InputError
+from mnbed.experiment import Experiment
+from mnbed.link_plans import plan_links
+from mnbed.loading import load_experiment, naming
+from mnbed.plan import network_graph
+from mnbed.yaml_source import parse_value, parse_yaml
+from topologies import files, rules
+from topologies.description import put_properties
+
+_PROPERTIES = ("bandwidth_bps", "delay_s", "jitter_s", "loss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkView:
+    """A graph whose links carry all that is known of them."""
+
+    title: str
+    graph: nx.Graph
+    stragglers: frozenset[str] = frozenset()
+    """Hosts; only experiments have them."""
+    notes: Sequence[str] = field(default=())
+
+    def direction(self, source: str, target: str) -> Mapping[str, Any]:
+        """bandwidth_bps, delay_s, jitter_s, loss from one end of a link to the other, as far as they are given."""
+        data = self.graph.edges[source, target]
+        return {**data, **data.get("towards", {}).get(target, {})}
+
+
+def view_of(name: str, overrides: Sequence[str], *, seed: int = 1, **options: Any) -> NetworkView:
+    """What `name` stands for: an experiment file, a topology file, or a generator, in this order.
+
+    overrides: "key=value": keys of an experiment, or parameters of a generator. options: of `files.load`.
+    Raises InputError.
+    """
+    path = Path(name)
+    if path.suffix.lower() in (".yaml", ".yml") and path.is_file() and _is_experiment(path):
+        return _of_experiment(path, overrides)
+    if path.suffix.lower() in files.FORMATS:
+        return _of_file(path, overrides, options)
+    if path.exists():
+        raise InputError(f"{name}: unknown ending {path.suffix!r}; there are: {files.endings()}")
+    given = _parameters(overrides)
+    try:
+        graph = topologies.generate(name, given, seed)
+        kind = topologies.canonical(name)
+    except topologies.ParameterError as error:
+        wrong = error.problems[0][0] == "kind" and "kind" not in given
+        hint = "; or give a file" if wrong else ""
+        raise InputError(f"{name}: {error}{hint}") from None
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    shown = ", ".join(f"{key}={value}" for key, value in given.items())
+    return NetworkView(title=f"{kind} ({shown})" if shown else kind, graph=graph)
+
+
+def resolved_network(experiment: Experiment) -> tuple[nx.Graph, frozenset[str]]:
+    """(graph whose links carry what the experiment gives them, stragglers). Raises InputError."""
+    graph = network_graph(experiment)
+    problems: list[str] = []
+    stragglers = draws.straggler_factors(experiment, rules.hosts(graph), problems)
+    links = plan_links(experiment, graph, stragglers, 1.0, problems)
+    if problems:
+        raise InputError("\n".join(problems))
+    for link in links:
+        edge = graph.edges[link.a, link.b]
+        for key in (*_PROPERTIES, "towards"):
+            edge.pop(key, None)
+        forward, backward = (
+            {
+                key: value
+                for key in _PROPERTIES
+                if (value := getattr(one.asked, key)) or key in _PROPERTIES[:2]
+            }
+            for one in link.directions
+        )
+        put_properties(edge, link.a, link.b, forward, backward)
+    return graph, frozenset(stragglers)
+
+
+def _of_experiment(path: Path, overrides: Sequence[str]) -> NetworkView:
+    notes: list[str] = []
+    experiment = load_experiment(path, overrides, notes.append)
+    with naming(path):
+        graph, stragglers = resolved_network(experiment)
+    return NetworkView(title=experiment.name, graph=graph, stragglers=stragglers, notes=notes)
+
+
+def _of_file(path: Path, overrides: Sequence[str], options: Mapping[str, Any]) -> NetworkView:
+    if overrides:
+        raise InputError(
+            f"--set {overrides[0]}: {path} is a topology; only experiments and generators have keys"
+        )
+    try:
+        graph = files.load(path, **options)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return NetworkView(title=path.name, graph=graph, notes=graph.graph.get("notes", ()))
+
+
+def _is_experiment(path: Path) -> bool:
+    """Whether a YAML file has a section of experiments; one that cannot be read is told about by its loader."""
+    try:
+        data = parse_yaml(path.read_text(), str(path)).data
+    except (InputError, OSError, UnicodeDecodeError):
+        return False
+    return bool(data.keys() & Experiment.__dataclass_fields__.keys()) and "hosts" not in data
+
+
+def _parameters(overrides: Sequence[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {text}: write parameter=value, for example --set nodes=16")
+        try:
+            parsed = parse_value(value)
+        except ValueError as error:
+            raise InputError(f"--set {text}: {error}") from None
+        outer, dot, inner = key.strip().partition(".")
+        if dot:  # args.n=3 of a generator that takes a mapping
+            given.setdefault(outer, {})[inner] = parsed
+        else:
+            given[outer] = parsed
+    return given
+
+
+def say_notes(view: NetworkView, say: Callable[[str], None]) -> None:
+    """Tell what was made of things that a file leaves open."""
+    for text in view.notes:
+        say(f"note: {text}")
