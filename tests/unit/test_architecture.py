@@ -162,10 +162,16 @@ def test_every_experiment_says_what_it_shows_and_how_long_it_takes(path: Path) -
     assert "Takes" in text
 
 
-DOCUMENTED = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "experiment-file.md").read_text(), re.DOTALL)
+def yaml_blocks(page: str) -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("block", DOCUMENTED, ids=lambda block: block.split(":")[0])
+DOCUMENTED = yaml_blocks("experiment-file.md")
+
+
+@pytest.mark.parametrize(
+    "block", DOCUMENTED + yaml_blocks("topologies.md"), ids=lambda block: block.split(":")[0]
+)
 def test_every_example_of_the_documentation_is_valid(block: str) -> None:
     parse(parse_yaml(block, "experiment-file.md").data)
 
