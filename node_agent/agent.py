@@ -79,6 +79,8 @@ class Agent:
                 num_parameters=self._model.num_parameters,
                 rng=stream(settings.seed, "peers", settings.index, *self._life),
                 permutation_seed=stream_seed(settings.seed, "permutation"),
+                num_nodes=settings.num_nodes,
+                overlay=settings.overlay_by_index,
             ),
         )
         # What snapshots show: a copy made at each aggregation, or the parameters themselves.

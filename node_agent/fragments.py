@@ -8,7 +8,7 @@ fragment is added in one vector operation. Nothing here knows which algorithm as
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from threading import Lock
 
@@ -95,6 +95,73 @@ class FragmentLayout:
         out: NDArray[np.float32] = np.empty(self.num_parameters, np.float32)
         _gather(values, self._order, out)
         return out
+
+
+def average_redrawn(
+    values: NDArray[np.float32],
+    fragments: Iterable[Fragment],
+    layout_of: Callable[[int], FragmentLayout],
+) -> None:
+    """The same mean, where every round has a permutation of its own: a parameter's copies lie in different fragments.
+
+    Of each sender the latest copy of a parameter counts. layout_of: permutation seed -> layout.
+    """
+    total: NDArray[np.float32] = values.copy()
+    count: NDArray[np.float32] = np.ones(len(values), np.float32)
+    by_sender: dict[int, list[Fragment]] = {}
+    for fragment in sorted(fragments, key=lambda one: (one.sender, -one.round, one.index)):
+        by_sender.setdefault(fragment.sender, []).append(fragment)
+    for received in by_sender.values():
+        several = received[0].round != received[-1].round
+        seen = np.zeros(len(values), bool) if several else None
+        for fragment in received:
+            order = layout_of(fragment.permutation_seed).parameters_of(fragment.index)
+            copies = fragment.values
+            if seen is not None:
+                new = ~seen[order]
+                seen[order] = True
+                order, copies = order[new], copies[new]
+            total[order] += copies
+            count[order] += 1
+    received_any = count > 1
+    values[received_any] = (total / count)[received_any]
+
+
+class RedrawnStore:
+    """What has come since the last aggregation, where each round is cut anew: all of it, once. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: dict[tuple[int, int, int], Fragment] = {}
+        self._taken: dict[int, tuple[int, set[int]]] = {}
+        """Sender -> newest round taken, and its fragments that were."""
+
+    def put(self, fragment: Fragment) -> bool:
+        """Keep it unless it is older than what was taken from its sender, or was taken; returns whether it was kept."""
+        with self._lock:
+            newest, indices = self._taken.get(fragment.sender, (-1, set()))
+            if fragment.round < newest or (fragment.round == newest and fragment.index in indices):
+                return False
+            self._waiting[fragment.sender, fragment.round, fragment.index] = fragment
+            return True
+
+    def take_all(self) -> list[Fragment]:
+        """Everything kept, sorted by fragment and sender; the store is empty afterwards."""
+        with self._lock:
+            taken = list(self._waiting.values())
+            self._waiting.clear()
+            for one in taken:
+                newest, indices = self._taken.get(one.sender, (-1, set()))
+                if one.round > newest:
+                    self._taken[one.sender] = (one.round, {one.index})
+                elif one.round == newest:
+                    indices.add(one.index)
+        return sorted(taken, key=lambda fragment: (fragment.index, fragment.sender, fragment.round))
+
+    def forget(self, sender: int) -> None:
+        """The sender may have started anew: whatever comes next from it counts as new."""
+        with self._lock:
+            self._taken.pop(sender, None)
 
 
 class FragmentStore:

@@ -65,8 +65,17 @@ class AgentSettings:
     data_root: str
     ledger: bool
     """Journal every fragment's creation, send, drop, arrival and aggregation."""
+    overlay: dict[str, list[int]] | None = None
+    """Index of this node and of each of its peers, as text -> indices of its overlay neighbours; None: complete."""
     resume: ResumeSettings | None = None
     """For an agent that was killed before."""
+
+    @property
+    def overlay_by_index(self) -> dict[int, tuple[int, ...]] | None:
+        """`overlay` as algorithms have it."""
+        if self.overlay is None:
+            return None
+        return {int(node): tuple(neighbours) for node, neighbours in self.overlay.items()}
 
     def to_json(self) -> str:
         """One line of JSON."""

@@ -44,6 +44,7 @@ def make_context(node: int, num_nodes: int, num_parameters: int, seed: int = 7) 
         num_parameters=num_parameters,
         rng=stream(seed, "algorithm", node),
         permutation_seed=seed,
+        num_nodes=num_nodes,
     )
 
 

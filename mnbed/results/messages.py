@@ -1,6 +1,7 @@
 """The ledger: brings together what sender and receiver wrote about each fragment's life, one row for each.
 
-A row is known by sender, the sender's round, fragment and receiver. What a killed agent could not write stays empty.
+A row is known by sender, the sender's round, fragment and receiver, and several of the same by their order. What a
+killed agent could not write stays empty.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Ledger:
     """All messages of a run, filled record by record in any order."""
 
     def __init__(self) -> None:
-        self._rows: dict[Key, list[Any]] = {}
+        self._rows: dict[Key, list[list[Any]]] = {}
         self.events: dict[str, Callable[[Record], None]] = {
             "created": self._created,
             "sent": self._sent,
@@ -68,30 +69,37 @@ class Ledger:
         """Event -> what takes its records. A record without the ledger's fields raises KeyError or TypeError."""
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return sum(map(len, self._rows.values()))
 
-    def _row(self, key: Key) -> list[Any]:
-        row = self._rows.get(key)
-        if row is None:
-            row = self._rows[key] = [None] * 7
-        return row
+    def _row(self, key: Key, *missing: int) -> list[Any]:
+        """The first message of that key that lacks all of these; connections keep their order.
+
+        An algorithm that answers requests may send the same round to the same peer twice.
+        """
+        rows = self._rows.setdefault(key, [])
+        for row in rows:
+            if all(row[column] is None for column in missing):
+                return row
+        rows.append([None] * 7)
+        return rows[-1]
 
     def _created(self, record: Record) -> None:
         sender, sent_round, t = record["node"], record["round"], record["t"]
         for fragment, peer in record["sends"]:
-            self._row((sender, sent_round, fragment, peer))[_CREATED] = t
+            self._row((sender, sent_round, fragment, peer), _CREATED)[_CREATED] = t
 
     def _sent(self, record: Record) -> None:
-        row = self._row((record["node"], record["round"], record["fragment"], record["peer"]))
+        key = (record["node"], record["round"], record["fragment"], record["peer"])
+        row = self._row(key, _SENT, _DROPPED)
         row[_BEGUN], row[_SENT], row[_BYTES] = record["begun"], record["t"], record["bytes"]
 
     def _dropped(self, record: Record) -> None:
-        self._row((record["node"], record["round"], record["fragment"], record["peer"]))[_DROPPED] = record[
-            "t"
-        ]
+        key = (record["node"], record["round"], record["fragment"], record["peer"])
+        self._row(key, _SENT, _DROPPED)[_DROPPED] = record["t"]
 
     def _arrived(self, record: Record) -> None:
-        row = self._row((record["sender"], record["round"], record["fragment"], record["node"]))
+        key = (record["sender"], record["round"], record["fragment"], record["node"])
+        row = self._row(key, _ARRIVED, _DROPPED)
         row[_ARRIVED], row[_BYTES] = record["t"], record["bytes"]
         if row[_BEGUN] is None:
             row[_BEGUN] = record["sent"]
@@ -99,12 +107,12 @@ class Ledger:
     def _aggregated(self, record: Record) -> None:
         receiver, t = record["node"], record["t"]
         for sender, sent_round, fragment in record["of"]:
-            self._row((sender, sent_round, fragment, receiver))[_AGGREGATED] = t
+            self._row((sender, sent_round, fragment, receiver), _AGGREGATED, _DROPPED)[_AGGREGATED] = t
 
     def life(self) -> dict[str, FragmentLife]:
         """Sender -> what became of its fragments."""
         lives: dict[str, FragmentLife] = {}
-        for (sender, _, _, _), row in self._rows.items():
+        for (sender, _, _, _), row in self._messages():
             life = lives.get(sender)
             if life is None:
                 life = lives[sender] = FragmentLife()
@@ -114,6 +122,9 @@ class Ledger:
             life.arrived += row[_ARRIVED] is not None
             life.aggregated += row[_AGGREGATED] is not None
         return lives
+
+    def _messages(self) -> Iterator[tuple[Key, list[Any]]]:
+        return ((key, row) for key, rows in self._rows.items() for row in rows)
 
     def write(self, path: Path) -> None:
         """Write messages.csv, by time of creation."""
@@ -127,5 +138,5 @@ class Ledger:
             # The first time known of it: the creation, unless the sender's journal was lost.
             return min((t for t in item[1][:_BYTES] if t is not None), default=math.inf)
 
-        for key, row in sorted(self._rows.items(), key=when):
+        for key, row in sorted(self._messages(), key=when):
             yield (*key, *row)

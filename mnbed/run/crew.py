@@ -106,6 +106,9 @@ class Crew:
             for host in self._plan.hosts
         }
         ledger = experiment.agents.ledger
+        indices = {host.name: host.index for host in self._plan.hosts}
+        neighbours = {host.name: [indices[peer] for peer in host.peers] for host in self._plan.hosts}
+        complete = all(len(found) == len(self._plan.hosts) - 1 for found in neighbours.values())
         return [
             AgentSettings(
                 name=host.name,
@@ -127,6 +130,9 @@ class Crew:
                 task=asdict(experiment.task),
                 data_root=str(data_root(experiment.data_root, self._user)),
                 ledger=len(self._plan.hosts) <= _LEDGER_MAX_NODES if ledger is None else ledger,
+                overlay=None
+                if complete
+                else {str(indices[name]): neighbours[name] for name in (host.name, *host.peers)},
             )
             for host in self._plan.hosts
         ]

@@ -7,8 +7,14 @@ no torch and no pydantic, so the planner can list algorithms and read their sett
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
+import sys
+import traceback
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from node_agent.algorithms._interface import (
@@ -38,17 +44,41 @@ def algorithm_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def algorithm_class(name: str) -> type[Algorithm]:
-    """The algorithm of that name.
+def algorithm_class(name: str, module_file: str | None = None) -> type[Algorithm]:
+    """The algorithm of that name; module_file: a user's own file that holds it.
 
-    Raises KeyError, with the known names, where there is none, and TypeError where its file does not hold
-    exactly one.
+    Raises KeyError, with the known names, where there is none, TypeError where its file does not hold exactly one, and
+    ImportError where a user's file cannot be imported.
     """
+    if module_file is not None:
+        return _only_algorithm(_import_file(module_file))
     module_name = name.replace("-", "_")
     known = algorithm_names()
     if module_name not in known:
         raise KeyError(f"unknown algorithm {name!r}; known: {', '.join(known)}")
-    module = importlib.import_module(f"{__name__}.{module_name}")
+    return _only_algorithm(importlib.import_module(f"{__name__}.{module_name}"))
+
+
+@cache
+def _import_file(path: str) -> ModuleType:
+    """A user's file as a module; once, as its classes must be the same ones everywhere. Raises ImportError."""
+    name = f"mnbed_algorithm_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        where = traceback.extract_tb(error.__traceback__)
+        line = next((entry.lineno for entry in reversed(where) if entry.filename == path), None)
+        raise ImportError(f"{path}{f':{line}' if line else ''}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _only_algorithm(module: ModuleType) -> type[Algorithm]:
     found = [
         value
         for value in vars(module).values()
@@ -64,5 +94,5 @@ def create_algorithm(settings: Mapping[str, Any], context: Context) -> Algorithm
 
     Raises KeyError for an unknown name, TypeError for an unknown setting, ValueError for a bad value.
     """
-    algorithm = algorithm_class(settings["name"])
+    algorithm = algorithm_class(settings["name"], settings.get("module"))
     return algorithm(algorithm.Settings(**settings), context)

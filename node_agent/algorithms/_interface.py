@@ -18,7 +18,7 @@ a lock (FragmentStore has one).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -97,7 +97,19 @@ class Context:
     rng: np.random.Generator
     """This node's own stream, for the training thread only: two threads would draw in any order."""
     permutation_seed: int
-    """The run's shared seed for cutting models, the same on every node; 0..2**63-1."""
+    """The run's shared seed for cutting models and for draws that all nodes must know; 0..2**63-1."""
+    num_nodes: int = 0
+    """Of the run; 0: this node and its peers."""
+    overlay: Mapping[int, tuple[int, ...]] | None = None
+    """Node -> its overlay neighbours, of this node and its peers; None: everyone is everyone's neighbour."""
+
+    def neighbours_of(self, node: int) -> tuple[int, ...]:
+        """The overlay neighbours of this node or of one of its peers."""
+        if node == self.index:
+            return self.peers
+        if self.overlay is not None:
+            return self.overlay[node]
+        return tuple(other for other in range(self.num_nodes or len(self.peers) + 1) if other != node)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +123,8 @@ class AlgorithmSettings:
     """Which algorithm: a file in node_agent/algorithms."""
     stale: Literal["drop", "keep"] = "drop"
     """What becomes of data still unsent when newer data exists: `drop` replaces it, `keep` sends it all."""
+    module: str | None = None
+    """A Python file of yours that holds the algorithm of that name; relative to the experiment's folder."""
 
 
 class Algorithm(ABC):
@@ -145,8 +159,8 @@ class Algorithm(ABC):
         return 1
 
     @property
-    def permutation_seed(self) -> int:
-        """Seed of the cut's permutation, 0 for whole models; the wire refuses frames with another."""
+    def permutation_seed(self) -> int | None:
+        """Seed of the cut's permutation, 0 for whole models; the wire refuses another's frames. None: any may come."""
         return 0
 
     def may_start_round(self) -> bool:

@@ -5,18 +5,21 @@ Node i in its round, for every parameter p, with R_i(p) the copies of p that arr
 aggregation
 (the latest of each sender):
 
-    x_i[p]  <-  (x_i[p] + sum over R_i(p)) / (1 + |R_i(p)|)          uniform, own value included x_i     <-  H
-    local SGD steps from x_i cut x_i into ceil(1/Omega) fragments, draw J random peers for each, shuffle the
-    pairs, replace the out-queue
+    x_i[p]  <-  (x_i[p] + sum over R_i(p)) / (1 + |R_i(p)|)          uniform, own value included
+    x_i     <-  H local SGD steps from x_i
+    cut x_i into ceil(1/Omega) fragments, draw J random peers for each, shuffle the pairs, replace the out-queue
 
 Asynchronous throughout: no node waits, a round takes what has arrived, and a slow link delivers at least some
-fragments of each model. All fragments of a run are cut by one permutation, drawn once from the seed.
+fragments of each model. All fragments of a run are cut by one permutation, drawn once from the seed
+(`fragmentation: shared`), or those of each round by one of its own (`redrawn`). `stale: keep` leaves out the flushing
+of what is unsent, which tells fragmentation and flushing apart.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +32,14 @@ from node_agent.algorithms._interface import (
     Outbox,
     Send,
 )
-from node_agent.fragments import FragmentLayout, FragmentStore, num_fragments_for
+from node_agent.fragments import (
+    FragmentLayout,
+    FragmentStore,
+    RedrawnStore,
+    average_redrawn,
+    num_fragments_for,
+)
+from node_agent.streams import stream_seed
 from node_agent.wire import Fragment
 
 
@@ -42,6 +52,8 @@ class DivShare(Algorithm):
 
         fragment_fraction: float = 0.1
         """Omega: a fragment's share of the model, above 0 and at most 1; there are ceil(1/Omega) of them."""
+        fragmentation: Literal["shared", "redrawn"] = "shared"
+        """shared: one cut of the parameters for the whole run; redrawn: a new random cut for every round."""
         degree: int = 6
         """J: to how many random peers each fragment goes, at least 1 and at most the number of peers."""
 
@@ -67,7 +79,14 @@ class DivShare(Algorithm):
         # A single fragment is the whole model, and the order of its values is nobody's business.
         seed = context.permutation_seed if num_fragments > 1 else 0
         self._layout = FragmentLayout(context.num_parameters, num_fragments, seed)
-        self._store = FragmentStore(self._layout)
+        self._redrawn = settings.fragmentation == "redrawn" and num_fragments > 1
+        self._store: FragmentStore | RedrawnStore = (
+            RedrawnStore() if self._redrawn else FragmentStore(self._layout)
+        )
+        # Fragments of a few rounds are about at a time.
+        self._layout_of = lru_cache(maxsize=16)(
+            lambda seed: FragmentLayout(context.num_parameters, num_fragments, seed)
+        )
 
     @classmethod
     def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:
@@ -84,20 +103,27 @@ class DivShare(Algorithm):
         return self._layout.num_fragments
 
     @property
-    def permutation_seed(self) -> int:
-        return self._layout.permutation_seed
+    def permutation_seed(self) -> int | None:
+        return None if self._redrawn else self._layout.permutation_seed
 
     def before_local_phase(self, values: NDArray[np.float32], now_s: float) -> Aggregated:
         fragments = self._store.take_all()
-        self._layout.average_into(values, fragments)
+        if self._redrawn:
+            average_redrawn(values, fragments, self._layout_of)
+        else:
+            self._layout.average_into(values, fragments)
         return Aggregated.from_fragments(fragments, now_s)
 
     def after_local_phase(self, round: int, values: NDArray[np.float32]) -> Outbox:
+        layout = self._layout
+        if self._redrawn:
+            # The same for all nodes, so that fragments of one round fit together.
+            layout = self._layout_of(stream_seed(self.context.permutation_seed, "cut", round))
         return Outbox(
             round=round,
-            permutation_seed=self.permutation_seed,
+            permutation_seed=layout.permutation_seed,
             num_fragments=self.num_fragments,
-            payloads=self._layout.cut(values),
+            payloads=layout.cut(values),
             sends=self._draw_sends(),
             replace_unsent=self.settings.stale == "drop",
         )

@@ -1,0 +1,121 @@
+"""Epidemic Learning, the local variant: De Vos, Farhadkhani, Guerraoui, Kermarrec, Pires, Sharma, "Epidemic Learning:
+Boosting Decentralized Learning with Randomized Communication", NeurIPS 2023, arXiv 2310.01972, algorithm 1 (EL-Local).
+
+Node i in round t:
+
+    x_i  <-  H local SGD steps from x_i
+    send x_i to s other nodes, drawn uniformly for this round
+    x_i  <-  (x_i + sum over R_i of x_j) / (1 + |R_i|)          R_i: those who drew i in this round
+
+Rounds are synchronous in the paper, with everybody's draws delivered before the next round. Here every node can work
+out the others' draws, as they come from the run's seed, and so knows whose model to wait for (`wait: true`); with
+`wait: false` it takes what has come and goes on. A node whose connection broke is not waited for. A complete overlay
+is the paper's case; on others a node draws among its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node_agent.algorithms._interface import Aggregated, Algorithm, AlgorithmSettings, Context, Outbox, Send
+from node_agent.fragments import FragmentLayout
+from node_agent.mixing import RoundModels
+from node_agent.streams import stream
+from node_agent.wire import Fragment
+
+
+class ElLocal(Algorithm):
+    """Each round the whole model to a few random nodes, and a plain mean of what came."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings(AlgorithmSettings):
+        """s of the paper, and how rounds go on."""
+
+        stale: Literal["drop", "keep"] = "keep"
+        """`keep`: others wait for every model. With `drop` a model that a newer one replaces may never arrive."""
+        degree: int = 6
+        """s: to how many random nodes each model goes, at least 1 and at most the number of peers."""
+        redraw: bool = True
+        """Draw anew for each round; false: the first round's draws for good, a fixed random directed graph."""
+        wait: bool = True
+        """Wait for the models of this round; false: go on with what has come."""
+
+        def __post_init__(self) -> None:
+            if self.degree < 1:
+                raise ValueError(f"degree must be at least 1, not {self.degree}")
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        """Raises ValueError where `check_settings` has an objection."""
+        super().__init__(settings, context)
+        problem = self.check_settings(settings, len(context.peers))
+        if problem is not None:
+            raise ValueError(problem)
+        self._layout = FragmentLayout(context.num_parameters, 1, 0)
+        self._models = RoundModels(context.peers)
+        self._sent_round = -1
+        self._expected: tuple[int, list[int]] = (-1, [])
+
+    @classmethod
+    def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:
+        return float(min(settings.degree, num_peers)), 1
+
+    @classmethod
+    def check_settings(cls, settings: Any, num_peers: int) -> str | None:
+        if settings.degree > num_peers:
+            return f"degree is {settings.degree}, but a node has only {num_peers} peers to choose from"
+        return None
+
+    def may_start_round(self) -> bool:
+        if self._sent_round < 0 or not self.settings.wait:
+            return True
+        return self._models.complete(self._sent_round, self._senders(self._sent_round))
+
+    def before_local_phase(self, values: NDArray[np.float32], now_s: float) -> Aggregated:
+        if self._sent_round < 0:
+            return Aggregated(of=[], mean_age_s=None)
+        fragments = self._models.take(self._sent_round)
+        for fragment in fragments:
+            values += fragment.values
+        values /= np.float32(len(fragments) + 1)
+        return Aggregated.from_fragments(fragments, now_s)
+
+    def after_local_phase(self, round: int, values: NDArray[np.float32]) -> Outbox:
+        self._sent_round = round
+        return Outbox(
+            round=round,
+            permutation_seed=0,
+            num_fragments=1,
+            payloads=self._layout.cut(values),
+            sends=[Send(peer, 0) for peer in self._drawn(self.context.index, round)],
+            replace_unsent=self.settings.stale == "drop",
+        )
+
+    def on_fragment(self, fragment: Fragment) -> None:
+        self._models.put(fragment)
+
+    def peer_lost(self, peer: int) -> None:
+        self._models.lost(peer)
+
+    def peer_joined(self, peer: int) -> None:
+        self._models.joined(peer)
+
+    def _drawn(self, node: int, round: int) -> list[int]:
+        """Whom that node draws in that round; every node comes to the same answer."""
+        peers = self.context.neighbours_of(node)
+        rng = stream(self.context.permutation_seed, "el-local", node, round if self.settings.redraw else 0)
+        chosen = rng.choice(len(peers), min(self.settings.degree, len(peers)), replace=False)
+        return [peers[place] for place in sorted(chosen.tolist())]
+
+    def _senders(self, round: int) -> list[int]:
+        """Who drew this node in that round."""
+        if self._expected[0] != round:
+            mine = self.context.index
+            self._expected = (
+                round,
+                [peer for peer in self.context.peers if mine in self._drawn(peer, round)],
+            )
+        return self._expected[1]
