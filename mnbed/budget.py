@@ -242,7 +242,7 @@ def _local_steps(plan: Plan) -> int:
 def _planned_sends(plan: Plan, host: HostPlan) -> tuple[float, int]:
     """(whole models that a host sends in a round, fragments of each)."""
     settings = plan.experiment.algorithm
-    return algorithm_class(settings.name).planned_sends(settings, len(host.peers))
+    return algorithm_class(settings.name, settings.module).planned_sends(settings, len(host.peers))
 
 
 def _evaluation_s(plan: Plan, cores: int, step: StepCost, snapshots: int) -> float:

@@ -17,7 +17,7 @@ from mnbed.step_cost import StepCost
 from mnbed.step_time import StepTimeDistribution
 from mnbed.units import format_duration
 from node_agent.streams import stream, stream_seed
-from topologies.regular import connected_regular
+from topologies.regular import connected_regular, networkx_graph, small_world_edges
 
 # A distribution that so many draws in a row leave outside min and max has next to nothing inside.
 _MAX_DRAWS = 1000
@@ -94,26 +94,66 @@ def _draw(wanted: StepTimeDistribution, mean: float, rng: np.random.Generator) -
     return rng.lognormal(math.log(mean) - variance / 2, math.sqrt(variance))
 
 
-def overlay_peers(experiment: Experiment, num_hosts: int, problems: list[str]) -> list[tuple[int, ...]]:
+def overlay_peers(experiment: Experiment, hosts: Sequence[str], problems: list[str]) -> list[tuple[int, ...]]:
     """Each node's overlay neighbours, by index, ascending."""
-    overlay = experiment.overlay
+    overlay, num_hosts = experiment.overlay, len(hosts)
     everyone = range(num_hosts)
     if overlay.kind == "complete":
         return [tuple(peer for peer in everyone if peer != node) for node in everyone]
     if overlay.kind == "ring":
         edges = [(node, (node + 1) % num_hosts) for node in everyone]
     else:
-        assert overlay.degree is not None
         try:
-            edges = connected_regular(num_hosts, overlay.degree, stream_seed(experiment.seed, "overlay"))
+            edges = _overlay_edges(experiment, hosts, stream_seed(experiment.seed, "overlay"))
         except ValueError as error:
-            problems.append(f"overlay.degree: {error}")
+            key = {"networkx": "graph", "edges": "edges"}.get(overlay.kind, "degree")
+            problems.append(f"overlay.{key}: {error}")
             edges = []
     peers: list[set[int]] = [set() for _ in everyone]
     for a, b in edges:
         peers[a].add(b)
         peers[b].add(a)
     return [tuple(sorted(neighbours)) for neighbours in peers]
+
+
+def _overlay_edges(experiment: Experiment, hosts: Sequence[str], seed: int) -> list[tuple[int, int]]:
+    """Raises ValueError where there is no such graph of these hosts."""
+    overlay = experiment.overlay
+    if overlay.kind == "edges":
+        return _named_edges(overlay.edges or (), hosts)
+    if overlay.kind == "random_regular":
+        assert overlay.degree is not None
+        return connected_regular(len(hosts), overlay.degree, seed)
+    if overlay.kind == "small_world":
+        assert overlay.degree is not None
+        probability = 0.2 if overlay.probability is None else overlay.probability
+        return small_world_edges(len(hosts), overlay.degree, probability, seed % 2**32)
+    graph = networkx_graph(str(overlay.graph), overlay.args or {}, seed % 2**32)
+    if len(graph) != len(hosts):
+        raise ValueError(
+            f"{overlay.graph} has {len(graph)} nodes with these args; there are {len(hosts)} hosts"
+        )
+    return [(int(a), int(b)) for a, b in graph.edges]
+
+
+def _named_edges(pairs: Sequence[tuple[str, str]] | str, hosts: Sequence[str]) -> list[tuple[int, int]]:
+    if isinstance(pairs, str):
+        raise ValueError(f"the file {pairs} has not been read")
+    places = {name: index for index, name in enumerate(hosts)}
+    edges = []
+    for a, b in pairs:
+        for end in (a, b):
+            if end not in places:
+                raise ValueError(
+                    f"no host {end!r}{did_you_mean(end, hosts if len(hosts) <= 12 else hosts[:12])}"
+                )
+        if a == b:
+            raise ValueError(f"{a} cannot be its own neighbour")
+        edges.append((places[a], places[b]))
+    lonely = sorted(set(range(len(hosts))) - {end for edge in edges for end in edge})
+    if lonely:
+        raise ValueError(f"{', '.join(hosts[node] for node in lonely[:5])}: no edge leads to them")
+    return edges
 
 
 def _chosen(

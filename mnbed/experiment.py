@@ -18,7 +18,6 @@ import topologies
 from mnbed.event_settings import EventEntry
 from mnbed.fields import (
     Count,
-    Fraction,
     Number,
     PositiveDuration,
     Section,
@@ -41,6 +40,15 @@ from topologies.description import from_description, to_description
 DEFAULT_NAMES = {"algorithm": "divshare", "task": "digits", "topology": "star"}
 # Wall seconds for one emulated second: three hours.
 MAX_DILATION = 10_000
+# Kind of overlay -> the keys it takes, the first of which must be given.
+OVERLAY_KEYS: dict[str, tuple[str, ...]] = {
+    "complete": (),
+    "ring": (),
+    "random_regular": ("degree",),
+    "small_world": ("degree", "probability"),
+    "networkx": ("graph", "args"),
+    "edges": ("edges",),
+}
 # The kind of a topology that is written out, as files become when an experiment is loaded.
 INLINE = "inline"
 
@@ -83,13 +91,22 @@ def _name(what: str, section: Any) -> str:
     """The algorithm or task that the section is about."""
     if not isinstance(section, Mapping):
         raise ValueError(f"it must be a section such as {{name: {DEFAULT_NAMES[what]}}}")
+    if what == "algorithm" and section.get("module") is not None:
+        if not isinstance(section.get("name"), str):
+            raise SettingsError([("name", "missing; an algorithm of your own needs a name")])
+        return str(section["name"])
     allowed = algorithms.algorithm_names() if what == "algorithm" else tasks.task_names()
     return known_name(what, section.get("name", DEFAULT_NAMES[what]), allowed)
 
 
 def _settings_class(what: str, section: Any) -> type:
     name = _name(what, section)
-    return (algorithms.algorithm_class(name) if what == "algorithm" else tasks.task_class(name)).Settings
+    if what == "task":
+        return tasks.task_class(name).Settings
+    try:
+        return algorithms.algorithm_class(name, section.get("module")).Settings
+    except (ImportError, TypeError) as error:
+        raise SettingsError([("module", str(error))]) from None
 
 
 def _topology(section: Any) -> dict[str, Any]:
@@ -163,20 +180,30 @@ class NetworkSettings(Section):
 class OverlaySettings(Section):
     """Which nodes may exchange models; not the same graph as the network."""
 
-    kind: Annotated[Literal["complete", "ring", "random_regular"], BeforeValidator(_with_underscores)] = (
-        "complete"
-    )
-    """complete: everyone with everyone; ring; random_regular: a connected random graph, `degree` peers each."""
+    kind: Annotated[
+        Literal["complete", "ring", "random_regular", "small_world", "networkx", "edges"],
+        BeforeValidator(_with_underscores),
+    ] = "complete"
+    """complete: everyone with everyone; ring; random_regular: a connected random graph, `degree` peers each;
+    small_world: a ring with `degree` neighbours each, some of them rewired; networkx: one of its generators; edges."""
     degree: Annotated[int, Field(strict=True, ge=1)] | None = None
-    """Peers of each node; random_regular needs it, the others do not take it."""
+    """Peers of each node; random_regular and small_world need it."""
+    probability: Annotated[Number, Field(ge=0, le=1)] | None = None
+    """small_world: of rewiring an edge; null: 0.2."""
+    graph: str | None = None
+    """networkx: the generator's name, e.g. petersen_graph; it must make as many nodes as there are hosts."""
+    args: dict[str, Any] | None = None
+    """networkx: its parameters; a `seed` it may have is the experiment's."""
+    edges: tuple[tuple[str, str], ...] | str | None = None
+    """edges: pairs of hosts, [[h1, h2], [h2, h3]]; or a file with a pair in each line, names or numbers from 0."""
 
     def __post_init__(self) -> None:
-        if (self.degree is None) == (self.kind == "random_regular"):
-            raise ValueError(
-                "kind random_regular needs a degree"
-                if self.degree is None
-                else f"kind {self.kind} takes no degree"
-            )
+        allowed = OVERLAY_KEYS[self.kind]
+        for key in ("degree", "probability", "graph", "args", "edges"):
+            if getattr(self, key) is not None and key not in allowed:
+                raise ValueError(f"kind {self.kind} takes no {key}")
+        if allowed and getattr(self, allowed[0]) is None:
+            raise ValueError(f"kind {self.kind} needs {'a ' if allowed[0] != 'edges' else ''}{allowed[0]}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +249,8 @@ class EvaluateSettings(Section):
     """Emulated time between two snapshots of a node's model."""
     samples: Annotated[int, Field(strict=True, ge=1)] | None = 1000
     """Test samples for each snapshot; null: all."""
-    targets: tuple[Fraction, ...] = ()
-    """Accuracies whose first time is reported, as fractions: [0.5, 0.6]."""
+    targets: tuple[Annotated[Number, Field(gt=0, le=5)], ...] = ()
+    """Scores whose first time is reported: accuracies as fractions, [0.5, 0.6], or of movielens RMSE, [1.0, 0.95]."""
     model: Literal["aggregated", "current"] = "aggregated"
     """Which of a node's models is evaluated at an instant: as its last aggregation left it, which is what papers
     report, or as it is in the middle of local training, bent towards the node's own data."""
@@ -297,7 +324,7 @@ def keys_of_kind(path: tuple[str, ...], value: Any, sections: Mapping[str, Any])
     if path == ("network", "topology", "kind"):
         return ["kind", *(DESCRIPTION_KEYS if value == INLINE else topologies.parameters(str(value)))]
     if path == ("overlay", "kind"):
-        return ["kind", "degree"] if _with_underscores(value) == "random_regular" else ["kind"]
+        return ["kind", *OVERLAY_KEYS.get(_with_underscores(value), ())]
     if path[0] in ("algorithm", "task") and path[2:] == ("kind",):
         settings = _settings_class(path[0], sections.get(path[0], {}))
         choices = variants(field_types(settings).get(path[1]))

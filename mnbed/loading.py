@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment, keys_of_kind, parse, resolved
 from mnbed.explain import Problem, problems_of
-from mnbed.topology_files import with_graph
+from mnbed.topology_files import read_edges, with_graph
 from mnbed.traces import with_points
 from mnbed.yaml_source import KeyPath, Source, dotted, parse_value, parse_yaml
 
@@ -42,6 +42,8 @@ def load_experiment(
     changed = _apply(source, [_parse_override(text) for text in overrides], note)
     _read_topology(changed, Path(path).parent, note)
     _read_traces(changed, Path(path).parent)
+    _read_overlay(changed, Path(path).parent)
+    _find_module(changed, Path(path).parent)
     try:
         return parse(changed.data)
     except ValidationError as error:
@@ -84,6 +86,33 @@ def _read_topology(changed: _Changed, folder: Path, note: Callable[[str], None])
         raise InputError(
             changed.describe(Problem(path=("network", "topology", "file"), text=str(error)))
         ) from None
+
+
+def _read_overlay(changed: _Changed, folder: Path) -> None:
+    """What a file of edges holds becomes part of the experiment. Raises InputError."""
+    overlay = changed.data.get("overlay")
+    if not isinstance(overlay, dict) or not isinstance(overlay.get("edges"), str):
+        return
+    path = ("overlay", "edges")
+    try:
+        base = Path() if path in changed.overridden else folder
+        overlay["edges"] = read_edges(base / Path(overlay["edges"]).expanduser())
+    except ValueError as error:
+        raise InputError(changed.describe(Problem(path=path, text=str(error)))) from None
+
+
+def _find_module(changed: _Changed, folder: Path) -> None:
+    """The place of a user's algorithm, from wherever the experiment is run again. Raises InputError."""
+    algorithm = changed.data.get("algorithm")
+    if not isinstance(algorithm, dict) or not isinstance(algorithm.get("module"), str):
+        return
+    path = ("algorithm", "module")
+    base = Path() if path in changed.overridden else folder
+    file = (base / Path(algorithm["module"]).expanduser()).resolve()
+    if file.suffix != ".py" or not file.is_file():
+        text = f"got {algorithm['module']}; there is no such Python file: {file}"
+        raise InputError(changed.describe(Problem(path=path, text=text)))
+    algorithm["module"] = str(file)
 
 
 def _read_traces(changed: _Changed, folder: Path) -> None:

@@ -180,7 +180,7 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     stragglers = draws.straggler_factors(experiment, names, problems)
     step_times = draws.step_times(experiment, names, step, problems)
     problems[:0] = _time_problems(experiment, min(step_times))
-    peers = draws.overlay_peers(experiment, len(names), problems)
+    peers = draws.overlay_peers(experiment, names, problems)
     links = plan_links(experiment, graph, stragglers, dilation, problems)
     # A wrong overlay has too few peers by itself: one complaint is enough.
     problems += [] if problems else _algorithm_problems(experiment, {len(row) for row in peers})
@@ -281,7 +281,7 @@ def _time_problems(experiment: Experiment, step_time: float) -> list[str]:
 def _algorithm_problems(experiment: Experiment, peer_counts: set[int]) -> list[str]:
     """What the algorithm says to the numbers of peers that nodes have."""
     settings = experiment.algorithm
-    check = algorithm_class(settings.name).check_settings
+    check = algorithm_class(settings.name, settings.module).check_settings
     found = (check(settings, count) for count in sorted(peer_counts))
     return [f"algorithm.{problem}" for problem in dict.fromkeys(found) if problem is not None]
 

@@ -1,4 +1,4 @@
-"""`network.topology: {file: x.graphml}` -> the graph written out, so that a resolved experiment needs no other file."""
+"""Graphs in files of their own -> written out in the experiment, so that a resolved one needs no other file."""
 
 from __future__ import annotations
 
@@ -30,3 +30,26 @@ def with_graph(section: Mapping[str, Any], folder: Path, note: Callable[[str], N
     for text in graph.graph.get("notes", ()):
         note(f"{section['file']}: {text}")
     return {"kind": INLINE, **to_description(graph)}
+
+
+def read_edges(path: Path) -> list[list[str]]:
+    """Pairs of hosts in a file, one in a line: names, or numbers from 0, which decentralizepy writes after a line with
+    their number. Raises ValueError.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    pairs: dict[tuple[str, str], None] = {}
+    for number, line in enumerate(lines, start=1):
+        words = line.partition("#")[0].split()
+        if not words or (number == 1 and len(words) == 1 and words[0].isdigit()):
+            continue
+        if len(words) != 2:
+            raise ValueError(f"{path}: line {number}: a pair of hosts is wanted, got {line.strip()[:60]!r}")
+        a, b = (f"h{int(word) + 1}" if word.isdigit() else word for word in words)
+        if (b, a) not in pairs:
+            pairs[a, b] = None
+    if not pairs:
+        raise ValueError(f"{path}: it holds no edges")
+    return [list(pair) for pair in pairs]

@@ -1,10 +1,14 @@
-"""Connected random regular graphs as plain edges: for the generator of that name, and for overlays."""
+"""Graphs among the numbers 0..n-1: what network generators and overlays draw alike."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
 import networkx as nx
 
-from topologies.building import connected_draw
+from topologies.building import connected_draw, within
 
 
 def connected_regular(nodes: int, degree: int, seed: int) -> list[tuple[int, int]]:
@@ -27,6 +31,59 @@ def connected_regular(nodes: int, degree: int, seed: int) -> list[tuple[int, int
         lambda number: nx.random_regular_graph(degree, nodes, seed=number), seed, "use a larger degree"
     )
     return _sorted_edges(graph)
+
+
+def small_world_edges(nodes: int, neighbours: int, probability: float, seed: int) -> list[tuple[int, int]]:
+    """A connected Watts-Strogatz graph. Raises ValueError, with the numbers, where there is none."""
+    within("nodes", nodes, 3)
+    within("neighbours", neighbours, 2, nodes - 1)
+    if neighbours % 2:
+        raise ValueError(f"neighbours={neighbours}; it must be even")
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability={probability:g}; it must be 0 to 1")
+    graph = connected_draw(
+        lambda number: nx.watts_strogatz_graph(nodes, neighbours, probability, seed=number),
+        seed,
+        "use more neighbours",
+    )
+    return _sorted_edges(graph)
+
+
+def networkx_graph(graph: str, args: Mapping[str, Any], seed: int) -> nx.Graph:
+    """What networkx's generator of that name makes: simple, connected, its nodes numbered. Raises ValueError."""
+    function = getattr(nx, graph, None)
+    if graph.startswith("_") or not inspect.isroutine(function) or not _makes_graphs(graph):
+        raise ValueError(
+            f"graph={graph}: networkx has no such generator; they end in _graph, _tree or _lattice"
+        )
+    arguments = dict(args)
+    seeded = "seed" in inspect.signature(function).parameters
+    if "seed" in arguments:
+        raise ValueError("args: the seed is the experiment's own; leave it out")
+
+    def draw(number: int) -> Any:
+        try:
+            drawn = function(**arguments, **({"seed": number} if seeded else {}))
+        except (TypeError, nx.NetworkXException, ValueError, ArithmeticError) as error:
+            raise ValueError(f"{graph}: {error}") from None
+        if not isinstance(drawn, nx.Graph):
+            raise ValueError(f"graph={graph}: it makes no graph")
+        within("nodes", len(drawn), 1)
+        # Directions, parallel edges and links of a node to itself mean nothing here.
+        simple = nx.Graph(drawn)
+        simple.remove_edges_from(list(nx.selfloop_edges(simple)))
+        return nx.convert_node_labels_to_integers(simple)
+
+    found = connected_draw(draw, seed, "choose other args") if seeded else draw(seed)
+    if not nx.is_connected(found):
+        raise ValueError(f"{graph} with these args is not connected")
+    return found
+
+
+def _makes_graphs(name: str) -> bool:
+    return name.endswith(("_graph", "_tree", "_lattice")) and not name.startswith(
+        ("is_", "to_", "from_", "read_")
+    )
 
 
 def _sorted_edges(graph: nx.Graph) -> list[tuple[int, int]]:

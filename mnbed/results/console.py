@@ -38,19 +38,24 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
         rows.append(("error", summary.error, "red"))
     if summary.standin:
         rows.append(("data", f"STAND-IN, generated: {summary.data}", "yellow"))
+    if accuracy.final_mean is not None or not summary.scores:
+        text = (
+            f"{fraction(accuracy.final_mean)} mean of nodes, {fraction(accuracy.mean_model)} averaged model"
+        )
+        rows.append(("accuracy", text, ""))
     rows += [
-        (
-            "accuracy",
-            f"{fraction(accuracy.final_mean)} mean of nodes, {fraction(accuracy.mean_model)} averaged model",
-            "",
-        ),
+        (key, f"{number(score.final_mean)} mean of nodes, {number(score.mean_model)} averaged model", "")
+        for key, score in summary.scores.items()
+    ]
+    rows += [
         ("loss", f"{number(loss.final_mean)} mean of nodes, {number(loss.mean_model)} averaged model", ""),
     ]
     if summary.stragglers:
-        slow, others = accuracy.stragglers_final_mean, accuracy.others_final_mean
-        rows.append(
-            ("stragglers", f"{summary.stragglers}: accuracy {fraction(slow)}, others {fraction(others)}", "")
+        score, form = (
+            (accuracy, fraction) if summary.metric == "accuracy" else (summary.scores[summary.metric], number)
         )
+        slow, others = form(score.stragglers_final_mean), form(score.others_final_mean)
+        rows.append(("stragglers", f"{summary.stragglers}: {summary.metric} {slow}, others {others}", ""))
     for target, t in summary.time_to.items():
         rows.append((f"to {target}", "not reached" if t is None else f"{seconds(t)} emulated", ""))
     return [

@@ -17,6 +17,7 @@ from typing import Any
 from mnbed.errors import InputError
 from mnbed.results.collect import Collected
 from mnbed.results.evidence import duration_s, evidence_of
+from mnbed.results.exchange import ExchangeSummary, better, exchange_of, task_metric
 from mnbed.results.fidelity import judge
 from mnbed.results.files import replacing
 from mnbed.results.journals import time_of
@@ -87,6 +88,12 @@ class Summary:
     reasons: list[str]
     accuracy: ScoreSummary
     loss: ScoreSummary
+    metric: str
+    """The task's score that runs are compared by: accuracy, or rmse, of which less is better."""
+    scores: dict[str, ScoreSummary]
+    """The task's further scores, such as rmse."""
+    exchange: dict[str, ExchangeSummary]
+    """What was exchanged, by class of node: stragglers, others."""
     rounds: RoundsSummary
     traffic: TrafficSummary
     time_to: dict[str, float | None]
@@ -103,6 +110,7 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
     status = finished.get("status", FAILED)
     verdict = judge(evidence_of(collected, status))
     nodes = collected.nodes.keys()
+    metric, best = task_metric(experiment)
     return Summary(
         run_id=run_id,
         name=experiment.get("name"),
@@ -126,9 +134,16 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         reasons=verdict.reasons,
         accuracy=_score_summary("accuracy", collected, scores, best=max),
         loss=_score_summary("loss", collected, scores, best=min),
+        metric=metric,
+        scores={
+            key: _score_summary(key, collected, scores, best=best if key == metric else max)
+            for key in scores.names()
+            if key not in ("accuracy", "loss")
+        },
+        exchange=exchange_of(collected),
         rounds=_rounds(collected),
         traffic=_traffic(collected),
-        time_to=_time_to(collected, scores),
+        time_to=_time_to(collected, scores, metric),
         startup_s=finished.get("startup_s"),
         teardown_s=torn_down.get("teardown_s"),
         agent_memory_mb=finished.get("agent_memory_mb"),
@@ -194,12 +209,19 @@ def _traffic(collected: Collected) -> TrafficSummary:
     )
 
 
-def _time_to(collected: Collected, scores: Scores) -> dict[str, float | None]:
-    """Target -> emulated time of the first instant at which the nodes' mean accuracy reached it."""
+def _time_to(collected: Collected, scores: Scores, metric: str) -> dict[str, float | None]:
+    """Target -> emulated time of the first instant at which the nodes' mean of the metric reached it."""
     targets = (collected.experiment.get("evaluate") or {}).get("targets") or ()
-    curve = scores.curve("accuracy", collected.nodes.keys())
-    reached = list(zip(curve.t, curve.mean, strict=True))
-    return {f"{target:g}": next((t for t, mean in reached if mean >= target), None) for target in targets}
+    curve = scores.curve(metric, collected.nodes.keys())
+    return {f"{target:g}": first_reached(curve.t, curve.mean, target, better(metric)) for target in targets}
+
+
+def first_reached(times: Sequence[float], values: Sequence[float], target: float, best: str) -> float | None:
+    """The first time at which the value is at least (best "max") or at most ("min") the target."""
+    for t, value in zip(times, values, strict=True):
+        if value >= target if best == "max" else value <= target:
+            return t
+    return None
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -220,6 +242,11 @@ def read_summary(path: Path) -> Summary:
     """The inverse of write_summary. Raises InputError where the file is missing, or is no summary."""
     try:
         raw = json.loads(path.read_text())
+        if not isinstance(raw, dict):
+            raise TypeError("it is no object")
+        for key, part in (("scores", ScoreSummary), ("exchange", ExchangeSummary)):
+            raw[key] = {name: part(**value) for name, value in raw.get(key, {}).items()}
+        raw.setdefault("metric", "accuracy")
         parts = {
             "accuracy": ScoreSummary,
             "loss": ScoreSummary,

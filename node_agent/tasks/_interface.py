@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class Task(ABC):
     Settings: ClassVar[type[TaskSettings]]
     COST_SETTINGS: ClassVar[tuple[str, ...] | None] = None
     """Names of the settings that change what a local step costs; None: any of them may."""
+    METRIC: ClassVar[tuple[str, Literal["max", "min"]]] = ("accuracy", "max")
+    """The score that runs are compared by, and whether the most or the least of it is best."""
 
     def __init__(self, settings: Any, data_root: Path, seed: int) -> None:
         """`seed` is the experiment's; a stand-in, a test split and an evaluation sample derive from it."""

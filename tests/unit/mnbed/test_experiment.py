@@ -139,7 +139,10 @@ EXPERIMENTS = some(
     algorithm=st.sampled_from([{"name": "local"}, {"name": "divshare", "fragment_fraction": 1 / 3}]),
     compute=some(step_time=quantity("ms", 1e5), slow_nodes=some(factor=st.floats(1, 50))),
     time=some(duration=quantity("h", 5) | quantity("min", 100), dilation=st.floats(0.01, 100)),
-    evaluate=some(targets=st.lists(st.floats(0, 1), max_size=3), samples=st.none() | st.integers(1, 9999)),
+    evaluate=some(
+        targets=st.lists(st.floats(0, 1, exclude_min=True), max_size=3),
+        samples=st.none() | st.integers(1, 9999),
+    ),
     agents=some(ledger=st.none() | st.booleans()),
 )
 

@@ -70,8 +70,8 @@ def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
         ("x.yaml:4: network.topology.node:", "did you mean nodes?"),
         ("x.yaml:5: algorithm.degre: no such key", "did you mean degree?"),
         ("x.yaml:8: task.lr: got fast", "number"),
-        ("x.yaml:9: overlay.kind: got rng", "complete, ring or random_regular"),
-        ("x.yaml:10: evaluate.targets[1]: got 80", "at most 1"),
+        ("x.yaml:9: overlay.kind: got rng", "complete, ring, random_regular, small_world"),
+        ("x.yaml:10: evaluate.targets[1]: got 80", "at most 5"),
         ("x.yaml:11: compute: got 3", "section"),
         ("x.yaml:12: agent: no such key", "did you mean agents?"),
     ]

@@ -1,0 +1,89 @@
+"""What nodes exchanged, by class: how old it was, how many copies of a parameter a round averaged, what was dropped.
+
+The three quantities of the DivShare paper's discussion of its options (arXiv 2410.12918, section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from mnbed.results.collect import Collected, NodeRecords
+from node_agent.algorithms import algorithm_class
+from node_agent.tasks import task_class
+
+STRAGGLERS, OTHERS, NODES = "stragglers", "others", "nodes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeSummary:
+    """One class of nodes; means over its nodes."""
+
+    nodes: int
+    staleness_s: float | None
+    """Mean age of what was averaged in, since it was sent, emulated seconds; by rounds that averaged something."""
+    copies_per_round: float | None
+    """Received copies of a parameter in a round's average, the own value not counted."""
+    dropped_share: float | None
+    """Fragments replaced by newer ones before they were sent, of all that were made."""
+    rounds: float | None
+
+
+def exchange_of(collected: Collected) -> dict[str, ExchangeSummary]:
+    """Class -> what its nodes exchanged; only classes that have nodes."""
+    nodes = list(collected.nodes.values())
+    slow = [node for node in nodes if node.straggler]
+    classes = (
+        {STRAGGLERS: slow, OTHERS: [node for node in nodes if not node.straggler]} if slow else {NODES: nodes}
+    )
+    num_fragments = _num_fragments(collected.experiment.get("algorithm") or {})
+    return {name: _summary(members, num_fragments) for name, members in classes.items() if members}
+
+
+def task_metric(experiment: Mapping[str, Any]) -> tuple[str, Any]:
+    """(name of the score that runs are compared by, max or min: which is best)"""
+    try:
+        name, best = task_class(str((experiment.get("task") or {}).get("name"))).METRIC
+    except (KeyError, TypeError):
+        name, best = "accuracy", "max"
+    return name, {"max": max, "min": min}[best]
+
+
+def better(metric: str) -> Literal["max", "min"]:
+    """Which is best of a metric by that name."""
+    return "max" if metric == "accuracy" else "min"
+
+
+def _num_fragments(algorithm: Mapping[str, Any]) -> int:
+    """Fragments that a model is cut into; 1 where the algorithm is not to be found any more."""
+    try:
+        found = algorithm_class(str(algorithm.get("name")), algorithm.get("module"))
+        return max(1, found.planned_sends(found.Settings(**algorithm), 10**6)[1])
+    except Exception:  # a user's own file may raise anything, and has no say in old results
+        return 1
+
+
+def _summary(nodes: Sequence[NodeRecords], num_fragments: int) -> ExchangeSummary:
+    ages = [
+        record["staleness_s"]
+        for node in nodes
+        for record in node.rounds
+        if isinstance(record.get("staleness_s"), (int, float))
+    ]
+    counted = [(node, counters) for node in nodes if (counters := node.counters()) is not None]
+    copies = [
+        counters.fragments_aggregated / num_fragments / len(node.rounds)
+        for node, counters in counted
+        if node.rounds
+    ]
+    made = sum(counters.fragments_created for _, counters in counted)
+    dropped = sum(counters.fragments_dropped_stale for _, counters in counted)
+    return ExchangeSummary(
+        nodes=len(nodes),
+        staleness_s=fmean(ages) if ages else None,
+        copies_per_round=fmean(copies) if copies else None,
+        dropped_share=dropped / made if made else None,
+        rounds=fmean(len(node.rounds) for node in nodes),
+    )
