@@ -160,7 +160,14 @@ class Agent:
             schedule.skip_until(slot)
         self._take_snapshots(schedule, slot + settings.step_time_s)
         while slot + settings.step_time_s <= settings.duration_s:
-            self._wait_for_turn()
+            if not self._algorithm.may_start_round():
+                if not self._wait_for_turn(clock):
+                    break
+                # The model stood still meanwhile, and the next step begins when the wait is over.
+                slot = max(slot, clock.now())
+                self._take_snapshots(schedule, slot)
+                if slot + settings.step_time_s > settings.duration_s:
+                    break
             aggregated = self._algorithm.before_local_phase(self._model.values, clock.now())
             if self._shown is not self._model.values:
                 np.copyto(self._shown, self._model.values)
@@ -216,12 +223,16 @@ class Agent:
         self._take_snapshots(schedule, end + self._settings.step_time_s)
         return end, max(late, 0.0)
 
-    def _wait_for_turn(self) -> None:
+    def _wait_for_turn(self, clock: EmulatedClock) -> bool:
+        """Wait until the algorithm lets the next round begin; False where the experiment's end comes first."""
         with self._arrived:
             while not self._algorithm.may_start_round():
                 if self._stop.is_set():
                     raise _Stopped
-                self._arrived.wait(timeout=0.1)
+                if clock.now() >= self._settings.duration_s:
+                    return False
+                self._arrived.wait(timeout=0.05)
+        return True
 
     def _finish_round(self, aggregated: Sequence[tuple[int, int, int]], overruns: int, late_s: float) -> None:
         self._train_loss = float(np.mean(self._losses))
