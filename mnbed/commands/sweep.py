@@ -1,0 +1,65 @@
+"""Run a grid of experiments: algorithms, any keys, seeds; goes on where it was interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def main(
+    file: Annotated[Path, typer.Argument(help="The sweep, a YAML file.", show_default=False)],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override one key in every run, e.g. time.duration=30s.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that gets the sweep's directory.")] = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all runs, list them, and stop.")] = False,
+) -> int:
+    """Exit status 0 where every run has completed, 1 where some failed, 130 where it was interrupted."""
+    from mnbed.sweep import load_sweep
+
+    sweep = load_sweep(file, set_ or [])
+    if dry_run:
+        for run in sweep.runs:
+            print(f"{run.name}: {' '.join(run.overrides)}")
+        print(f"{len(sweep.runs)} runs")
+        return 0
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from mnbed.errors import RunError
+    from mnbed.run.sweeping import SweepRunner
+
+    console = Console(highlight=False)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as bar:
+        runner = SweepRunner(sweep, out, lambda text: console.print(text, markup=False, soft_wrap=True))
+        task = bar.add_task(sweep.name, total=len(runner.entries))
+        skipped = len(runner.entries) - len(runner.todo)
+        if skipped:
+            console.print(f"{skipped} of {len(runner.entries)} runs have completed before")
+        failed = runner.execute(
+            lambda done, total, name: bar.update(task, completed=done, total=total, description=name)
+        )
+    console.print(
+        f"sweep: {runner.directory}; compare its runs: mnbed compare {runner.directory}", soft_wrap=True
+    )
+    if failed:
+        lines = "\n".join(f"    {entry.label}, seed {entry.seed}: {entry.message}" for entry in failed)
+        raise RunError(f"{len(failed)} of {len(runner.entries)} runs did not complete:\n{lines}")
+    return 0

@@ -1,0 +1,176 @@
+"""Runs a sweep: one `mnbed run` after the other, each a process of its own, so that one that fails stops no other.
+
+    OUT/<sweep's name>/sweep.json       what has run, by cell and seed; what compare reads
+    OUT/<sweep's name>/<run directory>  one for each run
+    OUT/<sweep's name>/logs/<run>.log   what `mnbed run` printed
+
+A run that has completed, of the same resolved experiment, is not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mnbed.errors import InputError, Interrupted
+from mnbed.run.user import give_to, invoking_user
+from mnbed.sweep import PlannedRun, Sweep
+
+COMPLETED, INTERRUPTED_STATUS = "completed", 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One run in sweep.json."""
+
+    cell: dict[str, str]
+    label: str
+    seed: int
+    digest: str
+    directory: str | None = None
+    """Of the run, relative to the sweep's."""
+    status: str | None = None
+    """As summary.json has it; None: not run yet."""
+    message: str | None = None
+    """The last line that a failed run printed."""
+
+
+class SweepRunner:
+    """The sweep's directory and what is in it."""
+
+    def __init__(self, sweep: Sweep, out: Path, say: Callable[[str], None]) -> None:
+        """Raises InputError where the directory holds something else."""
+        self._sweep = sweep
+        self._say = say
+        self._user = invoking_user()
+        self.directory = out / sweep.name.replace(" ", "-")
+        self._index = self.directory / "sweep.json"
+        known = read_index(self.directory) if self._index.exists() else []
+        by_key = {(entry.label, entry.seed, entry.digest): entry for entry in known}
+        self.entries = [
+            by_key.get((run.label, run.seed, run.digest))
+            or Entry(cell=dict(run.cell), label=run.label, seed=run.seed, digest=run.digest)
+            for run in sweep.runs
+        ]
+
+    @property
+    def todo(self) -> list[int]:
+        """Places of the runs that have not completed."""
+        return [place for place, entry in enumerate(self.entries) if entry.status != COMPLETED]
+
+    def execute(self, progress: Callable[[int, int, str], None]) -> list[Entry]:
+        """Do what is to be done; returns the runs that failed. Raises Interrupted after Ctrl-C; what is done is kept.
+
+        progress: called with (runs done, runs in all, what runs now).
+        """
+        (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        self._save()
+        todo = self.todo
+        done = len(self.entries) - len(todo)
+        for place in todo:
+            run = self._sweep.runs[place]
+            progress(done, len(self.entries), run.name)
+            began = time.monotonic()
+            entry = self.entries[place] = self._run(run, self.entries[place])
+            self._save()
+            done += 1
+            took = f"{time.monotonic() - began:.0f} s"
+            self._say(f"[{done}/{len(self.entries)}] {run.name}: {self._describe(entry)} ({took})")
+            if entry.status == "interrupted":
+                raise Interrupted("interrupted; `mnbed sweep` with the same file goes on from here")
+        progress(done, len(self.entries), "")
+        return [entry for entry in self.entries if entry.status != COMPLETED]
+
+    def _run(self, run: PlannedRun, entry: Entry) -> Entry:
+        log = self.directory / "logs" / f"{run.name}.log"
+        before = set(self._run_directories())
+        command = [sys.executable, "-m", "mnbed.cli", "run", str(self._sweep.base)]
+        command += ["--out", str(self.directory), "--name", run.name]
+        for text in run.overrides:
+            command += ["--set", text]
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            )
+            interrupted = _wait(process)
+        new = sorted(set(self._run_directories()) - before)
+        directory = new[-1].name if new else None
+        status = _status_of(new[-1]) if new else None
+        message = None
+        if interrupted or process.returncode == INTERRUPTED_STATUS:
+            status = "interrupted"
+        elif process.returncode != 0 or status is None:
+            status = "failed" if status in (None, COMPLETED) else status
+            message = _last_words(log)
+        return replace(entry, directory=directory, status=status, message=message)
+
+    def _run_directories(self) -> list[Path]:
+        return [path.parent for path in self.directory.glob("*/experiment.yaml")]
+
+    def _describe(self, entry: Entry) -> str:
+        if entry.status != COMPLETED or entry.directory is None:
+            return f"{entry.status}: {entry.message}" if entry.message else str(entry.status)
+        summary = json.loads((self.directory / entry.directory / "summary.json").read_text())
+        metric = summary.get("metric", "accuracy")
+        score = summary[metric] if metric == "accuracy" else summary["scores"].get(metric, {})
+        final = score.get("final_mean")
+        return f"{summary['verdict']}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
+
+    def _save(self) -> None:
+        data = {
+            "name": self._sweep.name,
+            "base": str(self._sweep.base),
+            "baseline": dict(self._sweep.baseline),
+            "runs": [asdict(entry) for entry in self.entries],
+        }
+        partial = self._index.with_suffix(".partial")
+        partial.write_text(json.dumps(data, indent=1) + "\n")
+        partial.replace(self._index)
+        give_to(self._user, self.directory)
+
+
+def read_index(directory: Path) -> list[Entry]:
+    """The runs of a sweep's directory. Raises InputError."""
+    return [Entry(**entry) for entry in read_sweep(directory)["runs"]]
+
+
+def read_sweep(directory: Path) -> dict[str, Any]:
+    """What sweep.json holds. Raises InputError."""
+    path = directory / "sweep.json"
+    try:
+        data: dict[str, Any] = json.loads(path.read_text())
+        for entry in data["runs"]:
+            Entry(**entry)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a sweep: {error}", "remove it, or give another --out") from None
+    return data
+
+
+def _wait(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the run. Ctrl-C reaches it by itself, and it takes its time to collect; True where that happened."""
+    interrupted = False
+    while True:
+        try:
+            process.wait()
+            return interrupted
+        except KeyboardInterrupt:
+            interrupted = True
+
+
+def _status_of(run: Path) -> str | None:
+    try:
+        return str(json.loads((run / "summary.json").read_text())["status"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _last_words(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("mnbed: ")]
+    return (errors or lines or ["it said nothing"])[-1]
