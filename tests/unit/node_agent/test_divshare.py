@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from node_agent.algorithms import Outbox
 from node_agent.algorithms.divshare import DivShare
+from node_agent.fragments import FragmentLayout
 from node_agent.wire import Fragment
 from tests.fakes import FakeNetwork, make_algorithms, make_context
 
@@ -254,3 +255,76 @@ def test_payloads_are_copies() -> None:
 def test_more_fragments_than_parameters_is_an_error() -> None:
     with pytest.raises(ValueError, match="5 parameters cannot be cut into 10 fragments"):
         divshare(8, 5)
+
+
+# --- fragmentation drawn anew for each round ---
+
+
+def cut_of(round: int, num_parameters: int = 6, num_fragments: int = 3) -> FragmentLayout:
+    seed = divshare(3, num_parameters, fragment_fraction=1 / num_fragments, degree=1, fragmentation="redrawn")
+    outbox = seed.after_local_phase(round, np.zeros(num_parameters, np.float32))
+    return FragmentLayout(num_parameters, num_fragments, outbox.permutation_seed)
+
+
+def piece(sender: int, round: int, index: int, model: NDArray[np.float32]) -> Fragment:
+    layout = cut_of(round, len(model))
+    values = np.frombuffer(layout.cut(model)[index], "<f4")
+    return Fragment(sender, round, index, 3, layout.permutation_seed, 0.0, values)
+
+
+def redrawn() -> DivShare:
+    return divshare(3, 6, fragment_fraction=1 / 3, degree=1, fragmentation="redrawn")
+
+
+def test_every_round_is_cut_anew_and_alike_on_all_nodes() -> None:
+    seeds = [cut_of(round).permutation_seed for round in range(5)]
+    assert len(set(seeds)) == 5
+    other = divshare(3, 6, node=1, fragment_fraction=1 / 3, degree=1, fragmentation="redrawn")
+    assert other.after_local_phase(3, np.zeros(6, np.float32)).permutation_seed == seeds[3]
+
+
+def test_redrawn_fragments_of_several_rounds_count_once_for_each_parameter() -> None:
+    """The newest copy of a parameter counts, wherever its fragment lay."""
+    algorithm = redrawn()
+    old, new = np.full(6, 100, np.float32), np.arange(6, dtype=np.float32)
+    for index in range(3):
+        algorithm.on_fragment(piece(1, 0, index, old))
+        algorithm.on_fragment(piece(1, 4, index, new))
+    values = np.zeros(6, np.float32)
+    assert len(algorithm.before_local_phase(values, 1.0).of) == 6
+    assert values == pytest.approx(new / 2)
+
+
+def test_redrawn_fragments_of_two_senders_average_with_the_own_value() -> None:
+    algorithm = redrawn()
+    algorithm.on_fragment(piece(1, 0, 0, np.full(6, 3, np.float32)))
+    algorithm.on_fragment(piece(2, 0, 0, np.full(6, 6, np.float32)))
+    values = np.zeros(6, np.float32)
+    algorithm.before_local_phase(values, 1.0)
+    touched = cut_of(0).parameters_of(0)
+    expected = np.zeros(6)
+    expected[touched] = 3
+    assert values == pytest.approx(expected)
+
+
+def test_redrawn_fragments_are_taken_once() -> None:
+    algorithm = redrawn()
+    for _ in range(2):
+        algorithm.on_fragment(piece(1, 2, 0, np.full(6, 2, np.float32)))
+    values = np.zeros(6, np.float32)
+    algorithm.before_local_phase(values, 1.0)
+    algorithm.on_fragment(piece(1, 2, 0, np.full(6, 2, np.float32)))  # again
+    algorithm.on_fragment(piece(1, 1, 1, np.full(6, 2, np.float32)))  # older
+    assert algorithm.before_local_phase(values, 1.0).of == []
+
+
+@pytest.mark.parametrize("fragmentation", ["shared", "redrawn"])
+def test_with_fast_links_and_all_peers_the_aggregate_is_the_plain_mean(fragmentation: str) -> None:
+    """Omega = 1 or not, J = n - 1: everybody has everything of everyone."""
+    settings = {"name": "divshare", "fragment_fraction": 0.25, "degree": 4, "fragmentation": fragmentation}
+    network = FakeNetwork(make_algorithms(settings, 5, 8), num_parameters=8, delay_s=lambda *_: 0.0001)
+    for node in range(5):
+        network.start(node, np.full(8, node, np.float32), 1.0 + 1e-2 * node)
+    network.run_until(1.5)
+    last = network.nodes[4]  # the last to end its round has had the others' models
+    assert last.values == pytest.approx(np.full(8, 2.0))

@@ -1,0 +1,233 @@
+"""A comparison as people want it: a table on the console, a page, figures, and CSV files for figures of their own."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnbed.results.comparison import Comparison, Group, Spread, Target
+from mnbed.results.files import replacing
+from mnbed.results.plot_style import new_figure, save, style
+from mnbed.results.text import UNKNOWN, fraction, number, seconds, size
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+# Okabe and Ito, as in the other figures; dashes help where colours do not.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1d21", "#6b7078")
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+
+
+def score_text(value: float | None, metric: str) -> str:
+    """An accuracy in percent, another score as it is."""
+    return (
+        fraction(value) if metric == "accuracy" else number(None if value is None else float(f"{value:.4g}"))
+    )
+
+
+def spread_text(spread: Spread, form: Any) -> str:
+    """ "12.3 s ± 0.4 s": mean and standard deviation over the seeds."""
+    if spread.mean is None:
+        return UNKNOWN
+    return form(spread.mean) if spread.std is None else f"{form(spread.mean)} ± {form(spread.std)}"
+
+
+def target_text(target: Target) -> str:
+    """Time to a target, and how many seeds reached it where not all did."""
+    if not target.reached:
+        return "not reached"
+    text = spread_text(target.times_s, seconds)
+    return text if target.reached == target.of else f"{text} ({target.reached} of {target.of} seeds)"
+
+
+def speedup_text(target: Target, is_baseline: bool) -> str:
+    """ "2.10 x (1.95 to 2.30)": the mean over seeds and their range."""
+    if is_baseline:
+        return "baseline"
+    values = target.speedup.values
+    if values:
+        mean = sum(values) / len(values)
+        return (
+            f"{mean:.2f} x" if len(values) == 1 else f"{mean:.2f} x ({min(values):.2f} to {max(values):.2f})"
+        )
+    return UNKNOWN if target.at_least is None else f"> {target.at_least:.2f} x"
+
+
+def table_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """(header, a row for each group)"""
+    metric = comparison.metric
+    header = ["", "seeds", f"final {metric}", "stragglers", "averaged model", "rounds", "sent"]
+    for target in comparison.targets:
+        shown = f"{target:g}" if metric != "accuracy" else fraction(target)
+        header += [f"to {shown}", *(["speed-up"] if comparison.baseline else []), "bytes to it"]
+    header.append("verdict")
+    rows = []
+    for group in comparison.groups:
+        row = [
+            group.label,
+            str(len(group.runs)),
+            spread_text(group.final, lambda value: score_text(value, metric)),
+            spread_text(group.stragglers_final, lambda value: score_text(value, metric)),
+            spread_text(group.mean_model, lambda value: score_text(value, metric)),
+            spread_text(group.rounds, lambda value: number(float(f"{value:.3g}"))),
+            spread_text(group.gigabytes, lambda value: size(value * 1e9)),
+        ]
+        for found in group.targets:
+            row.append(target_text(found))
+            if comparison.baseline:
+                row.append(speedup_text(found, group.is_baseline))
+            row.append(spread_text(found.bytes, size))
+        rows.append([*row, group.verdicts])
+    return header, rows
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """The table, transposed where it is wider than long: a column for each group."""
+    from rich.table import Table
+
+    header, rows = table_rows(comparison)
+    for warning in comparison.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    if comparison.standin:
+        console.print("STAND-IN data: these figures say nothing about the real task", style="yellow")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for row in rows:
+        table.add_column(row[0], justify="right", overflow="fold")
+    for place in range(1, len(header)):
+        table.add_row(header[place], *(row[place] for row in rows))
+    console.print(table)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> Path:
+    """compare.html, compare.csv, curves.csv, and the figure as SVG and PNG; returns the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_tables(comparison, folder)
+    with style():
+        svg = save(_figure(comparison), "curves", folder)
+    header, rows = table_rows(comparison)
+    page = folder / "compare.html"
+    with replacing(page) as partial:
+        partial.write_text(
+            _template().render(
+                comparison=comparison, header=header, rows=rows, figure=svg, runs=_run_rows(comparison)
+            )
+        )
+    return page
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mnbed.results", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("compare.html.j2")
+
+
+def _run_rows(comparison: Comparison) -> list[list[str]]:
+    return [
+        [
+            group.label,
+            str(one.summary.seed),
+            one.run.run_id,
+            one.summary.verdict,
+            score_text(one.score.final_mean, comparison.metric),
+            f"{one.summary.dilation:g}" if one.summary.dilation else UNKNOWN,
+        ]
+        for group in comparison.groups
+        for one in group.runs
+    ]
+
+
+def _facets(comparison: Comparison) -> list[tuple[str, list[Group]]]:
+    """Groups that differ in the baseline's axis (else the last one) share an axis of the figure."""
+    axes = list(comparison.groups[0].cell)
+    varied = set(comparison.baseline) or set(axes[-1:])
+    found: dict[str, list[Group]] = {}
+    for group in comparison.groups:
+        rest = ", ".join(value for axis, value in group.cell.items() if axis not in varied)
+        found.setdefault(rest, []).append(group)
+    return list(found.items())
+
+
+def _figure(comparison: Comparison) -> Figure:
+    facets = _facets(comparison)
+    varied = set(comparison.baseline) or set(list(comparison.groups[0].cell)[-1:])
+    figure, rows = new_figure(width=7.2, height=3.1 * len(facets) + 0.4, rows=len(facets))
+    names = list(dict.fromkeys(_short(group, varied) for group in comparison.groups))
+    best = "higher is better" if comparison.metric == "accuracy" else "lower is better"
+    for axes, (title, groups) in zip(rows, facets, strict=True):
+        for group in groups:
+            name = _short(group, varied)
+            place = names.index(name)
+            colour, dash = _COLOURS[place % len(_COLOURS)], _DASHES[place % len(_DASHES)]
+            t = [row[0] for row in group.curve]
+            mean = [row[1] for row in group.curve]
+            axes.plot(t, mean, color=colour, linestyle=dash, label=name)
+            if any(row[2] is not None for row in group.curve):
+                low = [row[1] - (row[2] or 0.0) for row in group.curve]
+                high = [row[1] + (row[2] or 0.0) for row in group.curve]
+                axes.fill_between(t, low, high, color=colour, alpha=0.15, linewidth=0)
+        for target in comparison.targets:
+            axes.axhline(target, color="#9aa1ab", linewidth=0.7, linestyle=(0, (1, 3)))
+        standin = " (stand-in data)" if comparison.standin else ""
+        axes.set_title(f"{title or comparison.task}{standin}")
+        axes.set_ylabel(f"{comparison.metric} ({best})")
+        axes.legend(loc="best")
+    rows[-1].set_xlabel("emulated time (s)")
+    return figure
+
+
+def _short(group: Group, varied: set[str]) -> str:
+    return ", ".join(value for axis, value in group.cell.items() if axis in varied) or group.label
+
+
+def _write_tables(comparison: Comparison, folder: Path) -> None:
+    with replacing(folder / "compare.csv") as partial, partial.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        axes = list(comparison.groups[0].cell)
+        writer.writerow(
+            [
+                *axes,
+                "seeds",
+                "final_mean",
+                "final_std",
+                "stragglers_final_mean",
+                "mean_model",
+                "rounds_mean",
+                "sent_gb",
+            ]
+            + [
+                f"{what}_{target:g}"
+                for target in comparison.targets
+                for what in ("reached", "time_mean_s", "time_std_s", "speedup_mean", "bytes_mean")
+            ]
+        )
+        for group in comparison.groups:
+            row: list[Any] = [group.cell.get(axis, "") for axis in axes]
+            row += [len(group.runs), group.final.mean, group.final.std, group.stragglers_final.mean]
+            row += [group.mean_model.mean, group.rounds.mean, group.gigabytes.mean]
+            for found in group.targets:
+                row += [found.reached, found.times_s.mean, found.times_s.std]
+                row += [found.speedup.mean, found.bytes.mean]
+            writer.writerow(row)
+    with replacing(folder / "curves.csv") as partial, partial.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["group", "emulated_s", comparison.metric, "half_width_95"])
+        writer.writerows([group.label, *row] for group in comparison.groups for row in group.curve)
+
+
+def markdown(comparison: Comparison) -> str:
+    """The table for a text: a column for each group."""
+    header, rows = table_rows(comparison)
+    lines: list[Sequence[str]] = [["", *(row[0] for row in rows)], ["---"] * (len(rows) + 1)]
+    lines += [[header[place], *(row[place] for row in rows)] for place in range(1, len(header))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
