@@ -20,6 +20,9 @@ def main(
         Path, typer.Argument(help="The run directory, e.g. runs/20261120-213000-cifar.", show_default=False)
     ],
     open_: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard event files, too.")
+    ] = False,
 ) -> None:
     """Works on failed and interrupted runs, too; snapshots that were not evaluated yet are evaluated first."""
     from rich.console import Console
@@ -40,6 +43,8 @@ def main(
         ) from None
     print_summary(summary, console)
     console.print(f"report: {directory.report}", highlight=False, soft_wrap=True)
+    if tensorboard:
+        console.print(f"tensorboard: {_tensorboard(directory)}", highlight=False, soft_wrap=True)
     if open_:
         _open(directory.report)
 
@@ -60,6 +65,14 @@ def _evaluate_the_rest(run: RunDirectory, console: Console) -> None:
         except MnbedError as error:
             # The rest of the results does not depend on it; what is missing shows as missing.
             console.print(f"warning: {error}", style="yellow", markup=False, highlight=False)
+
+
+def _tensorboard(run: RunDirectory) -> Path:
+    from mnbed.results.collect import collect
+    from mnbed.results.scores import read_scores
+    from mnbed.results.tensorboard import write_tensorboard
+
+    return write_tensorboard(run, collect(run), read_scores(run))
 
 
 def _open(page: Path) -> None:

@@ -20,6 +20,12 @@ def main(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder that gets the sweep's directory.")] = Path("runs"),
+    redo_degraded: Annotated[
+        bool, typer.Option("--redo-degraded", help="Repeat runs whose emulation was not faithful.")
+    ] = False,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Leave out report.html and the plots of each run.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all runs, list them, and stop.")] = False,
 ) -> int:
     """Exit status 0 where every run has completed, 1 where some failed, 130 where it was interrupted."""
@@ -48,7 +54,13 @@ def main(
         disable=not console.is_terminal,
         transient=True,
     ) as bar:
-        runner = SweepRunner(sweep, out, lambda text: console.print(text, markup=False, soft_wrap=True))
+        runner = SweepRunner(
+            sweep,
+            out,
+            lambda text: console.print(text, markup=False, soft_wrap=True),
+            redo_degraded=redo_degraded,
+            options=["--no-report"] if no_report else [],
+        )
         task = bar.add_task(sweep.name, total=len(runner.entries))
         skipped = len(runner.entries) - len(runner.todo)
         if skipped:

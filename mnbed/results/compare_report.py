@@ -11,6 +11,7 @@ from mnbed.results.comparison import Comparison, Group, Spread, Target
 from mnbed.results.files import replacing
 from mnbed.results.plot_style import new_figure, save, style
 from mnbed.results.text import UNKNOWN, fraction, number, seconds, size
+from mnbed.results.text import score as score_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 # Okabe and Ito, as in the other figures; dashes help where colours do not.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1d21", "#6b7078")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
-
-
-def score_text(value: float | None, metric: str) -> str:
-    """An accuracy in percent, another score as it is."""
-    return (
-        fraction(value) if metric == "accuracy" else number(None if value is None else float(f"{value:.4g}"))
-    )
 
 
 def spread_text(spread: Spread, form: Any) -> str:

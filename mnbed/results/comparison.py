@@ -20,7 +20,7 @@ import yaml
 
 from mnbed.errors import InputError
 from mnbed.results.exchange import better
-from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary
+from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary, task_score
 from mnbed.run_directory import RunDirectory
 
 _CONFIDENCE = 0.95
@@ -45,8 +45,7 @@ class ComparedRun:
     @property
     def score(self) -> ScoreSummary:
         """Of the metric that the task is compared by."""
-        summary = self.summary
-        return summary.accuracy if summary.metric == "accuracy" else summary.scores[summary.metric]
+        return task_score(self.summary)
 
     @property
     def curve(self) -> list[tuple[float, float]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mnbed.results.fidelity import FAITHFUL
-from mnbed.results.summary import COMPLETED, Summary
-from mnbed.results.text import fraction, number, seconds, size
+from mnbed.results.summary import COMPLETED, Summary, task_score
+from mnbed.results.text import fraction, number, score, seconds, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,17 +44,16 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
         )
         rows.append(("accuracy", text, ""))
     rows += [
-        (key, f"{number(score.final_mean)} mean of nodes, {number(score.mean_model)} averaged model", "")
-        for key, score in summary.scores.items()
+        (key, f"{number(found.final_mean)} mean of nodes, {number(found.mean_model)} averaged model", "")
+        for key, found in summary.scores.items()
     ]
     rows += [
         ("loss", f"{number(loss.final_mean)} mean of nodes, {number(loss.mean_model)} averaged model", ""),
     ]
     if summary.stragglers:
-        score, form = (
-            (accuracy, fraction) if summary.metric == "accuracy" else (summary.scores[summary.metric], number)
-        )
-        slow, others = form(score.stragglers_final_mean), form(score.others_final_mean)
+        found = task_score(summary)
+        slow = score(found.stragglers_final_mean, summary.metric)
+        others = score(found.others_final_mean, summary.metric)
         rows.append(("stragglers", f"{summary.stragglers}: {summary.metric} {slow}, others {others}", ""))
     for target, t in summary.time_to.items():
         rows.append((f"to {target}", "not reached" if t is None else f"{seconds(t)} emulated", ""))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnbed.results.collect import Collected, NodeRecords
 from mnbed.results.evidence import applied, machine_samples
+from mnbed.results.exchange import task_metric
 from mnbed.results.fidelity import MAX_RUN_DELAY, SATURATED
 from mnbed.results.journals import time_of
 from mnbed.results.messages import FragmentLife
@@ -68,8 +69,11 @@ class RunData:
 
 
 def accuracy(data: RunData) -> Figure | None:
-    """Test accuracy against emulated time."""
-    return _score(data, "accuracy", "Test accuracy", "accuracy (fraction)")
+    """The score that the task is compared by, against emulated time: accuracy, or another."""
+    metric, _ = task_metric(data.collected.experiment)
+    if metric == "accuracy":
+        return _score(data, "accuracy", "Test accuracy", "accuracy (fraction)")
+    return _score(data, metric, f"Test {metric.upper()}", metric.upper())
 
 
 def loss(data: RunData) -> Figure | None:
@@ -95,7 +99,8 @@ def _score(data: RunData, key: str, title: str, label: str) -> Figure | None:
     averaged = data.scores.curve(key, {MEAN_MODEL})
     axes.plot(averaged.t, averaged.mean, color=AVERAGED, linestyle=(0, (4, 2)), label="averaged model")
     _label(axes, data.title(f"{title} against emulated time"), TIME_LABEL, label, legend_above=True)
-    axes.set_ylim(bottom=0)
+    if key in ("accuracy", "loss"):
+        axes.set_ylim(bottom=0)
     _mark_events(axes, data)
     return figure
 

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from mnbed.results import network_plot, plot_style, plots
 from mnbed.results.collect import Collected, NodeRecords
 from mnbed.results.evidence import Applied, applied, probed_bandwidths, probed_delays
+from mnbed.results.exchange import task_metric
 from mnbed.results.files import replacing
 from mnbed.results.links import LinkRow
 from mnbed.results.metrics import columns
 from mnbed.results.round_trips import round_trip_errors
 from mnbed.results.scores import Scores
-from mnbed.results.summary import Summary
-from mnbed.results.text import fraction, number, rate, seconds, size
+from mnbed.results.summary import Summary, task_score
+from mnbed.results.text import fraction, number, rate, score, seconds, size
 from mnbed.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def write_report(run: RunDirectory, collected: Collected, scores: Scores, summar
         figures=_figures(run, data),
         cards=_cards(summary),
         details=_details(summary),
+        exchange=_exchange_rows(summary),
         nodes=_node_table(collected, scores),
         links=[_link_cells(row) for row in collected.links],
         round_trips=round_trip_errors(collected),
@@ -166,8 +168,9 @@ def _figures(run: RunDirectory, data: plots.RunData) -> dict[str, dict[str, Any]
 
 def _cards(summary: Summary) -> list[tuple[str, str, str]]:
     """(what, figure, remark) of what is looked at first."""
-    accuracy, traffic = summary.accuracy, summary.traffic
-    spread = "" if accuracy.final_std is None else f"± {fraction(accuracy.final_std)} over nodes"
+    found, traffic, metric = task_score(summary), summary.traffic, summary.metric
+    what = metric.capitalize() if metric == "accuracy" else metric.upper()
+    spread = "" if found.final_std is None else f"± {score(found.final_std, metric)} over nodes"
     rounds = summary.rounds
     least_most = "" if rounds.min is None else f"least {rounds.min}, most {rounds.max}"
     made = None
@@ -175,12 +178,12 @@ def _cards(summary: Summary) -> list[tuple[str, str, str]]:
         total = traffic.fragments_sent + traffic.fragments_dropped_stale
         made = traffic.fragments_dropped_stale / total if total else None
     cards = [
-        ("Accuracy, mean of nodes", fraction(accuracy.final_mean), spread),
-        ("Accuracy, averaged model", fraction(accuracy.mean_model), "mean of all nodes' parameters"),
+        (f"{what}, mean of nodes", score(found.final_mean, metric), spread),
+        (f"{what}, averaged model", score(found.mean_model, metric), "mean of all nodes' parameters"),
     ]
     if summary.stragglers:
-        others = f"others {fraction(accuracy.others_final_mean)}"
-        cards.append(("Accuracy, stragglers", fraction(accuracy.stragglers_final_mean), others))
+        others = f"others {score(found.others_final_mean, metric)}"
+        cards.append((f"{what}, stragglers", score(found.stragglers_final_mean, metric), others))
     return [
         *cards,
         (
@@ -197,7 +200,7 @@ def _cards(summary: Summary) -> list[tuple[str, str, str]]:
 
 def _details(summary: Summary) -> list[tuple[str, str]]:
     times = [
-        (f"Time to accuracy {target}", "not reached" if t is None else f"{seconds(t)} (emulated)")
+        (f"Time to {summary.metric} {target}", "not reached" if t is None else f"{seconds(t)} (emulated)")
         for target, t in summary.time_to.items()
     ]
     return [
@@ -207,7 +210,7 @@ def _details(summary: Summary) -> list[tuple[str, str]]:
         ("Nodes", f"{summary.nodes}, of which {summary.stragglers} stragglers"),
         ("Seed", number(summary.seed)),
         *times,
-        ("Best accuracy, mean of nodes", fraction(summary.accuracy.best_mean)),
+        (f"Best {summary.metric}, mean of nodes", score(task_score(summary).best_mean, summary.metric)),
         ("Fragments received", number(summary.traffic.fragments_received)),
         ("Bytes received", size(summary.traffic.bytes_received)),
         ("Frames rejected", number(summary.traffic.frames_rejected)),
@@ -220,18 +223,34 @@ def _details(summary: Summary) -> list[tuple[str, str]]:
     ]
 
 
+def _exchange_rows(summary: Summary) -> list[tuple[str, ...]]:
+    """(class, nodes, staleness, copies per parameter and round, share dropped, rounds)"""
+    return [
+        (
+            name,
+            str(found.nodes),
+            seconds(found.staleness_s),
+            number(None if found.copies_per_round is None else float(f"{found.copies_per_round:.3g}")),
+            fraction(found.dropped_share),
+            number(found.rounds),
+        )
+        for name, found in summary.exchange.items()
+    ]
+
+
 def _node_table(collected: Collected, scores: Scores) -> list[dict[str, str]]:
-    return [_node_cells(node, scores) for node in collected.nodes.values()]
+    metric, _ = task_metric(collected.experiment)
+    return [_node_cells(node, scores, metric) for node in collected.nodes.values()]
 
 
-def _node_cells(node: NodeRecords, scores: Scores) -> dict[str, str]:
+def _node_cells(node: NodeRecords, scores: Scores, metric: str) -> dict[str, str]:
     last = node.snapshots[-1].get("instant") if node.snapshots else None
     counters, end = node.counters(), node.end or {}
     counted = asdict(counters) if counters is not None else {}
     return {
         "name": node.name,
         "straggler": "straggler" if node.straggler else "",
-        "accuracy": fraction(None if last is None else scores.value(node.name, last, "accuracy")),
+        "score": score(None if last is None else scores.value(node.name, last, metric), metric),
         "loss": number(None if last is None else scores.value(node.name, last, "loss")),
         "rounds": number(len(node.rounds)),
         "steps": number(node.steps()),
@@ -313,7 +332,7 @@ def _both(a: str, b: str, *, always: bool = False) -> str:
 
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Everything but what has sections of its own."""
-    elsewhere = {"hosts", "switches", "links", "partition", "versions", "command"}
+    elsewhere = {"hosts", "switches", "labels", "links", "branches", "partition", "versions", "command"}
     rows = [(key, _plain(key, value)) for key, value in environment.items() if key not in elsewhere]
     versions = environment.get("versions")
     return rows + (

@@ -102,6 +102,13 @@ class Summary:
     agent_memory_mb: float | None
 
 
+def task_score(summary: Summary) -> ScoreSummary:
+    """Of the metric that runs of the task are compared by."""
+    if summary.metric == "accuracy":
+        return summary.accuracy
+    return summary.scores.get(summary.metric, ScoreSummary())
+
+
 def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
     """The summary of a collected run."""
     experiment, environment = collected.experiment, collected.environment

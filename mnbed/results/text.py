@@ -21,6 +21,13 @@ def number(value: float | None) -> str:
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
+def score(value: float | None, metric: str) -> str:
+    """An accuracy in percent, another score to four digits."""
+    return (
+        fraction(value) if metric == "accuracy" else number(None if value is None else float(f"{value:.4g}"))
+    )
+
+
 def size(num_bytes: float | None) -> str:
     """1234567 -> "1.23 MB"."""
     if num_bytes is None:

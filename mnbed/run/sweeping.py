@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mnbed.errors import InputError, Interrupted
 from mnbed.run.user import give_to, invoking_user
 from mnbed.sweep import PlannedRun, Sweep
 
-COMPLETED, INTERRUPTED_STATUS = "completed", 130
+COMPLETED, FAITHFUL, INTERRUPTED_STATUS = "completed", "faithful", 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Entry:
     """Of the run, relative to the sweep's."""
     status: str | None = None
     """As summary.json has it; None: not run yet."""
+    verdict: str | None = None
     message: str | None = None
     """The last line that a failed run printed."""
 
@@ -44,8 +45,22 @@ class Entry:
 class SweepRunner:
     """The sweep's directory and what is in it."""
 
-    def __init__(self, sweep: Sweep, out: Path, say: Callable[[str], None]) -> None:
-        """Raises InputError where the directory holds something else."""
+    def __init__(
+        self,
+        sweep: Sweep,
+        out: Path,
+        say: Callable[[str], None],
+        *,
+        redo_degraded: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
+        """Raises InputError where the directory holds something else.
+
+        redo_degraded: runs whose emulation was not faithful have not completed either.
+        options: of `mnbed run`.
+        """
+        self._options = options
+        self._redo_degraded = redo_degraded
         self._sweep = sweep
         self._say = say
         self._user = invoking_user()
@@ -62,7 +77,11 @@ class SweepRunner:
     @property
     def todo(self) -> list[int]:
         """Places of the runs that have not completed."""
-        return [place for place, entry in enumerate(self.entries) if entry.status != COMPLETED]
+        return [
+            place
+            for place, entry in enumerate(self.entries)
+            if entry.status != COMPLETED or (self._redo_degraded and entry.verdict != FAITHFUL)
+        ]
 
     def execute(self, progress: Callable[[int, int, str], None]) -> list[Entry]:
         """Do what is to be done; returns the runs that failed. Raises Interrupted after Ctrl-C; what is done is kept.
@@ -91,7 +110,7 @@ class SweepRunner:
         log = self.directory / "logs" / f"{run.name}.log"
         before = set(self._run_directories())
         command = [sys.executable, "-m", "mnbed.cli", "run", str(self._sweep.base)]
-        command += ["--out", str(self.directory), "--name", run.name]
+        command += ["--out", str(self.directory), "--name", run.name, *self._options]
         for text in run.overrides:
             command += ["--set", text]
         with log.open("w") as file:
@@ -101,14 +120,15 @@ class SweepRunner:
             interrupted = _wait(process)
         new = sorted(set(self._run_directories()) - before)
         directory = new[-1].name if new else None
-        status = _status_of(new[-1]) if new else None
-        message = None
+        summary = _summary_of(new[-1]) if new else {}
+        status, message = summary.get("status"), None
         if interrupted or process.returncode == INTERRUPTED_STATUS:
             status = "interrupted"
         elif process.returncode != 0 or status is None:
             status = "failed" if status in (None, COMPLETED) else status
             message = _last_words(log)
-        return replace(entry, directory=directory, status=status, message=message)
+        verdict = summary.get("verdict")
+        return replace(entry, directory=directory, status=status, verdict=verdict, message=message)
 
     def _run_directories(self) -> list[Path]:
         return [path.parent for path in self.directory.glob("*/experiment.yaml")]
@@ -116,9 +136,9 @@ class SweepRunner:
     def _describe(self, entry: Entry) -> str:
         if entry.status != COMPLETED or entry.directory is None:
             return f"{entry.status}: {entry.message}" if entry.message else str(entry.status)
-        summary = json.loads((self.directory / entry.directory / "summary.json").read_text())
+        summary = _summary_of(self.directory / entry.directory)
         metric = summary.get("metric", "accuracy")
-        score = summary[metric] if metric == "accuracy" else summary["scores"].get(metric, {})
+        score = summary["accuracy"] if metric == "accuracy" else summary["scores"].get(metric, {})
         final = score.get("final_mean")
         return f"{summary['verdict']}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
 
@@ -163,11 +183,12 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
             interrupted = True
 
 
-def _status_of(run: Path) -> str | None:
+def _summary_of(run: Path) -> dict[str, Any]:
+    """What summary.json holds; nothing where there is none."""
     try:
-        return str(json.loads((run / "summary.json").read_text())["status"])
-    except (OSError, ValueError, KeyError):
-        return None
+        return dict(json.loads((run / "summary.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _last_words(log: Path) -> str:

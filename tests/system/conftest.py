@@ -33,6 +33,7 @@ class Cli:
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self.patience_s = 100.0
         self._running: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
@@ -52,7 +53,7 @@ class Cli:
     def finish(
         self, process: subprocess.Popen[str], text: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        output, errors = process.communicate(text, timeout=100)
+        output, errors = process.communicate(text, timeout=self.patience_s)
         assert "Traceback" not in errors, errors
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 

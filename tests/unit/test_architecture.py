@@ -18,7 +18,9 @@ from mnbed.yaml_source import parse_yaml
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mnbed", "node_agent", "topologies")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
+EXPERIMENTS = sorted(
+    path for path in (ROOT / "experiments").rglob("*.yaml") if not path.name.endswith("_sweep.yaml")
+)
 
 # Module or folder -> what it must not import. DESIGN: mnbed -> topologies, node_agent, and never back; inside mnbed
 # commands -> run -> results, network -> plan -> experiment -> links -> units.

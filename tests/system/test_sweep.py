@@ -1,0 +1,79 @@
+"""A sweep as a user runs it: every algorithm over real links, a failure that stops nobody, resuming, comparing."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.system.conftest import CHECKOUT, QUICKSTART, SHORT, Cli
+
+pytestmark = [pytest.mark.root, pytest.mark.no_guest]
+
+EXAMPLE = re.findall(
+    r"```python\n(.*?)```", (CHECKOUT / "docs" / "adding-an-algorithm.md").read_text(), re.DOTALL
+)[0]
+
+
+def changes(*texts: str) -> dict[str, Any]:
+    return {key: yaml.safe_load(value) for key, value in (text.split("=", 1) for text in texts)}
+
+
+@pytest.fixture
+def sweep(cli: Cli) -> Path:
+    folder = cli.out / "mine"
+    folder.mkdir()
+    own = EXAMPLE.replace("node_agent.algorithms._interface", "node_agent.algorithms")
+    (folder / "push_one.py").write_text(own)
+    # Agents run as root here, but in a user's folder they would not.
+    (folder / "base.yaml").write_text(QUICKSTART.read_text())
+    grid = {
+        "algorithm": {
+            "ad-psgd": changes("algorithm.name=ad-psgd"),
+            "d-psgd": changes("algorithm.name=d-psgd"),
+            "el-local": changes("algorithm.name=el-local", "algorithm.degree=2"),
+            "swift": changes("algorithm.name=swift"),
+            "mine": changes("algorithm.name=push-one", f"algorithm.module={folder / 'push_one.py'}"),
+            # Only loading the data can tell that there are not so many samples.
+            "broken": changes("algorithm.name=local", "task.partition.shards=5000"),
+        }
+    }
+    data = {"base": "base.yaml", "set": changes(*SHORT, "time.duration=2s"), "grid": grid, "seeds": [1]}
+    (folder / "all.yaml").write_text(yaml.safe_dump(data))
+    return folder / "all.yaml"
+
+
+def test_a_sweep_of_all_algorithms(cli: Cli, sweep: Path) -> None:
+    cli.patience_s = 200
+    done = cli("sweep", str(sweep), "--out", str(cli.out / "runs"), "--no-report")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 of 6 runs did not complete" in done.stderr
+    assert "broken, seed 1: mnbed: error: task.partition" in done.stderr
+    directory = cli.out / "runs" / "all"
+    index = json.loads((directory / "sweep.json").read_text())["runs"]
+    assert [entry["status"] for entry in index] == ["completed"] * 5 + ["failed"]
+    for entry in index[:5]:
+        summary = json.loads((directory / entry["directory"] / "summary.json").read_text())
+        assert summary["rounds"]["min"] >= 3, entry
+        assert summary["traffic"]["fragments_received"] > 0, entry
+        assert summary["exchange"]["stragglers"]["copies_per_round"] > 0, entry
+
+    # What has completed is not repeated: only the broken one runs again, mended.
+    again = cli(
+        "sweep", str(sweep), "--out", str(cli.out / "runs"), "--no-report", "--set", "task.partition.shards=4"
+    )
+    assert again.returncode == 1  # the cell's own change has the last word
+    assert "5 of 6 runs have completed before" in again.stdout
+
+    compared = cli(
+        "compare", str(directory), "--anyway", "--baseline", "algorithm=ad-psgd", "--target", "0.2"
+    )
+    assert compared.returncode == 0, compared.stderr
+    assert "el-local" in compared.stdout
+    page = (directory / "compare" / "compare.html").read_text()
+    assert "speed-up" in page
+    assert "<svg" in page

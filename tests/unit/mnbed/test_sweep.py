@@ -1,0 +1,93 @@
+"""Sweeps as files: what runs they make, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnbed.errors import InputError
+from mnbed.sweep import Sweep, load_sweep
+
+ROOT = Path(__file__).parents[3]
+SWEEPS = sorted((ROOT / "experiments").rglob("*_sweep.yaml"))
+
+
+def sweep(folder: Path, text: str, *overrides: str) -> Sweep:
+    (folder / "base.yaml").write_text("time: {duration: 20s}\nevaluate: {every: 5s}\n")
+    (folder / "s.yaml").write_text(text)
+    return load_sweep(folder / "s.yaml", overrides)
+
+
+def test_a_grid_of_named_changes_and_values(tmp_path: Path) -> None:
+    found = sweep(
+        tmp_path,
+        "base: base.yaml\n"
+        "set: {time.duration: 30s}\n"
+        "grid:\n"
+        "  algorithm:\n"
+        "    divshare: {algorithm.name: divshare, algorithm.degree: 3}\n"
+        "    swift: {algorithm.name: swift}\n"
+        "  network.stragglers.count: [0, 2]\n"
+        "seeds: [4, 5]\n"
+        "baseline: {algorithm: swift}\n",
+    )
+    assert found.name == "s"
+    assert len(found.runs) == 8
+    # All cells of one seed before the next seed.
+    assert [run.seed for run in found.runs] == [4] * 4 + [5] * 4
+    assert [run.label for run in found.runs[:4]] == [
+        "divshare, count=0",
+        "divshare, count=2",
+        "swift, count=0",
+        "swift, count=2",
+    ]
+    run = found.runs[1]
+    assert run.name == "divshare-count-2-seed4"
+    assert run.experiment.network.stragglers.count == 2
+    assert run.experiment.algorithm.degree == 3  # type: ignore[attr-defined]
+    assert (run.experiment.time.duration, run.experiment.seed) == (30.0, 4)
+    assert len({run.digest for run in found.runs}) == 8
+    assert found.baseline == {"algorithm": "swift"}
+
+
+def test_overrides_of_the_command_line_hold_for_all(tmp_path: Path) -> None:
+    found = sweep(tmp_path, "base: base.yaml\nseeds: 3\n", "time.duration=7s", "evaluate.every=1s")
+    assert [run.seed for run in found.runs] == [1, 2, 3]
+    assert {run.experiment.time.duration for run in found.runs} == {7.0}
+    assert found.runs[0].label == "all"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("grid: {}\n", "s.yaml: base: missing"),
+        ("base: base.yaml\ngird: {}\n", "s.yaml:2: gird: no such key; did you mean grid?"),
+        ("base: none.yaml\n", "none.yaml: no such file"),
+        ("base: base.yaml\ngrid: {time.duration: []}\n", "grid.time.duration: it must be a list of values"),
+        ("base: base.yaml\ngrid: {time.duration: [3]}\n", "time.duration"),
+        ("base: base.yaml\ngrid: {a: {x: 3}}\n", "grid.a.x: it must be a mapping"),
+        ("base: base.yaml\nseeds: [1, 1]\n", "seeds: got [1, 1]"),
+        ("base: base.yaml\nseeds: 0\n", "seeds: got []"),
+        ("base: base.yaml\nseeds: 20000\n", "20,000 runs; at most 10,000"),
+        ("base: base.yaml\nname: a/b\n", "name: got 'a/b'"),
+        ("base: base.yaml\nbaseline: {algorithm: x}\n", "baseline.algorithm: no such axis"),
+        (
+            "base: base.yaml\ngrid: {n: {one: {}, two: {seed: 3}}}\nbaseline: {n: too}\n",
+            "baseline.n: got too; did you mean two?",
+        ),
+        ("base: base.yaml\nset: {algorithm.nam: x}\n", "did you mean name?"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        sweep(tmp_path, text)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
+def test_every_shipped_sweep_loads_and_says_what_it_shows(path: Path) -> None:
+    assert load_sweep(path).runs
+    head = " ".join(line for line in path.read_text().splitlines()[:4] if line.startswith("# "))
+    assert "Shows" in head
+    assert "Takes" in head
