@@ -33,8 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "no_guest: not for the user-mode-linux guest (tests/network/test_guest.py)"
     )
 
+    config.addinivalue_line("markers", "last: after all others")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
     if os.geteuid() == 0:
         return
     for item in items:
@@ -52,6 +55,17 @@ def _what_is_measured_is_forgotten() -> Iterator[None]:
     yield
     del os.environ["MNBED_CACHE"]
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def _guest_begins(request: pytest.FixtureRequest) -> None:
+    """The guest's tests run while the unit tests do, where the test that wants their result is in this session."""
+    wanting = [item for item in request.session.items if item.get_closest_marker("last")]
+    if os.geteuid() == 0 and wanting:
+        from tests.network import test_guest
+
+        if test_guest.wanted():
+            request.config.mnbed_guest = test_guest.begin()  # type: ignore[attr-defined]
 
 
 # --- no test hangs ---

@@ -27,11 +27,12 @@ print("ready", flush=True)
 receiver.settimeout(2)
 arrived = []
 try:
-    while True:
+    while len(arrived) < int(sys.argv[2]):
         number, sent = struct.unpack("!Id", receiver.recv(100))
         arrived.append([number, time.monotonic() - sent])
 except TimeoutError:
-    print(json.dumps(arrived))
+    pass
+print(json.dumps(arrived))
 """
 _ports = iter(range(9100, 9200))
 
@@ -48,7 +49,8 @@ def one_way(network: Network, source: str, target: str, count: int, *, wait: boo
     With `wait=False` at once a function that waits for them.
     """
     hosts, port = network.mininet.nameToNode, str(next(_ports))
-    receiver = hosts[target].popen([sys.executable, "-c", _RECEIVE, port], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", _RECEIVE, port, str(count)]
+    receiver = hosts[target].popen(command, stdout=subprocess.PIPE, text=True)
     assert receiver.stdout.readline() == "ready\n"
     address = network.plan.host(target).address
     sender = hosts[source].popen([sys.executable, "-c", _SEND, str(count), address, port])

@@ -62,8 +62,12 @@ class Cli:
     ) -> subprocess.CompletedProcess[str]:
         return self.finish(self.start(*arguments, **options), text)
 
-    def start_run(self, *overrides: str, options: Sequence[str] = (), **more: Any) -> subprocess.Popen[str]:
+    def start_run(
+        self, *overrides: str, options: Sequence[str] = (), report: bool = False, **more: Any
+    ) -> subprocess.Popen[str]:
+        """Figures take two seconds, so there is a report only where a test looks at it."""
         arguments = [str(QUICKSTART), "--out", str(self.out), *sets(*SHORT, *overrides), *options]
+        arguments += [] if report or "--no-report" in options else ["--no-report"]
         return self.start("run", *arguments, **more)
 
     def run(self, *overrides: str, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -47,7 +47,7 @@ def assert_one_message(done: subprocess.CompletedProcess[str], status: int, *par
 
 
 def test_ctrl_c_keeps_and_evaluates_what_there_is(cli: Cli) -> None:
-    process = cli.start_run("time.duration=60s")
+    process = cli.start_run("time.duration=60s", report=True)
     cli.wait_for_round(8)
     os.kill(process.pid, signal.SIGINT)
     done = cli.finish(process)

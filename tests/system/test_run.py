@@ -70,6 +70,7 @@ def finished() -> Iterator[Finished]:
         process = cli.start_run(
             "evaluate.targets=[0.11, 0.999]",
             "evaluate.keep_snapshots=true",
+            report=True,
             env={"SUDO_UID": str(USER), "SUDO_GID": str(USER), "MNBED_DATA": "/nonexistent"},
         )
         run = cli.wait_for_round()

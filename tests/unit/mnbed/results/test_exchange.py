@@ -1,0 +1,55 @@
+"""What was exchanged, by class of node, of a made-up run; and TensorBoard's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnbed.cli import main
+from mnbed.results import make_results
+from tests.unit.mnbed.results.builder import FRAGMENTS, RunBuilder
+
+
+def test_classes_of_nodes(tmp_path: Path) -> None:
+    builder = RunBuilder(path=tmp_path / "run", num_nodes=4, num_stragglers=1)
+    run = builder.build()
+    builder.evaluate(run)
+    exchange = make_results(run, report=False).exchange
+    assert list(exchange) == ["stragglers", "others"]
+    assert (exchange["stragglers"].nodes, exchange["others"].nodes) == (1, 3)
+    # A straggler does a round in two seconds, the others one in each of six.
+    assert (exchange["stragglers"].rounds, exchange["others"].rounds) == (3, 6)
+    for found in exchange.values():
+        assert found.copies_per_round is not None
+        assert 0 <= found.copies_per_round <= 3
+        assert found.dropped_share is None or 0 <= found.dropped_share <= 1
+    assert FRAGMENTS == 4
+
+
+def test_without_stragglers_there_is_one_class(tmp_path: Path) -> None:
+    builder = RunBuilder(path=tmp_path / "run", num_stragglers=0)
+    assert list(make_results(builder.build(), report=False).exchange) == ["nodes"]
+
+
+def test_tensorboard_files_hold_the_curves_or_the_remedy_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    builder = RunBuilder(path=tmp_path / "run")
+    run = builder.build()
+    builder.evaluate(run)
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(run.path), "--tensorboard"])
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError:
+        assert ended.value.code == 3
+        assert "pip install tensorboard" in capsys.readouterr().err
+        return
+    assert not ended.value.code
+    events = EventAccumulator(str(run.path / "tensorboard" / "mean_of_nodes"))
+    events.Reload()
+    points = [(point.step, point.value) for point in events.Scalars("accuracy")]
+    assert points[0][0] == 0
+    assert points[-1][0] == 6000
+    assert points[-1][1] > points[0][1]

@@ -1,0 +1,60 @@
+"""Algorithms from a user's own file: found beside the experiment, checked as others are, told clearly when wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mnbed.errors import InputError
+from mnbed.loading import dump_experiment, load_experiment
+from mnbed.machine import MachineFacts
+from mnbed.plan import make_plan
+
+DOCS = Path(__file__).parents[3] / "docs" / "adding-an-algorithm.md"
+EXAMPLE = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[0]
+FACTS = MachineFacts(cores=2, memory_bytes=4 * 10**9, open_files=4096, netem=True)
+
+
+def experiment(folder: Path, source: str, settings: str = "name: push-one, every: 2") -> Path:
+    (folder / "mine.py").write_text(source)
+    (folder / "x.yaml").write_text(f"algorithm: {{{settings}, module: mine.py}}\n")
+    return folder / "x.yaml"
+
+
+def test_the_documented_example_runs_from_a_file(tmp_path: Path) -> None:
+    found = load_experiment(experiment(tmp_path, EXAMPLE))
+    assert found.algorithm.module == str(tmp_path / "mine.py")
+    assert found.algorithm.every == 2  # type: ignore[attr-defined]
+    assert len(make_plan(found, FACTS).hosts) == 8
+    (tmp_path / "again.yaml").write_text(dump_experiment(found))
+    assert load_experiment(tmp_path / "again.yaml").algorithm == found.algorithm
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "words"),
+    [
+        (EXAMPLE, "name: push-one, evry: 2", "evry: no such key; did you mean every?"),
+        (EXAMPLE, "name: push-one, every: 0", "every must be at least 1"),
+        (
+            "import nonsense_of_mine\n",
+            "name: a",
+            "mine.py:1: ModuleNotFoundError: No module named 'nonsense_of_mine'",
+        ),
+        ("x = 1\ny = x / 0\n", "name: a", "mine.py:2: ZeroDivisionError"),
+        ("def f(:\n", "name: a", "SyntaxError"),
+        ("x = 1\n", "name: a", "must hold exactly one Algorithm subclass, not 0"),
+        (EXAMPLE, "every: 1", "an algorithm of your own needs a name"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, source: str, settings: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_experiment(experiment(tmp_path, source, settings))
+    assert words in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("algorithm: {name: a, module: none.py}\n")
+    with pytest.raises(InputError, match=r"algorithm\.module: got none\.py; there is no such Python file"):
+        load_experiment(tmp_path / "x.yaml")
