@@ -55,6 +55,9 @@ def main(
         given[axis] = value
     comparison = compare(found, baseline=given or of_sweep, targets=target or [], anyway=anyway)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        # A file or a pipe has no width of its own.
+        console = Console(highlight=False, width=24 + 30 * len(comparison.groups))
     if markdown:
         print(as_markdown(comparison), end="")
     else:

@@ -9,11 +9,13 @@ A run that has completed, of the same resolved experiment, is not repeated.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +98,8 @@ class SweepRunner:
             run = self._sweep.runs[place]
             progress(done, len(self.entries), run.name)
             began = time.monotonic()
-            entry = self.entries[place] = self._run(run, self.entries[place])
+            with _interruptible():
+                entry = self.entries[place] = self._run(run, self.entries[place])
             self._save()
             done += 1
             took = f"{time.monotonic() - began:.0f} s"
@@ -114,8 +117,13 @@ class SweepRunner:
         for text in run.overrides:
             command += ["--set", text]
         with log.open("w") as file:
+            # In a session of its own: a terminal's Ctrl-C comes here, and is passed on once.
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
             interrupted = _wait(process)
         new = sorted(set(self._run_directories()) - before)
@@ -173,7 +181,7 @@ def read_sweep(directory: Path) -> dict[str, Any]:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for the run. Ctrl-C reaches it by itself, and it takes its time to collect; True where that happened."""
+    """Wait for the run. Ctrl-C and SIGTERM are passed on to it, and it takes its time to collect; True: one came."""
     interrupted = False
     while True:
         try:
@@ -181,6 +189,19 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
             return interrupted
         except KeyboardInterrupt:
             interrupted = True
+            process.send_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP mean what Ctrl-C does, also where SIGINT was ignored, as it is for jobs in the background."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _summary_of(run: Path) -> dict[str, Any]:
