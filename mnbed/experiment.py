@@ -313,6 +313,11 @@ def settings_class(section: str, sections: Mapping[str, Any]) -> type | None:
     return _settings_class(section, sections[section]) if section in ("algorithm", "task") else None
 
 
+def algorithm_keys(section: Mapping[str, Any]) -> list[str]:
+    """The keys that the section's algorithm takes. Raises ValueError for an unknown one."""
+    return [item.name for item in fields(_settings_class("algorithm", section))]
+
+
 def keys_of_kind(path: tuple[str, ...], value: Any, sections: Mapping[str, Any]) -> list[str] | None:
     """The keys that may stand beside the key `path` when it has that value: those of that task, generator, ...
 

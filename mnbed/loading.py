@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from mnbed.errors import InputError
-from mnbed.experiment import Experiment, keys_of_kind, parse, resolved
+from mnbed.experiment import Experiment, algorithm_keys, keys_of_kind, parse, resolved
 from mnbed.explain import Problem, problems_of
 from mnbed.topology_files import read_edges, with_graph
 from mnbed.traces import with_points
@@ -44,6 +44,7 @@ def load_experiment(
     _read_traces(changed, Path(path).parent)
     _read_overlay(changed, Path(path).parent)
     _find_module(changed, Path(path).parent)
+    _drop_other_algorithms_keys(changed, note)
     try:
         return parse(changed.data)
     except ValidationError as error:
@@ -113,6 +114,24 @@ def _find_module(changed: _Changed, folder: Path) -> None:
         text = f"got {algorithm['module']}; there is no such Python file: {file}"
         raise InputError(changed.describe(Problem(path=path, text=text)))
     algorithm["module"] = str(file)
+
+
+def _drop_other_algorithms_keys(changed: _Changed, note: Callable[[str], None]) -> None:
+    """With `--set algorithm.module=...`, the keys that only the file's algorithm knows go, and the user is told."""
+    algorithm, before = changed.data.get("algorithm"), changed.source.data.get("algorithm")
+    if ("algorithm", "module") not in changed.overridden or not isinstance(algorithm, dict):
+        return
+    try:
+        known = algorithm_keys(algorithm)
+        foreign = set(algorithm_keys(before or {})) - set(known)
+    except ValueError:
+        return
+    dropped = [key for key in algorithm if key in foreign and ("algorithm", key) not in changed.overridden]
+    for key in dropped:
+        del algorithm[key]
+    if dropped:
+        text = changed.overridden["algorithm", "module"]
+        note(f"--set {text}: dropped {', '.join(f'algorithm.{key}' for key in dropped)}")
 
 
 def _read_traces(changed: _Changed, folder: Path) -> None:

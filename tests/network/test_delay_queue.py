@@ -70,9 +70,10 @@ def test_near_and_far_sources_of_one_host_do_not_wait_for_each_other() -> None:
         far_delays = [seconds for _, seconds in far()]
         near_delays = [seconds for _, seconds in near]
     assert len(far_delays) == len(near_delays) == 400
-    assert min(far_delays) > 0.0845
+    # A machine that stalls takes packets for as old as the stall; freed with the near ones they would be 70 ms early.
+    assert min(far_delays) > 0.075
     assert statistics.median(far_delays) < 0.090
-    assert min(near_delays) > 0.0095
+    assert min(near_delays) > 0.0085
     assert statistics.median(near_delays) < 0.015
 
 

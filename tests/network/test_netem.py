@@ -44,7 +44,9 @@ def test_delays_are_spread_as_asked(distribution: str, spread_s: float) -> None:
     delays = [seconds for _, seconds in arrived]
     assert statistics.fmean(delays) == pytest.approx(0.030, abs=0.0015)
     # Netem's tables are coarse, and paretonormal's tail is cut.
-    assert statistics.pstdev(delays) == pytest.approx(spread_s, rel=0.35)
+    # And the machine itself holds a packet up now and then.
+    usual = sorted(delays)[: int(0.98 * len(delays))]
+    assert statistics.pstdev(usual) == pytest.approx(spread_s, rel=0.35)
     if distribution == "uniform":
         # But for what the machine itself adds now and then.
         assert sorted(delays)[int(0.98 * len(delays))] < 0.030 + 0.005 + 0.003

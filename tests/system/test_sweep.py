@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.system.conftest import CHECKOUT, QUICKSTART, SHORT, Cli
+from tests.system.conftest import CHECKOUT, QUICKSTART, SHORT, Cli, marked_processes, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
@@ -77,3 +77,25 @@ def test_a_sweep_of_all_algorithms(cli: Cli, sweep: Path) -> None:
     page = (directory / "compare" / "compare.html").read_text()
     assert "speed-up" in page
     assert "<svg" in page
+
+
+def test_an_interrupted_sweep_keeps_what_it_has(cli: Cli) -> None:
+    (cli.out / "base.yaml").write_text(QUICKSTART.read_text())
+    (cli.out / "long.yaml").write_text(
+        yaml.safe_dump({"base": "base.yaml", "set": changes(*SHORT, "time.duration=60s"), "seeds": [1, 2]})
+    )
+    process = cli.start("sweep", str(cli.out / "long.yaml"), "--out", str(cli.out / "runs"), "--no-report")
+    directory = cli.out / "runs" / "long"
+    wait_until(
+        lambda: any('"event":"round"' in path.read_text() for path in directory.glob("*/nodes/h1.jsonl")),
+        "no round",
+    )
+    process.terminate()
+    done = cli.finish(process)
+    assert done.returncode == 130, done.stdout + done.stderr
+    assert "goes on from here" in done.stderr
+    index = json.loads((directory / "sweep.json").read_text())["runs"]
+    assert [entry["status"] for entry in index] == ["interrupted", None]
+    summary = json.loads((directory / index[0]["directory"] / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    wait_until(lambda: marked_processes() == [], "processes stay")

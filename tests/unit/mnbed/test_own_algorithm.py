@@ -58,3 +58,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("algorithm: {name: a, module: none.py}\n")
     with pytest.raises(InputError, match=r"algorithm\.module: got none\.py; there is no such Python file"):
         load_experiment(tmp_path / "x.yaml")
+
+
+def test_chosen_by_set_it_drops_the_keys_of_the_files_algorithm(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(EXAMPLE)
+    (tmp_path / "x.yaml").write_text("algorithm: {name: divshare, degree: 3, stale: keep}\n")
+    notes: list[str] = []
+    overrides = ["algorithm.name=push-one", f"algorithm.module={tmp_path / 'mine.py'}", "algorithm.every=3"]
+    found = load_experiment(tmp_path / "x.yaml", overrides, notes.append)
+    assert (found.algorithm.name, found.algorithm.stale) == ("push-one", "keep")
+    assert found.algorithm.every == 3  # type: ignore[attr-defined]
+    assert "dropped algorithm.degree" in notes[0]
