@@ -58,6 +58,7 @@ def test_every_kind_of_event_is_applied_in_time(cli: Cli) -> None:
             {"at": "7s", "link": ["h2", "s1"], "loss": 0.01},
         ),
         options=["--strict"],
+        report=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     run = cli.directory()

@@ -74,6 +74,7 @@ def test_a_run_with_time_to_spare_is_faithful_and_strict_agrees(cli: Cli) -> Non
 
 
 def test_a_hog_on_every_core_is_noticed(cli: Cli) -> None:
+    cli.patience_s = 300
     running = cli.start_run(*EASY, "time.duration=6s", options=["--no-report"])
     cli.wait_for_round(1)
     with hogs(2 * (os.cpu_count() or 1)):
