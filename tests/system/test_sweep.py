@@ -43,7 +43,7 @@ def sweep(cli: Cli) -> Path:
         }
     }
     data = {"base": "base.yaml", "set": changes(*SHORT, "time.duration=2s"), "grid": grid, "seeds": [1]}
-    (folder / "all.yaml").write_text(yaml.safe_dump(data))
+    (folder / "all.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
     return folder / "all.yaml"
 
 
