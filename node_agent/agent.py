@@ -169,6 +169,7 @@ class Agent:
                 if slot + settings.step_time_s > settings.duration_s:
                     break
             aggregated = self._algorithm.before_local_phase(self._model.values, clock.now())
+            averaged_at = clock.now()
             if self._shown is not self._model.values:
                 np.copyto(self._shown, self._model.values)
             self._counters.fragments_aggregated += len(aggregated.of)
@@ -179,7 +180,7 @@ class Agent:
                     break
                 slot, late = self._step(clock, slot, schedule)
                 late_s = max(late_s, late)
-            self._finish_round(aggregated.of, self._counters.overruns - overruns, late_s)
+            self._finish_round(aggregated.of, averaged_at, self._counters.overruns - overruns, late_s)
         self._take_snapshots(schedule, math.inf)
         self._wait_until(clock, settings.duration_s)
 
@@ -234,7 +235,9 @@ class Agent:
                 self._arrived.wait(timeout=0.05)
         return True
 
-    def _finish_round(self, aggregated: Sequence[tuple[int, int, int]], overruns: int, late_s: float) -> None:
+    def _finish_round(
+        self, aggregated: Sequence[tuple[int, int, int]], averaged_at: float, overruns: int, late_s: float
+    ) -> None:
         self._train_loss = float(np.mean(self._losses))
         self._losses.clear()
         self._transport.submit(self._algorithm.after_local_phase(self._round, self._model.values))
@@ -251,7 +254,7 @@ class Agent:
         if self._settings.ledger and aggregated:
             names = {peer.index: peer.name for peer in self._settings.peers}
             of = [[names[sender], sent_round, fragment] for sender, sent_round, fragment in aggregated]
-            self.journal.write("aggregated", round=self._round, of=of)
+            self.journal.write("aggregated", round=self._round, at=round(averaged_at, 6), of=of)
         self._round += 1
 
     def _take_snapshots(self, schedule: SnapshotSchedule, until_s: float) -> None:

@@ -22,7 +22,8 @@ The ledger (optional), one record for each step in a fragment's life; `round` is
     sent        round, fragment, peer, begun, bytes     `begun`: when its first byte went to the kernel
     dropped     round, fragment, peer                   replaced by newer data while still unsent
     arrived     round, fragment, sender, sent, bytes    `sent`: the emulated send time in the frame's header
-    aggregated  round, of: [[sender, round, fragment], ...]    here `round` is the receiver's own
+    aggregated  round, at, of: [[sender, round, fragment], ...]    here `round` is the receiver's own; `at`: when the
+                    average was made, at the start of the round at whose end this is written
 
 Events of the controller (node "controller"):
 

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from mnbed.results.collect import Collected, NodeRecords
+from mnbed.results.messages import FragmentLife
 from node_agent.algorithms import algorithm_class
 from node_agent.tasks import task_class
 
@@ -24,6 +25,9 @@ class ExchangeSummary:
     nodes: int
     staleness_s: float | None
     """Mean age of what was averaged in, since it was sent, emulated seconds; by rounds that averaged something."""
+    age_s: float | None
+    """Mean age of this class's fragments when others average them in, since they were cut, the wait for the link
+    included; emulated seconds. From the ledger; None without."""
     copies_per_round: float | None
     """Received copies of a parameter in a round's average, the own value not counted."""
     dropped_share: float | None
@@ -39,7 +43,8 @@ def exchange_of(collected: Collected) -> dict[str, ExchangeSummary]:
         {STRAGGLERS: slow, OTHERS: [node for node in nodes if not node.straggler]} if slow else {NODES: nodes}
     )
     num_fragments = _num_fragments(collected.experiment.get("algorithm") or {})
-    return {name: _summary(members, num_fragments) for name, members in classes.items() if members}
+    life = collected.life or {}
+    return {name: _summary(members, num_fragments, life) for name, members in classes.items() if members}
 
 
 def task_metric(experiment: Mapping[str, Any]) -> tuple[str, Any]:
@@ -65,7 +70,9 @@ def _num_fragments(algorithm: Mapping[str, Any]) -> int:
         return 1
 
 
-def _summary(nodes: Sequence[NodeRecords], num_fragments: int) -> ExchangeSummary:
+def _summary(
+    nodes: Sequence[NodeRecords], num_fragments: int, life: Mapping[str, FragmentLife]
+) -> ExchangeSummary:
     ages = [
         record["staleness_s"]
         for node in nodes
@@ -80,9 +87,11 @@ def _summary(nodes: Sequence[NodeRecords], num_fragments: int) -> ExchangeSummar
     ]
     made = sum(counters.fragments_created for _, counters in counted)
     dropped = sum(counters.fragments_dropped_stale for _, counters in counted)
+    lives = sum((life[node.name] for node in nodes if node.name in life), FragmentLife())
     return ExchangeSummary(
         nodes=len(nodes),
         staleness_s=fmean(ages) if ages else None,
+        age_s=lives.age_s / lives.aged if lives.aged else None,
         copies_per_round=fmean(copies) if copies else None,
         dropped_share=dropped / made if made else None,
         rounds=fmean(len(node.rounds) for node in nodes),

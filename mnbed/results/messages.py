@@ -43,6 +43,10 @@ class FragmentLife:
     """Replaced by newer data while still unsent."""
     arrived: int = 0
     aggregated: int = 0
+    aged: int = 0
+    """Of those aggregated, how many it is known when they were cut."""
+    age_s: float = 0.0
+    """Their ages when they were averaged in, since they were cut, added up; emulated seconds."""
 
     def __add__(self, other: FragmentLife) -> FragmentLife:
         return FragmentLife(
@@ -51,6 +55,8 @@ class FragmentLife:
             dropped=self.dropped + other.dropped,
             arrived=self.arrived + other.arrived,
             aggregated=self.aggregated + other.aggregated,
+            aged=self.aged + other.aged,
+            age_s=self.age_s + other.age_s,
         )
 
 
@@ -105,7 +111,8 @@ class Ledger:
             row[_BEGUN] = record["sent"]
 
     def _aggregated(self, record: Record) -> None:
-        receiver, t = record["node"], record["t"]
+        # The record is written when the round is over; the average was made at its start.
+        receiver, t = record["node"], record.get("at", record["t"])
         for sender, sent_round, fragment in record["of"]:
             self._row((sender, sent_round, fragment, receiver), _AGGREGATED, _DROPPED)[_AGGREGATED] = t
 
@@ -121,6 +128,9 @@ class Ledger:
             life.dropped += row[_DROPPED] is not None
             life.arrived += row[_ARRIVED] is not None
             life.aggregated += row[_AGGREGATED] is not None
+            if row[_AGGREGATED] is not None and row[_CREATED] is not None:
+                life.aged += 1
+                life.age_s += row[_AGGREGATED] - row[_CREATED]
         return lives
 
     def _messages(self) -> Iterator[tuple[Key, list[Any]]]:

@@ -224,12 +224,13 @@ def _details(summary: Summary) -> list[tuple[str, str]]:
 
 
 def _exchange_rows(summary: Summary) -> list[tuple[str, ...]]:
-    """(class, nodes, staleness, copies per parameter and round, share dropped, rounds)"""
+    """(class, nodes, staleness, age, copies per parameter and round, share dropped, rounds)"""
     return [
         (
             name,
             str(found.nodes),
             seconds(found.staleness_s),
+            seconds(found.age_s),
             number(None if found.copies_per_round is None else float(f"{found.copies_per_round:.3g}")),
             fraction(found.dropped_share),
             number(found.rounds),

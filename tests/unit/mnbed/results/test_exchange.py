@@ -8,6 +8,7 @@ import pytest
 
 from mnbed.cli import main
 from mnbed.results import make_results
+from mnbed.results.messages import Ledger
 from tests.unit.mnbed.results.builder import FRAGMENTS, RunBuilder
 
 
@@ -21,10 +22,22 @@ def test_classes_of_nodes(tmp_path: Path) -> None:
     # A straggler does a round in two seconds, the others one in each of six.
     assert (exchange["stragglers"].rounds, exchange["others"].rounds) == (3, 6)
     for found in exchange.values():
+        assert found.age_s is not None
+        assert 0 < found.age_s < 6
         assert found.copies_per_round is not None
         assert 0 <= found.copies_per_round <= 3
         assert found.dropped_share is None or 0 <= found.dropped_share <= 1
     assert FRAGMENTS == 4
+
+
+def test_ages_count_from_the_cut_to_the_average() -> None:
+    ledger = Ledger()
+    of = [["h1", 4, 0], ["h1", 4, 1]]
+    ledger.events["created"]({"node": "h1", "t": 1.0, "round": 4, "sends": [[0, "h2"]]})
+    # Written when the round is over, 0.5 s after the average; nothing is known of the second one's origin.
+    ledger.events["aggregated"]({"node": "h2", "t": 3.0, "at": 2.5, "round": 7, "of": of})
+    life = ledger.life()["h1"]
+    assert (life.aggregated, life.aged, life.age_s) == (2, 1, 1.5)
 
 
 def test_without_stragglers_there_is_one_class(tmp_path: Path) -> None:
