@@ -25,7 +25,7 @@ class ExchangeSummary:
     nodes: int
     staleness_s: float | None
     """Mean age of what was averaged in, since it was sent, emulated seconds; by rounds that averaged something."""
-    age_s: float | None
+    age_s: float | None = None
     """Mean age of this class's fragments when others average them in, since they were cut, the wait for the link
     included; emulated seconds. From the ledger; None without."""
     copies_per_round: float | None
