@@ -9,10 +9,10 @@ turns the errors into messages for the user.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo
 
 import topologies
 from mnbed.event_settings import EventEntry
@@ -27,6 +27,7 @@ from mnbed.fields import (
     one_line,
 )
 from mnbed.fields import adapter as _adapter
+from mnbed.foreign import foreign_settings, plain
 from mnbed.link_settings import LinkSettings, OneLinkSettings
 from mnbed.step_time import StepTime
 from mnbed.variants import field_types, variants
@@ -54,7 +55,7 @@ INLINE = "inline"
 
 
 def _as_dict(settings: Any) -> dict[str, Any]:
-    return asdict(settings)
+    return plain(settings)
 
 
 def _dilation(value: Any) -> float | str:
@@ -77,7 +78,9 @@ def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
     return name
 
 
-def _algorithm(section: Any) -> Any:
+def _algorithm(section: Any, info: ValidationInfo | None = None) -> Any:
+    if info is not None and info.context is not None and info.context["planned_sends"] is not None:
+        return foreign_settings(section, info.context["planned_sends"])
     settings = _settings_class("algorithm", section)
     return _adapter(settings).validate_python({**section, "name": _name("algorithm", section)})
 
@@ -296,9 +299,15 @@ class Experiment(Section):
     agents: AgentsSettings = field(default_factory=AgentsSettings)
 
 
-def parse(sections: Mapping[str, Any]) -> Experiment:
-    """The experiment of those sections. Raises pydantic.ValidationError with every error."""
-    experiment: Experiment = _adapter(Experiment).validate_python(sections)
+def parse(
+    sections: Mapping[str, Any], planned_sends: Mapping[int, tuple[float, int]] | None = None
+) -> Experiment:
+    """The experiment of those sections. Raises pydantic.ValidationError with every error.
+
+    planned_sends: the algorithm is in a file that must not be imported here, see `foreign.py`; what it answers.
+    """
+    context = {"planned_sends": planned_sends}
+    experiment: Experiment = _adapter(Experiment).validate_python(sections, context=context)
     return experiment
 
 
