@@ -78,7 +78,7 @@ def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
     return name
 
 
-def _algorithm(section: Any, info: ValidationInfo | None = None) -> Any:
+def _algorithm(section: Any, info: ValidationInfo | None) -> Any:
     if info is not None and info.context is not None and info.context["planned_sends"] is not None:
         return foreign_settings(section, info.context["planned_sends"])
     settings = _settings_class("algorithm", section)
@@ -286,7 +286,7 @@ class Experiment(Section):
     network: NetworkSettings = field(default_factory=NetworkSettings)
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     algorithm: Annotated[AlgorithmSettings, PlainValidator(_algorithm), PlainSerializer(_as_dict)] = field(
-        default_factory=lambda: _algorithm({})
+        default_factory=lambda: _algorithm({}, None)
     )
     """What is exchanged, and when: a name and its settings."""
     task: Annotated[TaskSettings, PlainValidator(_task), PlainSerializer(_as_dict)] = field(

@@ -11,7 +11,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.programs import our_program
 from mnbed.run.user import User, callers_umask
 from node_agent.settings import AgentSettings
 
@@ -71,8 +71,7 @@ class PreforkLauncher:
         self._buffer = b""
         self.error: MnbedError | None = None
         self._process = subprocess.Popen(
-            # It stays root: nothing is imported from where the user stands, or from his home.
-            [sys.executable, "-P", "-s", "-m", "node_agent.prefork"],
+            our_program("node_agent.prefork"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -187,7 +186,7 @@ class ExecLauncher:
                 told.seek(0)
                 # It opens its log itself, once it has dropped root.
                 self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
-                    [sys.executable, "-P", "-s", "-m", "node_agent", "-"],
+                    our_program("node_agent", "-"),
                     stdin=told,
                     stdout=subprocess.DEVNULL,
                     stderr=None,
@@ -229,9 +228,7 @@ def agent_environment() -> dict[str, str]:
         "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
         "MALLOC_ARENA_MAX": "1",
     }
-    source = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(part for part in (source, os.environ.get("PYTHONPATH")) if part)
-    return {**os.environ, **threads, **malloc, "PYTHONPATH": path}
+    return {**os.environ, **threads, **malloc}
 
 
 def orders_for(

@@ -255,7 +255,10 @@ class Job:
     def _outcome(self, finish: _Finish) -> Outcome:
         summary, report = None, None
         if finish.startup_s is not None:
-            summary, report = self._side.results(self._report)
+            try:
+                summary, report = self._side.results(self._report)
+            except MnbedError as error:
+                finish.error = finish.error or error
         return Outcome(run=self._run, summary=summary, error=finish.error, report=report)
 
     # Small things

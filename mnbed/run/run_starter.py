@@ -14,11 +14,10 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import IO, Protocol
 
-from mnbed.run.launch import agent_environment
+from mnbed.programs import our_program
 from mnbed.run.user import invoking_user, user_environment
 from mnbed.run.user_channel import UserChannel
 from node_agent.privileges import drop_for_good, end_with_parent
@@ -47,12 +46,11 @@ class _Process:
     def __init__(self, arguments: Sequence[str], output: int) -> None:
         # In a session of its own: a terminal's Ctrl-C comes to the sweep, and is passed on once.
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mnbed.cli", "run", *arguments],
+            our_program("mnbed.cli", "run", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": agent_environment()["PYTHONPATH"]},
         )
 
     def wait(self) -> int:

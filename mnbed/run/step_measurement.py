@@ -16,7 +16,6 @@ import math
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from typing import Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
 from mnbed.experiment import Experiment
+from mnbed.programs import our_program
 from mnbed.run.launch import agent_environment
 from mnbed.run.user import User, cache_root, data_root
 from mnbed.step_cost import StepCost
@@ -126,7 +126,7 @@ def _measure(experiment: Experiment, user: User) -> StepCost:
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "node_agent.measure"],
+            our_program("node_agent.measure"),
             input=json.dumps(orders) + "\n",
             capture_output=True,
             text=True,

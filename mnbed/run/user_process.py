@@ -58,7 +58,7 @@ class UserProcess:
             return _error(MachineError.exit_status, f"{where}{error.strerror or error}", None), None
         except KeyboardInterrupt:
             return _error(130, "interrupted", None), None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return _error(1, f"internal error: {type(error).__name__}: {error}", None), None
         finally:
             sys.stdout.flush()
@@ -102,9 +102,10 @@ class UserProcess:
         for suffix in ("", *(f"-{number}" for number in range(2, 100))):
             path = Path(out) / (run_id + suffix)
             with _reachable(path):
-                path.lstat()
-                continue
-            return {"path": str(path), "absolute": os.path.realpath(path)}, None
+                try:
+                    path.lstat()
+                except FileNotFoundError:
+                    return {"path": str(path), "absolute": os.path.realpath(path)}, None
         raise MachineError(f"{out} has 99 runs of this second already", "give another --out")
 
     def do_create_run(self, path: str, experiment: str) -> Answer:
@@ -194,11 +195,9 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _reachable(path: Path) -> Iterator[None]:
-    """A run directory that cannot be made is said clearly, before anything is built; a missing one is no error."""
+    """A run directory that cannot be made is said clearly, before anything is built."""
     try:
         yield
-    except FileNotFoundError:
-        return
     except OSError as error:
         import pwd
 

@@ -12,7 +12,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnbed.errors import InputError, Interrupted, MachineError, MnbedError, RunError
-from mnbed.run.launch import agent_environment
+from mnbed.programs import our_program
 from mnbed.run.user import User, callers_umask, invoking_user, user_environment
 from mnbed.run.user_channel import UserChannel
 from node_agent.settings import ResumeSettings
@@ -64,12 +63,11 @@ class UserSide:
                 "parent": os.getpid(),
             }
             self._process = subprocess.Popen(
-                # -P: not from the folder that the user happens to be in.
-                [sys.executable, "-P", "-m", "mnbed.run.user_process", json.dumps(orders)],
+                our_program("mnbed.run.user_process", json.dumps(orders)),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 umask=callers_umask(),
-                env=_environment(user),
+                env={**os.environ, **user_environment(user)},
                 # A terminal's Ctrl-C is root's to handle.
                 start_new_session=True,
             )
@@ -224,10 +222,6 @@ class UserSide:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
             return f"the user's process {how}"
         return "the user's process does not answer"
-
-
-def _environment(user: User) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": agent_environment()["PYTHONPATH"], **user_environment(user)}
 
 
 def _error_of(error: dict[str, Any]) -> MnbedError:
