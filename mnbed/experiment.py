@@ -79,8 +79,9 @@ def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
 
 
 def _algorithm(section: Any, info: ValidationInfo | None) -> Any:
-    if info is not None and info.context is not None and info.context["planned_sends"] is not None:
-        return foreign_settings(section, info.context["planned_sends"])
+    sends = None if info is None or info.context is None else info.context["planned_sends"]
+    if sends is not None and isinstance(section, Mapping) and section.get("module") is not None:
+        return foreign_settings(section, sends)
     settings = _settings_class("algorithm", section)
     return _adapter(settings).validate_python({**section, "name": _name("algorithm", section)})
 
@@ -304,7 +305,7 @@ def parse(
 ) -> Experiment:
     """The experiment of those sections. Raises pydantic.ValidationError with every error.
 
-    planned_sends: the algorithm is in a file that must not be imported here, see `foreign.py`; what it answers.
+    planned_sends: where it is given, an algorithm in a user's file is not imported; see `foreign.py`.
     """
     context = {"planned_sends": planned_sends}
     experiment: Experiment = _adapter(Experiment).validate_python(sections, context=context)

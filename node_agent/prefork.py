@@ -23,7 +23,6 @@ import ctypes
 import fcntl
 import gc
 import json
-import math
 import os
 import select
 import signal
@@ -44,8 +43,8 @@ from node_agent.tasks import Task, create_task
 
 # What the loading child says of the data: a table of nodes and classes at most.
 _MAX_REPORT_BYTES = 64 << 20
-# A model of more inputs, classes or users than this is no model of ours.
-_MAX_SHAPE = 1 << 28
+# Data with more pixels a side, classes or users than this are none of ours.
+_MAX_SIZE = 1 << 24
 
 
 class LoadingFailed(Exception):
@@ -163,7 +162,7 @@ def prepare(orders: dict[str, Any]) -> int:
     torch.set_num_threads(1)
     report = loader.wait()
     shape = [int(size) for size in report["data_shape"]]
-    if not all(size >= 1 for size in shape) or math.prod(shape) > _MAX_SHAPE:
+    if not all(1 <= size <= _MAX_SIZE for size in shape):
         raise ValueError(f"data of the shape {shape} cannot be trained on")
     task = create_task(orders["task"], Path(orders["data_root"]), orders["seed"])
     task.load_generated(shape)

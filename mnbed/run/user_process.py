@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -35,8 +35,10 @@ Answer = tuple[Any, int | None]
 class UserProcess:
     """A method for each call; `self._run` is the run that was created."""
 
-    def __init__(self, channel: UserChannel) -> None:
+    def __init__(self, channel: UserChannel, out_of_reach: Sequence[str]) -> None:
+        """`out_of_reach`: what mnbed is made of and this user cannot read."""
         self._channel = channel
+        self._out_of_reach = out_of_reach
         self._created: RunDirectory | None = None
 
     def serve(self) -> None:
@@ -44,12 +46,17 @@ class UserProcess:
         with contextlib.suppress(EOFError, ConnectionError):
             while True:
                 message, _ = self._channel.receive()
-                self._channel.send(*self._reply(message))
+                answer, file = self._reply(message)
+                self._channel.send(answer, file)
+                if file is not None:
+                    os.close(file)
 
     def _reply(self, message: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
         handler: Callable[..., Answer] = getattr(self, f"do_{message['call']}")
         try:
-            result, file = handler(**message["args"])
+            self._require_reach()
+            with _interruptible():
+                result, file = handler(**message["args"])
             return {"result": result}, file
         except MnbedError as error:
             return _error(error.exit_status, error.message, error.remedy, error.agent_traceback), None
@@ -62,6 +69,13 @@ class UserProcess:
             return _error(1, f"internal error: {type(error).__name__}: {error}", None), None
         finally:
             sys.stdout.flush()
+
+    def _require_reach(self) -> None:
+        if self._out_of_reach:
+            raise MachineError(
+                f"user {_user_name()} cannot read what mnbed is made of: {', '.join(self._out_of_reach)}",
+                "install mnbed where everybody may read it, for example below /opt",
+            )
 
     @property
     def _run(self) -> RunDirectory:
@@ -166,8 +180,7 @@ class UserProcess:
         def progress(done: int, total: int) -> None:
             self._channel.send({"progress": [done, total]})
 
-        with _interruptible():
-            run_evaluation(self._run, progress)
+        run_evaluation(self._run, progress)
         if not keep_snapshots:
             remove_snapshots(self._run)
         return None, None
@@ -193,17 +206,22 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+def _user_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
 @contextlib.contextmanager
 def _reachable(path: Path) -> Iterator[None]:
     """A run directory that cannot be made is said clearly, before anything is built."""
     try:
         yield
     except OSError as error:
-        import pwd
-
-        name = str(os.getuid())
-        with contextlib.suppress(KeyError):
-            name = pwd.getpwuid(os.getuid()).pw_name
+        name = _user_name()
         raise MachineError(
             f"{path}: user {name} cannot make a run directory there: {error.strerror}",
             f"give --out a folder that {name} may write to; mnbed writes results as the user who calls it",
@@ -230,10 +248,13 @@ def _error(
 def main() -> int:
     """Drop root, then serve on the socket that the orders name."""
     orders = json.loads(sys.argv[1])
+    installed = [path for path in sys.path if os.path.exists(path)]
     drop_for_good(orders["uid"], orders["gid"], orders["groups"])
     end_with_parent(orders["parent"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    UserProcess(UserChannel(socket.socket(fileno=orders["channel"]))).serve()
+    out_of_reach = [path for path in installed if not os.access(path, os.R_OK)]
+    channel = UserChannel(socket.socket(fileno=orders["channel"]))
+    UserProcess(channel, out_of_reach).serve()
     return 0
 
 

@@ -104,10 +104,9 @@ class UserSide:
         from mnbed.step_cost import StepCost
 
         found = self._ask("load", file=str(file), overrides=list(overrides), facts=asdict(facts))
-        sends = found["planned_sends"]
-        experiment = parse(
-            found["experiment"], None if sends is None else {int(key): value for key, value in sends.items()}
-        )
+        # Never None, whatever comes: here no file of the user's is imported.
+        sends = {int(count): value for count, value in (found["planned_sends"] or {}).items()}
+        experiment = parse(found["experiment"], sends)
         return Loaded(
             experiment=experiment, step=None if found["step"] is None else StepCost(**found["step"])
         )

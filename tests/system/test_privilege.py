@@ -60,14 +60,16 @@ class Ann:
     def spied(self) -> Path:
         return self.home / "spied"
 
-    def start(self, *arguments: str, umask: int = 0o022) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, umask: int = 0o022, env: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         # A mount namespace of its own: the user exists in there only.
         enter = 'mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/group" /etc/group && exec "$@"'
         command = ["unshare", "--mount", "sh", "-c", enter, str(self.home / "etc")]
         return subprocess.Popen(
             [*command, *our_program("mnbed.cli", *arguments)],
             cwd=self.home,
-            env={**os.environ, "SUDO_UID": str(ANN), "SUDO_GID": str(ANNS)},
+            env={**os.environ, "SUDO_UID": str(ANN), "SUDO_GID": str(ANNS), **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -85,8 +87,8 @@ class Ann:
         assert "Traceback" not in errors, errors
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
-    def __call__(self, *arguments: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
-        return self.finish(self.start(*arguments, umask=umask))
+    def __call__(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        return self.finish(self.start(*arguments, **more))
 
     def run(self, *overrides: str, out: str | None = None, **more: Any) -> subprocess.Popen[str]:
         where = [] if out is None else ["--out", out]
@@ -352,6 +354,16 @@ def test_a_file_of_roots_is_not_read_for_the_user(ann: Ann) -> None:
         done = ann(verb, str(secret))
         assert done.returncode == 2, (verb, done.stderr)
         assert "Permission denied" in done.stderr, verb
+
+
+def test_an_installation_that_the_user_cannot_read_is_told(ann: Ann) -> None:
+    """A checkout in root's home, say: neither his part of mnbed nor agents could be imported."""
+    packages = ann.home / "packages"
+    packages.mkdir(mode=0o700)
+    done = ann("run", str(QUICKSTART), env={"PYTHONPATH": str(packages)})
+    assert done.returncode == 3, done.stderr
+    assert f"user ann cannot read what mnbed is made of: {packages}" in done.stderr
+    assert "remedy: install mnbed where everybody may read it" in done.stderr
 
 
 def test_agents_as_programs_of_their_own_are_the_users(ann: Ann) -> None:

@@ -96,6 +96,8 @@ def test_root_plans_without_importing_it(tmp_path: Path) -> None:
     assert replace(blind, experiment=found) == plan
     assert budget(blind, 2, STEP) == expected
     assert dump_experiment(unseen) == dump_experiment(found)
+    # Also where it is said that there is nothing to be asked.
+    parse(plain_data, {})
 
 
 @pytest.mark.parametrize("sends", [(float("nan"), 1), (-1.0, 1), (1.0, 0), (1e9, 1)])

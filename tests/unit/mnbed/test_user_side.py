@@ -224,3 +224,24 @@ def test_nonsense_is_no_message(line: bytes) -> None:
         channel.receive()
     ours.close()
     channel.close()
+
+
+def test_ctrl_c_ends_a_measurement_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of the user's that never comes to an end, too: here it is an algorithm whose import waits."""
+    (tmp_path / "slow.py").write_text("import time\nopen('begun', 'w').close()\ntime.sleep(600)\n")
+    (tmp_path / "x.yaml").write_text("algorithm: {name: slow, module: slow.py}\n")
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with UserSide.start() as side:
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            side.load(tmp_path / "x.yaml", [], FACTS)
+        thread.join()
+        side.revision()  # it is there still
