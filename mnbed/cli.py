@@ -28,6 +28,8 @@ every host, collects, evaluates and reports.
 
 Exit status: 0 done; 1 the run failed; 2 the input is wrong; 3 this machine cannot do it; 130 interrupted."""
 _INTERRUPTED = 130
+# Verbs that need root, or need it at first; all others give it back before they look at a file.
+_PART_WITH_ROOT_THEMSELVES = ("run", "cli", "sweep", "plan", "doctor", "clean")
 
 
 @dataclass
@@ -58,10 +60,11 @@ def make_app() -> typer.Typer:
         if hasattr(module, "VERBS"):
             group = typer.Typer(help=module.__doc__, no_args_is_help=True, rich_markup_mode=None)
             for verb, function in module.VERBS.items():
-                group.command(verb, help=function.__doc__)(_guarded(function, options))
+                group.command(verb, help=function.__doc__)(_guarded(_as_user(function), options))
             app.add_typer(group, name=name)
         else:
-            app.command(name, help=module.__doc__, no_args_is_help=False)(_guarded(module.main, options))
+            function = module.main if name in _PART_WITH_ROOT_THEMSELVES else _as_user(module.main)
+            app.command(name, help=module.__doc__, no_args_is_help=False)(_guarded(function, options))
     return app
 
 
@@ -89,6 +92,20 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mnbed {__version__}")
         raise typer.Exit
+
+
+def _as_user(main_of_verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The verb, as the user behind sudo."""
+
+    @functools.wraps(main_of_verb)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if os.geteuid() == 0:
+            from mnbed.run.user import become_invoking_user
+
+            become_invoking_user()
+        return main_of_verb(*args, **kwargs)
+
+    return run
 
 
 def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..., None]:

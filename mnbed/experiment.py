@@ -9,10 +9,10 @@ turns the errors into messages for the user.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo
 
 import topologies
 from mnbed.event_settings import EventEntry
@@ -27,6 +27,7 @@ from mnbed.fields import (
     one_line,
 )
 from mnbed.fields import adapter as _adapter
+from mnbed.foreign import foreign_settings, plain
 from mnbed.link_settings import LinkSettings, OneLinkSettings
 from mnbed.step_time import StepTime
 from mnbed.variants import field_types, variants
@@ -54,7 +55,7 @@ INLINE = "inline"
 
 
 def _as_dict(settings: Any) -> dict[str, Any]:
-    return asdict(settings)
+    return plain(settings)
 
 
 def _dilation(value: Any) -> float | str:
@@ -77,7 +78,10 @@ def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
     return name
 
 
-def _algorithm(section: Any) -> Any:
+def _algorithm(section: Any, info: ValidationInfo | None) -> Any:
+    sends = None if info is None or info.context is None else info.context["planned_sends"]
+    if sends is not None and isinstance(section, Mapping) and section.get("module") is not None:
+        return foreign_settings(section, sends)
     settings = _settings_class("algorithm", section)
     return _adapter(settings).validate_python({**section, "name": _name("algorithm", section)})
 
@@ -283,7 +287,7 @@ class Experiment(Section):
     network: NetworkSettings = field(default_factory=NetworkSettings)
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     algorithm: Annotated[AlgorithmSettings, PlainValidator(_algorithm), PlainSerializer(_as_dict)] = field(
-        default_factory=lambda: _algorithm({})
+        default_factory=lambda: _algorithm({}, None)
     )
     """What is exchanged, and when: a name and its settings."""
     task: Annotated[TaskSettings, PlainValidator(_task), PlainSerializer(_as_dict)] = field(
@@ -296,9 +300,15 @@ class Experiment(Section):
     agents: AgentsSettings = field(default_factory=AgentsSettings)
 
 
-def parse(sections: Mapping[str, Any]) -> Experiment:
-    """The experiment of those sections. Raises pydantic.ValidationError with every error."""
-    experiment: Experiment = _adapter(Experiment).validate_python(sections)
+def parse(
+    sections: Mapping[str, Any], planned_sends: Mapping[int, tuple[float, int]] | None = None
+) -> Experiment:
+    """The experiment of those sections. Raises pydantic.ValidationError with every error.
+
+    planned_sends: where it is given, an algorithm in a user's file is not imported; see `foreign.py`.
+    """
+    context = {"planned_sends": planned_sends}
+    experiment: Experiment = _adapter(Experiment).validate_python(sections, context=context)
     return experiment
 
 

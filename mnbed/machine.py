@@ -248,7 +248,7 @@ def _open_files() -> int:
 def _mininet_version() -> str | None:
     """Asked of another process: importing Mininet here would change this one's log levels and file limits."""
     done = subprocess.run(
-        [sys.executable, "-c", "import mininet.net; print(mininet.net.VERSION)"],
+        [sys.executable, "-I", "-c", "import mininet.net; print(mininet.net.VERSION)"],
         capture_output=True,
         text=True,
         check=False,

@@ -20,11 +20,11 @@ from mnbed.errors import InputError, MachineError
 from mnbed.events import Event, Reshape
 from mnbed.expansion import expand
 from mnbed.experiment import INLINE, MAX_DILATION, Experiment
+from mnbed.foreign import check_settings
 from mnbed.link_plans import Direction, LinkPlan, plan_links
 from mnbed.links import LinkProperties, PairProperties, PathProperties, along
 from mnbed.machine import MachineFacts
 from mnbed.step_cost import StepCost
-from node_agent.algorithms import algorithm_class
 from node_agent.streams import stream_seed
 from topologies import rules
 from topologies.description import from_description
@@ -280,9 +280,7 @@ def _time_problems(experiment: Experiment, step_time: float) -> list[str]:
 
 def _algorithm_problems(experiment: Experiment, peer_counts: set[int]) -> list[str]:
     """What the algorithm says to the numbers of peers that nodes have."""
-    settings = experiment.algorithm
-    check = algorithm_class(settings.name, settings.module).check_settings
-    found = (check(settings, count) for count in sorted(peer_counts))
+    found = (check_settings(experiment.algorithm, count) for count in sorted(peer_counts))
     return [f"algorithm.{problem}" for problem in dict.fromkeys(found) if problem is not None]
 
 

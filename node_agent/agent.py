@@ -60,7 +60,7 @@ class Agent:
             lambda: None if self._clock is None else self._clock.now(),
         )
         self.control = ControlChannel.connect(settings.control_socket)
-        self.control.send("hello", name=settings.name, pid=os.getpid(), token=settings.token)
+        self.control.send("hello", name=settings.name, token=settings.token)
         resume = settings.resume
         self._counters = Counters() if resume is None else Counters(**resume.counters)
         self._task, self._part = task, part

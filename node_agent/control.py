@@ -3,7 +3,7 @@
 Control never goes over the emulated links. Every message has `kind`.
 
     agent -> controller
-      hello     name, pid, token
+      hello     name, token                             the kernel says who it is
       ready     standin, data                             at the start barrier; what the data is, see Task
       status    t, round, steps, train_loss, counters     a few times a second
       failed    message, remedy, exit_status, traceback   the agent cannot go on

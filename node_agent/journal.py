@@ -53,9 +53,13 @@ from typing import Any
 class Journal:
     """Appends records to one file; safe to use from several threads, since each record is one write."""
 
-    def __init__(self, path: Path, node: str, now: Callable[[], float | None]) -> None:
-        """`now` gives the emulated time, or None before the common start."""
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    def __init__(self, path: Path | int, node: str, now: Callable[[], float | None]) -> None:
+        """`path`, or a descriptor that somebody has opened for appending; it is the journal's from then on.
+
+        `now` gives the emulated time, or None before the common start.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(path, flags, 0o644) if isinstance(path, Path) else path
         self._node = node
         self._now = now
 

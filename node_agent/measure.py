@@ -1,12 +1,12 @@
 """What one local step costs on this machine: alone, and beside as many others as a run has at its busiest.
 
 Run as `python -m node_agent.measure` in the environment that agents get. Standard input holds one JSON object {"task",
-"data_root", "seed", "uid", "gid", "cores"}; standard output gets one of
+"data_root", "seed", "cores"}; standard output gets one of
 
     measured   wall_s, cpu_s, busy_cpu_s, num_parameters
     error      message, remedy, exit_status, traceback
 
-Data are generated where the task can do without its own.
+Data are generated where the task can do without its own. Whoever starts it has dropped root.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 
-from node_agent.namespaces import acting_as
 from node_agent.streams import stream
 from node_agent.tasks import Task, create_task
 
@@ -127,7 +126,7 @@ def measure(orders: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     task = create_task(orders["task"], Path(orders["data_root"]), orders["seed"])
     # Standard output is the controller's channel; what a library prints goes to the log.
-    with acting_as(orders["uid"], orders["gid"]), contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr):
         task.load_for_timing()
     warm_up(task)
     step, num_parameters = trainer_of(task, "alone")

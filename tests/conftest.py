@@ -34,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
     config.addinivalue_line("markers", "last: after all others")
+    # Who called pytest through sudo is nobody's user in here: tests that want one say so.
+    for variable in ("SUDO_UID", "SUDO_GID", "SUDO_USER"):
+        os.environ.pop(variable, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

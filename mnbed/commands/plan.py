@@ -44,11 +44,17 @@ def main(
     ] = False,
 ) -> None:
     """Raises InputError or MachineError where the experiment cannot be run."""
+    # What only root can find out of the machine comes first, and nothing else is for root.
+    from mnbed.machine import probe
+    from mnbed.run.user import become_invoking_user
+
+    facts = None if schema or file is None else probe()
+    become_invoking_user()
+
     from mnbed import schema as schemas
     from mnbed.budget import budget
     from mnbed.errors import InputError
     from mnbed.loading import dump_experiment, load_experiment, naming
-    from mnbed.machine import probe
     from mnbed.plan import make_plan
     from mnbed.step_cost import UNMEASURED
 
@@ -60,8 +66,8 @@ def main(
     if step_cpu is not None and measure:
         raise InputError("--step-cpu and --measure: give one of them")
     given = _given_step(step_cpu)
+    assert facts is not None
     experiment = load_experiment(file, set_ or [])
-    facts = probe()
     with naming(file):
         make_plan(experiment, facts, UNMEASURED)
         step, note = (given, "local step: as given") if given else _step(experiment, again=measure)

@@ -29,6 +29,10 @@ def main(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all runs, list them, and stop.")] = False,
 ) -> int:
     """Exit status 0 where every run has completed, 1 where some failed, 130 where it was interrupted."""
+    # Before any file of the user's is read.
+    from mnbed.run.run_starter import part_with_root
+
+    starter = part_with_root()
     from mnbed.sweep import load_sweep
 
     sweep = load_sweep(file, set_ or [])
@@ -58,6 +62,7 @@ def main(
             sweep,
             out,
             lambda text: console.print(text, markup=False, soft_wrap=True),
+            starter,
             redo_degraded=redo_degraded,
             options=["--no-report"] if no_report else [],
         )

@@ -6,7 +6,6 @@ import contextlib
 import json
 import select
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from mnbed.events import Reshape
 from mnbed.links import LinkProperties, PathProperties, along
 from mnbed.network.namespaces import run_in
 from mnbed.plan import Plan
+from mnbed.programs import our_program
 from node_agent.streams import stream_seed
 
 _ANSWER_PATIENCE_S = 5.0
@@ -136,7 +136,7 @@ class DelayProcess:
             order = {"pid": pid_of(one.host), "gso": not one.lossy, "seed": seed, "sources": one.sources}
             orders.append(order)
         process = subprocess.Popen(
-            [sys.executable, "-m", "mnbed.network.delay_queue"],
+            our_program("mnbed.network.delay_queue"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

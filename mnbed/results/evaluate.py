@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnbed.errors import MnbedError, RunError
+from mnbed.programs import our_program
 from mnbed.results.collect import read_environment, read_experiment
 from mnbed.results.scores import Job, Score, pending_jobs, remove_snapshots, snapshot_jobs
 from mnbed.run_directory import RunDirectory
@@ -62,7 +63,7 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
     """
     if not pending_jobs(run):
         return
-    command = [sys.executable, "-m", "mnbed.results.evaluate", str(run.path)]
+    command = our_program("mnbed.results.evaluate", str(run.path))
     with tempfile.TemporaryFile("w+") as errors:
         # A session of its own: Ctrl-C is the caller's to handle, and the whole group can be ended at once.
         process = subprocess.Popen(
@@ -72,7 +73,7 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
             stderr=errors,
             text=True,
             start_new_session=True,
-            env={**os.environ, **_SINGLE_THREADED, "PYTHONPATH": _import_path()},
+            env={**os.environ, **_SINGLE_THREADED},
         )
         with _ended_at_last(process):
             assert process.stdout is not None
@@ -82,12 +83,6 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
             status = process.wait()
         if status != 0:
             raise RunError(f"evaluation failed ({_cause(status)}): {_last_lines(errors)}")
-
-
-def _import_path() -> str:
-    """Where this package came from first: the caller may run from a checkout, and from any directory."""
-    source = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @contextlib.contextmanager

@@ -12,6 +12,9 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; takes its place at the end, or goes away where writing failed."""
     partial = path.with_name(path.name + ".partial")
+    # What lies there may be a link to elsewhere; the new file is never opened through it.
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
         yield partial
         os.replace(partial, path)

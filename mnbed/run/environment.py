@@ -53,8 +53,8 @@ _VARIABLES = ("MNBED_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "MALLOC_", "TORCH_"
 _PACKAGES = ("torch", "torchvision", "numpy", "networkx", "pydantic", "scikit-learn", "matplotlib")
 
 
-def describe(plan: Plan, started: datetime) -> dict[str, Any]:
-    """What is known before anything is built."""
+def describe(plan: Plan, started: datetime, revision: str | None) -> dict[str, Any]:
+    """What is known before anything is built. `revision`: see `git_revision`."""
     return {
         "mnbed": mnbed.__version__,
         "versions": _versions(),
@@ -67,7 +67,7 @@ def describe(plan: Plan, started: datetime) -> dict[str, Any]:
         "environment": _environment(),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "git_revision": _git_revision(),
+        "git_revision": revision,
         "command": sys.argv,
         "started": started.isoformat(timespec="seconds"),
         "delay_backend": plan.delay_backend,
@@ -240,20 +240,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return versions
-
-
-def _git_revision() -> str | None:
-    """The source's revision, with + where it was changed since; None outside a checkout."""
-    source = Path(__file__).resolve().parents[2]
-    try:
-        done = subprocess.run(
-            ["git", "-c", f"safe.directory={source}", "describe", "--always", "--dirty=+", "--abbrev=12"],
-            cwd=source,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

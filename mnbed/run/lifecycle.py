@@ -1,5 +1,7 @@
 """The whole job as one story: directory, warm parent, network, agents, training, collection, teardown, results.
 
+This process is root, so it touches no file of the run itself: `UserSide` does, as the user.
+
 Everything that is started is owned by one ExitStack, so every way out (done, failed, Ctrl-C) takes it down in order.
 What was collected is kept and evaluated on every way out.
 """
@@ -33,8 +35,9 @@ from mnbed.run.sampling import LinkTotals, memory_mb
 from mnbed.run.session import Session
 from mnbed.run.signals import Signals
 from mnbed.run.timeline import Conductor
-from mnbed.run.user import User, data_root, give_to, invoking_user
-from mnbed.run_directory import RunDirectory, new_run_id
+from mnbed.run.user import data_root
+from mnbed.run.user_side import UserSide
+from mnbed.run_directory import RunDirectory
 from node_agent.journal import Journal
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ class Outcome:
     run: RunDirectory
     summary: Summary | None
     error: MnbedError | None
+    report: Path | None
+    """The page, where one was made."""
 
 
 @dataclass
@@ -70,11 +75,13 @@ class Job:
         out: Path,
         report: bool,
         console: Console,
+        side: UserSide | None = None,
         network: Network | None = None,
         before_teardown: Callable[[Job, MnbedError | None], None] | None = None,
     ) -> None:
-        """network: one that stands already, and stays; None: build it, and take it down.
+        """side: what touches the user's files; None: one of its own, until `execute` ends. Raises MachineError.
 
+        network: one that stands already, and stays; None: build it, and take it down.
         before_teardown: called with what went wrong, if anything, while network and agents' states are still there.
         """
         self._standing = network
@@ -86,23 +93,30 @@ class Job:
         self._experiment = plan.experiment
         self._report = report
         self._console = console
-        self._user: User = invoking_user()
+        self._own_side = contextlib.ExitStack()
+        self._side = side or self._own_side.enter_context(UserSide.start())
         self._began = time.monotonic()
         self._started = datetime.now()
-        self._run = _fresh_directory(out, self._experiment.name, self._started)
+        try:
+            path, self._absolute = self._side.new_run(out, self._experiment.name, self._started)
+        except BaseException:
+            self._own_side.close()
+            raise
+        self._run = RunDirectory(path)
         self._signals = Signals()
         self._start_monotonic_s: float | None = None
 
     def execute(self) -> Outcome:
         """Run to the end. Raises only where nothing could be collected yet; else the error is in the outcome."""
-        with contextlib.ExitStack() as stack:
+        with self._own_side, contextlib.ExitStack() as stack:
             if self._standing is None:
                 stack.enter_context(self._signals.handled())
                 stack.enter_context(run_lock(f"run {self._run.run_id}"))
                 remove_leftovers(RUNTIME_DIRECTORY)
             view = stack.enter_context(LiveView(self._console, self._duration))
             self._prepare_directory()
-            journal = self.journal = Journal(self._run.controller_journal, "controller", self._now)
+            descriptor = self._side.open_in_run(self._run.controller_journal.name)
+            journal = self.journal = Journal(descriptor, "controller", self._now)
             try:
                 finish = self._emulate(view, journal)
                 with self._signals.ignored():
@@ -110,9 +124,7 @@ class Job:
                 self._evaluate(view, journal, finish)
             finally:
                 journal.close()
-                with self._signals.ignored():
-                    give_to(self._user, self._run.path)
-        return self._outcome(finish)
+            return self._outcome(finish)
 
     @property
     def run(self) -> RunDirectory:
@@ -165,7 +177,7 @@ class Job:
             os.environ[MARK] = self._run.run_id
             # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
             stack.callback(os.environ.pop, MARK, None)
-        crew = stack.enter_context(Crew.start(self._plan, self._run, self._user))
+        crew = stack.enter_context(Crew.start(self._plan, self._absolute, self._side))
         network = self._standing
         if network is None:
             with self._signals.gently():
@@ -230,28 +242,24 @@ class Job:
     # Results: everything after the network is down
 
     def _evaluate(self, view: LiveView, journal: Journal, finish: _Finish) -> None:
-        from mnbed.results.evaluate import remove_snapshots, run_evaluation
-
         if finish.startup_s is None:
             return  # the agents never started: there is nothing to evaluate
         try:
             self._phase(view, journal, "evaluating snapshots")
-            run_evaluation(self._run, view.progress)
-            if not self._experiment.evaluate.keep_snapshots:
-                remove_snapshots(self._run)
+            self._side.evaluate(self._experiment.evaluate.keep_snapshots, view.progress)
         except MnbedError as error:
             finish.error = finish.error or error
             view.note(f"evaluation: {error.message}; snapshots are kept")
         self._phase(view, journal, "writing results" + (" and report" if self._report else ""))
 
     def _outcome(self, finish: _Finish) -> Outcome:
-        from mnbed.results import make_results
-
-        summary = None
+        summary, report = None, None
         if finish.startup_s is not None:
-            summary = make_results(self._run, report=self._report)
-            give_to(self._user, self._run.path)
-        return Outcome(run=self._run, summary=summary, error=finish.error)
+            try:
+                summary, report = self._side.results(self._report)
+            except MnbedError as error:
+                finish.error = finish.error or error
+        return Outcome(run=self._run, summary=summary, error=finish.error, report=report)
 
     # Small things
 
@@ -269,17 +277,14 @@ class Job:
         journal.write("phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
 
     def _prepare_directory(self) -> None:
-        self._run.create()
-        self._run.experiment.write_text(dump_experiment(self._experiment))
-        self._environment: dict[str, Any] = environment.describe(self._plan, self._started)
-        self._write_environment(data_root=str(data_root(self._experiment.data_root, self._user)))
-        give_to(self._user, self._run.path)
-        if self._run.path.parent.stat().st_uid != self._user.uid and not any(self._run.path.parent.iterdir()):
-            give_to(self._user, self._run.path.parent)
+        self._side.create_run(self._run.path, dump_experiment(self._experiment))
+        revision = self._side.revision()
+        self._environment: dict[str, Any] = environment.describe(self._plan, self._started, revision)
+        self._write_environment(data_root=str(data_root(self._experiment.data_root, self._side.user)))
 
     def _write_environment(self, **more: Any) -> None:
         self._environment |= more
-        self._run.environment.write_text(json.dumps(self._environment, indent=1) + "\n")
+        self._side.write_environment(json.dumps(self._environment, indent=1) + "\n")
 
     def _finished_fields(self, finish: _Finish) -> dict[str, Any]:
         error = finish.error
@@ -309,12 +314,3 @@ class Job:
                 )
             rows.append(row)
         return rows
-
-
-def _fresh_directory(out: Path, name: str, now: datetime) -> RunDirectory:
-    """A run directory that is not there yet, in `out`."""
-    run_id = new_run_id(name, now)
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-        if not (out / (run_id + suffix)).exists():
-            return RunDirectory(out / (run_id + suffix))
-    raise MachineError(f"{out} has 99 runs of this second already", "give another --out")

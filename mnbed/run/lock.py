@@ -14,7 +14,9 @@ from mnbed.network.leftovers import RUNTIME_DIRECTORY as RUNTIME_DIRECTORY
 @contextlib.contextmanager
 def run_lock(what: str) -> Iterator[None]:
     """Hold the machine's one lock. Raises MachineError where another mnbed holds it, saying which."""
-    RUNTIME_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+    RUNTIME_DIRECTORY.mkdir(exist_ok=True)
+    # Agents go through it, whatever umask root was called with.
+    RUNTIME_DIRECTORY.chmod(0o755)
     descriptor = os.open(RUNTIME_DIRECTORY / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

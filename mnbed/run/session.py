@@ -5,8 +5,6 @@ Knows sockets and processes only through the events that `control` and `launch` 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import selectors
 import signal
 import time
@@ -165,8 +163,7 @@ class Session:
         agent.down = True
         if agent.pid is not None:
             agent.killed.add(agent.pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(agent.pid, signal.SIGKILL)
+            self._signal(agent, signal.SIGKILL)
 
     def pause(self, name: str) -> None:
         """Stop an agent's process."""
@@ -196,8 +193,7 @@ class Session:
 
     def _signal(self, agent: AgentState, number: signal.Signals) -> None:
         if agent.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(agent.pid, number)
+            self._launcher.send_signal(agent.pid, number)
 
     def dismiss(self) -> None:
         """Everybody has ended: let connections close and processes exit."""

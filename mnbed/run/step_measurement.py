@@ -1,5 +1,7 @@
 """Measures what one local step costs on this machine, in a process of its own, and remembers it for the next time.
 
+To be called as the user, never as root on his behalf: it reads his data and writes into his cache.
+
 The memory is a folder of small files, one for each machine and model, in the invoking user's cache. A file that is
 damaged, foreign or cannot be written costs the measurement's five seconds and nothing else.
 """
@@ -14,7 +16,6 @@ import math
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,10 +25,10 @@ from typing import Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
 from mnbed.experiment import Experiment
+from mnbed.programs import our_program
 from mnbed.run.launch import agent_environment
 from mnbed.run.user import User, cache_root, data_root
 from mnbed.step_cost import StepCost
-from node_agent.namespaces import acting_as
 from node_agent.tasks import task_class
 
 # Raised when what is measured, or how, changes.
@@ -69,11 +70,11 @@ def step_cost(
     """
     key = _key(experiment)
     path = cache_root(user) / "steps" / f"{_digest(key)}.json"
-    found = None if again else _recall(path, key, user)
+    found = None if again else _recall(path, key)
     if found is None:
         say("timing a local step of this model on this machine, which takes some seconds")
         found = Measured(step=_measure(experiment, user), at=datetime.now(), remembered=False)
-        _remember(path, key, found, user)
+        _remember(path, key, found)
     return found
 
 
@@ -121,13 +122,11 @@ def _measure(experiment: Experiment, user: User) -> StepCost:
         "task": asdict(experiment.task),
         "data_root": str(data_root(experiment.data_root, user)),
         "seed": experiment.seed,
-        "uid": user.uid,
-        "gid": user.gid,
         "cores": len(os.sched_getaffinity(0)),
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "node_agent.measure"],
+            our_program("node_agent.measure"),
             input=json.dumps(orders) + "\n",
             capture_output=True,
             text=True,
@@ -151,11 +150,10 @@ def _error_of(message: dict[str, Any]) -> MnbedError:
     return kind(f"timing a local step failed: {message['message']}", message["remedy"], message["traceback"])
 
 
-def _recall(path: Path, key: dict[str, Any], user: User) -> Measured | None:
+def _recall(path: Path, key: dict[str, Any]) -> Measured | None:
     """What the file says; None where it is not there, not whole, or about something else."""
     try:
-        with acting_as(user.uid, user.gid):
-            found = json.loads(path.read_text())
+        found = json.loads(path.read_text())
         step = StepCost(**found["step"])
         numbers = [step.wall_s, step.cpu_s, step.num_parameters or 0, step.demand_s]
         if found["key"] != key or not all(math.isfinite(number) and number > 0 for number in numbers):
@@ -165,10 +163,9 @@ def _recall(path: Path, key: dict[str, Any], user: User) -> Measured | None:
         return None
 
 
-def _remember(path: Path, key: dict[str, Any], found: Measured, user: User) -> None:
+def _remember(path: Path, key: dict[str, Any], found: Measured) -> None:
     content = {"key": key, "at": found.at.isoformat(timespec="seconds"), "step": asdict(found.step)}
-    # As the user: root follows no link in a folder that is not its own.
-    with contextlib.suppress(OSError), acting_as(user.uid, user.gid):
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             fresh = Path(folder) / path.name

@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mnbed.errors import InputError, Interrupted
-from mnbed.run.user import give_to, invoking_user
+from mnbed.run.run_starter import RunStarter, StartedRun
 from mnbed.sweep import PlannedRun, Sweep
 
 COMPLETED, FAITHFUL, INTERRUPTED_STATUS = "completed", "faithful", 130
@@ -52,6 +50,7 @@ class SweepRunner:
         sweep: Sweep,
         out: Path,
         say: Callable[[str], None],
+        starter: RunStarter,
         *,
         redo_degraded: bool = False,
         options: Sequence[str] = (),
@@ -65,7 +64,7 @@ class SweepRunner:
         self._redo_degraded = redo_degraded
         self._sweep = sweep
         self._say = say
-        self._user = invoking_user()
+        self._starter = starter
         self.directory = out / sweep.name.replace(" ", "-")
         self._index = self.directory / "sweep.json"
         known = read_index(self.directory) if self._index.exists() else []
@@ -112,27 +111,18 @@ class SweepRunner:
     def _run(self, run: PlannedRun, entry: Entry) -> Entry:
         log = self.directory / "logs" / f"{run.name}.log"
         before = set(self._run_directories())
-        command = [sys.executable, "-m", "mnbed.cli", "run", str(self._sweep.base)]
-        command += ["--out", str(self.directory), "--name", run.name, *self._options]
+        arguments = [str(self._sweep.base), "--out", str(self.directory), "--name", run.name, *self._options]
         for text in run.overrides:
-            command += ["--set", text]
+            arguments += ["--set", text]
         with log.open("w") as file:
-            # In a session of its own: a terminal's Ctrl-C comes here, and is passed on once.
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            interrupted = _wait(process)
+            returncode, interrupted = _wait(self._starter.start(arguments, file))
         new = sorted(set(self._run_directories()) - before)
         directory = new[-1].name if new else None
         summary = _summary_of(new[-1]) if new else {}
         status, message = summary.get("status"), None
-        if interrupted or process.returncode == INTERRUPTED_STATUS:
+        if interrupted or returncode == INTERRUPTED_STATUS:
             status = "interrupted"
-        elif process.returncode != 0 or status is None:
+        elif returncode != 0 or status is None:
             status = "failed" if status in (None, COMPLETED) else status
             message = _last_words(log)
         verdict = summary.get("verdict")
@@ -160,7 +150,6 @@ class SweepRunner:
         partial = self._index.with_suffix(".partial")
         partial.write_text(json.dumps(data, indent=1) + "\n")
         partial.replace(self._index)
-        give_to(self._user, self.directory)
 
 
 def read_index(directory: Path) -> list[Entry]:
@@ -180,16 +169,15 @@ def read_sweep(directory: Path) -> dict[str, Any]:
     return data
 
 
-def _wait(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for the run. Ctrl-C and SIGTERM are passed on to it, and it takes its time to collect; True: one came."""
+def _wait(run: StartedRun) -> tuple[int, bool]:
+    """The run's exit status, and whether Ctrl-C or SIGTERM came: they are passed on, and it takes time to collect."""
     interrupted = False
     while True:
         try:
-            process.wait()
-            return interrupted
+            return run.wait(), interrupted
         except KeyboardInterrupt:
             interrupted = True
-            process.send_signal(signal.SIGINT)
+            run.interrupt()
 
 
 @contextlib.contextmanager

@@ -95,6 +95,15 @@ class Task(ABC):
         """
         self.load()
 
+    @property
+    @abstractmethod
+    def data_shape(self) -> list[int]:
+        """After load: what `load_generated` has to know for a model, and steps, of the same shapes."""
+
+    @abstractmethod
+    def load_generated(self, data_shape: Sequence[int]) -> None:
+        """Instead of `load`: meaningless data of those shapes, to make torch ready with. Touches no file."""
+
     @abstractmethod
     def partition(self, num_nodes: int) -> list[np.ndarray]:
         """Each node's training samples: int64 indices, disjoint, together all samples that the scheme uses.
