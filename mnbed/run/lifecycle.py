@@ -24,6 +24,7 @@ from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import MARK, remove_leftovers
 from mnbed.network.probe import probe_network
 from mnbed.plan import Plan
+from mnbed.rerun import rerunnable
 from mnbed.run import environment
 from mnbed.run.crew import Crew
 from mnbed.run.launch import PreforkLauncher
@@ -270,7 +271,7 @@ class Job:
 
     def _prepare_directory(self) -> None:
         self._run.create()
-        self._run.experiment.write_text(dump_experiment(self._experiment))
+        self._run.experiment.write_text(dump_experiment(rerunnable(self._plan)))
         self._environment: dict[str, Any] = environment.describe(self._plan, self._started)
         self._write_environment(data_root=str(data_root(self._experiment.data_root, self._user)))
         give_to(self._user, self._run.path)

@@ -25,5 +25,8 @@ def plan_run(file: Path, overrides: Sequence[str], facts: MachineFacts | None = 
         require(facts)
         step: StepCost | None = None
         if needs_step(experiment):
-            step = step_cost(experiment, invoking_user(), say=print).step
+            measured = step_cost(experiment, invoking_user(), say=print)
+            step = measured.step
+            if measured.complaint is not None:
+                print(measured.text())
         return make_plan(experiment, facts, step)
