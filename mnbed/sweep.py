@@ -28,11 +28,17 @@ from typing import Any
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment
 from mnbed.fields import did_you_mean
+from mnbed.labels import ALGORITHM, algorithm_label, find_baseline, short_names, value_label
 from mnbed.loading import dump_experiment, load_experiment
 from mnbed.yaml_source import Source, parse_yaml
 
 _KEYS = ("name", "base", "set", "grid", "seeds", "baseline")
 _MAX_RUNS = 10_000
+# Keys of an experiment that a sweep decides -> how.
+_OWN_KEYS = {
+    "seed": "a sweep's seeds stand in its list `seeds`",
+    "name": "a sweep's runs are named by their cell and seed",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +65,11 @@ class PlannedRun:
 
     @property
     def digest(self) -> str:
-        """Of the resolved experiment: another one is another run."""
-        return hashlib.sha256(dump_experiment(self.experiment).encode()).hexdigest()[:16]
+        """Of the resolved experiment, and of the user's own algorithm, if any: another one is another run."""
+        found = hashlib.sha256(dump_experiment(self.experiment).encode())
+        if self.experiment.algorithm.module is not None:
+            found.update(Path(self.experiment.algorithm.module).read_bytes())
+        return found.hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +80,12 @@ class Sweep:
     base: Path
     runs: tuple[PlannedRun, ...]
     baseline: Mapping[str, str] = field(default_factory=dict)
+    compared: frozenset[str] = frozenset()
+    """Axes whose values are compared with all else equal: the baseline's, and those that change algorithms alone."""
+
+    def setting(self, run: PlannedRun) -> tuple[tuple[str, str], ...]:
+        """What a run has in common with those that it is compared with, whatever their seeds."""
+        return tuple((axis, value) for axis, value in run.cell.items() if axis not in self.compared)
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -86,6 +101,10 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     if not isinstance(data.get("base"), str):
         raise _wrong(source, "base", "missing; it must be an experiment file, relative to this one")
     base = path.parent / data["base"]
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        if key in _OWN_KEYS:
+            raise InputError(f"--set {text}: {_OWN_KEYS[key]}")
     common = [*_overrides(source, "set", data.get("set") or {}), *overrides]
     axes = _axes(source, data.get("grid") or {})
     seeds = _seeds(source, data.get("seeds", [1]))
@@ -100,10 +119,14 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
             given = (*common, *changes, f"seed={seed}")
             experiment = load_experiment(base, given, note=lambda _: None)
             runs.append(PlannedRun(cell=cell, seed=seed, overrides=given, experiment=experiment))
+    _check_names(source, runs)
     name = data.get("name", path.stem)
     if not isinstance(name, str) or not re.fullmatch(r"[\w .-]{1,80}", name):
         raise _wrong(source, "name", f"got {name!r}; letters, digits, spaces, '_', '.', '-' are allowed")
-    return Sweep(name=name, base=base, runs=tuple(runs), baseline=_baseline(source, data, axes))
+    baseline = _baseline(source, data, axes)
+    algorithms = {axis for axis, values in axes.items() if all(_of_algorithm(texts) for _, texts in values)}
+    compared = frozenset({*baseline, *algorithms})
+    return Sweep(name=name, base=base, runs=tuple(runs), baseline=baseline, compared=compared)
 
 
 Axis = list[tuple[str, list[str]]]
@@ -114,25 +137,55 @@ def _axes(source: Source, grid: Any) -> dict[str, Axis]:
     if not isinstance(grid, dict):
         raise _wrong(source, "grid", "it must be a mapping of axes")
     axes: dict[str, Axis] = {}
+    short = short_names(grid)
     for axis, values in grid.items():
         if isinstance(values, dict) and values:
             axes[axis] = [
-                (str(name), _overrides(source, f"grid.{axis}.{name}", change or {}))
+                (
+                    algorithm_label(str(name)) if axis == ALGORITHM else str(name),
+                    _overrides(source, f"grid.{axis}.{name}", change or {}),
+                )
                 for name, change in values.items()
             ]
         elif isinstance(values, list) and values:
+            _check_key(source, f"grid.{axis}", axis)
             axes[axis] = [
-                (f"{axis.rpartition('.')[2]}={_text(value)}", [_set(axis, value)]) for value in values
+                (value_label(axis, short[axis], _text(value)), [_set(axis, value)]) for value in values
             ]
         else:
             raise _wrong(source, f"grid.{axis}", "it must be a list of values, or named sets of changes")
+        names = [name for name, _ in axes[axis]]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise _wrong(source, f"grid.{axis}", f"{', '.join(twice)} is there more than once")
     return axes
+
+
+def _of_algorithm(overrides: Sequence[str]) -> bool:
+    return all(text.startswith("algorithm.") for text in overrides)
+
+
+def _check_names(source: Source, runs: Sequence[PlannedRun]) -> None:
+    """Each run's log has its name: two of one name would overwrite each other's."""
+    labels: dict[str, str] = {}
+    for run in runs:
+        other = labels.setdefault(run.name, run.label)
+        if other != run.label:
+            text = f"{other!r} and {run.label!r} differ in signs alone that a file's name leaves out"
+            raise _wrong(source, "grid", text)
 
 
 def _overrides(source: Source, where: str, changes: Any) -> list[str]:
     if not isinstance(changes, dict):
         raise _wrong(source, where, "it must be a mapping such as {algorithm.name: divshare}")
+    for key in changes:
+        _check_key(source, where, key)
     return [_set(key, value) for key, value in changes.items()]
+
+
+def _check_key(source: Source, where: str, key: str) -> None:
+    """What each run gets from the sweep itself cannot be changed by it as well."""
+    if key in _OWN_KEYS:
+        raise _wrong(source, where, f"{key}: {_OWN_KEYS[key]}")
 
 
 def _set(key: str, value: Any) -> str:
@@ -158,13 +211,10 @@ def _baseline(source: Source, data: Mapping[str, Any], axes: Mapping[str, Axis])
     given = data.get("baseline") or {}
     if not isinstance(given, dict):
         raise _wrong(source, "baseline", "it must say one value of an axis: {algorithm: ad-psgd}")
-    for axis, value in given.items():
-        known = [name for name, _ in axes.get(axis, [])]
-        if axis not in axes:
-            raise _wrong(source, f"baseline.{axis}", f"no such axis{did_you_mean(axis, axes)}")
-        if str(value) not in known:
-            raise _wrong(source, f"baseline.{axis}", f"got {value}{did_you_mean(str(value), known)}")
-    return {axis: str(value) for axis, value in given.items()}
+    texts = {axis: _text(value) for axis, value in given.items()}
+    line = source.line(("baseline",))
+    where = f"{source.file}{f':{line}' if line else ''}: baseline"
+    return find_baseline(texts, {axis: [name for name, _ in values] for axis, values in axes.items()}, where)
 
 
 def _wrong(source: Source, key: str, text: str) -> InputError:

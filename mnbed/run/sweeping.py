@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mnbed.errors import InputError, Interrupted
+from mnbed.run.sweep_dilation import Planner, shared_dilations
 from mnbed.run.user import give_to, invoking_user
 from mnbed.sweep import PlannedRun, Sweep
 
@@ -42,6 +43,8 @@ class Entry:
     verdict: str | None = None
     message: str | None = None
     """The last line that a failed run printed."""
+    dilation: float | None = None
+    """Chosen for all runs that this one is compared with; None: the experiment says its own."""
 
 
 class SweepRunner:
@@ -75,6 +78,7 @@ class SweepRunner:
             or Entry(cell=dict(run.cell), label=run.label, seed=run.seed, digest=run.digest)
             for run in sweep.runs
         ]
+        self._former = [entry for entry in known if entry.status == COMPLETED and entry not in self.entries]
 
     @property
     def todo(self) -> list[int]:
@@ -91,6 +95,7 @@ class SweepRunner:
         progress: called with (runs done, runs in all, what runs now).
         """
         (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        self._choose_dilations()
         self._save()
         todo = self.todo
         done = len(self.entries) - len(todo)
@@ -109,6 +114,16 @@ class SweepRunner:
         progress(done, len(self.entries), "")
         return [entry for entry in self.entries if entry.status != COMPLETED]
 
+    def _choose_dilations(self) -> None:
+        chosen = shared_dilations(
+            self._sweep, self.todo, [entry.dilation for entry in self.entries], Planner(self._say)
+        )
+        for place, dilation in chosen.items():
+            self.entries[place] = replace(self.entries[place], dilation=dilation)
+        for dilation in sorted(set(chosen.values())):
+            cells = {self.entries[place].label for place, found in chosen.items() if found == dilation}
+            self._say(f"dilation {dilation:g}, the same for all that is compared: {'; '.join(sorted(cells))}")
+
     def _run(self, run: PlannedRun, entry: Entry) -> Entry:
         log = self.directory / "logs" / f"{run.name}.log"
         before = set(self._run_directories())
@@ -116,6 +131,8 @@ class SweepRunner:
         command += ["--out", str(self.directory), "--name", run.name, *self._options]
         for text in run.overrides:
             command += ["--set", text]
+        if entry.dilation is not None:
+            command += ["--set", f"time.dilation={entry.dilation!r}"]
         with log.open("w") as file:
             # In a session of its own: a terminal's Ctrl-C comes here, and is passed on once.
             process = subprocess.Popen(
@@ -156,6 +173,8 @@ class SweepRunner:
             "base": str(self._sweep.base),
             "baseline": dict(self._sweep.baseline),
             "runs": [asdict(entry) for entry in self.entries],
+            # Of the sweep as its file was before: found again should it be so once more.
+            "former": [asdict(entry) for entry in self._former],
         }
         partial = self._index.with_suffix(".partial")
         partial.write_text(json.dumps(data, indent=1) + "\n")
@@ -164,8 +183,9 @@ class SweepRunner:
 
 
 def read_index(directory: Path) -> list[Entry]:
-    """The runs of a sweep's directory. Raises InputError."""
-    return [Entry(**entry) for entry in read_sweep(directory)["runs"]]
+    """The runs of a sweep's directory, with those of its former grids. Raises InputError."""
+    data = read_sweep(directory)
+    return [Entry(**entry) for entry in (*data["runs"], *data.get("former", ()))]
 
 
 def read_sweep(directory: Path) -> dict[str, Any]:
@@ -173,7 +193,7 @@ def read_sweep(directory: Path) -> dict[str, Any]:
     path = directory / "sweep.json"
     try:
         data: dict[str, Any] = json.loads(path.read_text())
-        for entry in data["runs"]:
+        for entry in (*data["runs"], *data.get("former", ())):
             Entry(**entry)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a sweep: {error}", "remove it, or give another --out") from None

@@ -1,7 +1,7 @@
 """Finds the algorithms: every public file in this folder is one, under its file's name.
 
-A name is shown in one spelling, small letters and hyphens (`ad-psgd`), and may be written in any (`ad_psgd`, `AD-PSGD`).
-Importing this package imports no torch and no pydantic, so the planner can list algorithms and read their settings.
+A name is shown in one spelling, small letters and hyphens (`ad-psgd`), and may be written in any (`AD_PSGD`). Importing
+this package imports no torch and no pydantic, so the planner can list algorithms and read their settings.
 """
 
 from __future__ import annotations

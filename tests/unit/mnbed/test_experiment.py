@@ -95,7 +95,7 @@ def test_an_algorithm_has_one_name_however_it_is_written(name: str) -> None:
 
 
 def test_a_wrong_algorithm_is_told_the_names_as_they_are_shown() -> None:
-    with pytest.raises(ValidationError, match="did you mean ad-psgd?"):
+    with pytest.raises(ValidationError, match=r"did you mean ad-psgd\?"):
         parse({"algorithm": {"name": "AD-PSDG"}})
 
 

@@ -58,6 +58,72 @@ def test_overrides_of_the_command_line_hold_for_all(tmp_path: Path) -> None:
     assert found.runs[0].label == "all"
 
 
+def test_a_seed_on_the_command_line_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--set seed=3: a sweep's seeds stand in its list"):
+        sweep(tmp_path, "base: base.yaml\n", "seed=3")
+
+
+@pytest.mark.parametrize("spelling", ["AD_PSGD", "ad-psgd", "Ad-Psgd"])
+@pytest.mark.parametrize("baseline", ["ad_psgd", "AD-PSGD"])
+@pytest.mark.parametrize(
+    "grid",
+    ["algorithm.name: [{}, DivShare]", "algorithm: {{{}: {{algorithm.name: {}}}, DIVSHARE: {{}}}}"],
+)
+def test_an_algorithm_has_one_spelling_in_labels_names_and_baselines(
+    tmp_path: Path, grid: str, spelling: str, baseline: str
+) -> None:
+    text = (
+        f"base: base.yaml\ngrid:\n  {grid.format(spelling, spelling)}\nbaseline: {{algorithm: {baseline}}}\n"
+    )
+    found = sweep(tmp_path, text)
+    assert [run.label for run in found.runs] == ["ad-psgd", "divshare"]
+    assert [run.name for run in found.runs] == ["ad-psgd-seed1", "divshare-seed1"]
+    assert list(found.baseline.values()) == ["ad-psgd"]
+    assert [run.experiment.algorithm.name for run in found.runs] == ["ad-psgd", "divshare"]
+
+
+@pytest.mark.parametrize("baseline", ["network.stragglers.factor: 5", "stragglers.factor: factor=5"])
+def test_a_baseline_is_a_value_or_what_it_is_shown_as(tmp_path: Path, baseline: str) -> None:
+    text = f"base: base.yaml\ngrid: {{network.stragglers.factor: [1, 5]}}\nbaseline: {{{baseline}}}\n"
+    assert sweep(tmp_path, text).baseline == {"network.stragglers.factor": "factor=5"}
+
+
+def test_axes_that_end_alike_are_told_apart(tmp_path: Path) -> None:
+    grid = "{network.stragglers.count: [0, 2], compute.slow_nodes.count: [1]}"
+    found = sweep(tmp_path, f"base: base.yaml\ngrid: {grid}\n")
+    assert found.runs[1].label == "stragglers.count=2, slow_nodes.count=1"
+
+
+def test_another_text_of_ones_own_algorithm_is_another_run(tmp_path: Path) -> None:
+    source = "from node_agent.algorithms.local import Local\n\n\nclass Mine(Local):\n    pass\n"
+    (tmp_path / "mine.py").write_text(source)
+    text = (
+        "base: base.yaml\nset: {algorithm.name: mine, algorithm.module: " + str(tmp_path / "mine.py") + "}\n"
+    )
+    before = sweep(tmp_path, text).runs[0].digest
+    assert sweep(tmp_path, text).runs[0].digest == before
+    (tmp_path / "mine.py").write_text(source + "# another thought\n")
+    assert sweep(tmp_path, text).runs[0].digest != before
+
+
+def test_what_is_compared_shares_its_setting(tmp_path: Path) -> None:
+    found = sweep(
+        tmp_path,
+        "base: base.yaml\n"
+        "grid:\n"
+        "  algorithm: {divshare: {algorithm.name: divshare}, swift: {algorithm.name: swift}}\n"
+        "  network.stragglers.count: [0, 2]\n"
+        "  compute.step_time: [20ms, 10ms]\n"
+        "seeds: 2\n"
+        "baseline: {compute.step_time: 20ms}\n",
+    )
+    assert found.compared == {"algorithm", "compute.step_time"}
+    assert {found.setting(run) for run in found.runs} == {
+        (("network.stragglers.count", "count=0"),),
+        (("network.stragglers.count", "count=2"),),
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -71,10 +137,27 @@ def test_overrides_of_the_command_line_hold_for_all(tmp_path: Path) -> None:
         ("base: base.yaml\nseeds: 0\n", "seeds: got []"),
         ("base: base.yaml\nseeds: 20000\n", "20,000 runs; at most 10,000"),
         ("base: base.yaml\nname: a/b\n", "name: got 'a/b'"),
-        ("base: base.yaml\nbaseline: {algorithm: x}\n", "baseline.algorithm: no such axis"),
         (
-            "base: base.yaml\ngrid: {n: {one: {}, two: {seed: 3}}}\nbaseline: {n: too}\n",
-            "baseline.n: got too; did you mean two?",
+            "base: base.yaml\nbaseline: {algorithm: x}\n",
+            "s.yaml:2: baseline algorithm=x: the runs do not differ",
+        ),
+        (
+            "base: base.yaml\ngrid: {n: {one: {}, two: {time.duration: 9s}}}\nbaseline: {n: too}\n",
+            "baseline n=too: no such value; did you mean two?",
+        ),
+        (
+            "base: base.yaml\ngrid: {seed: [1, 2]}\n",
+            "grid.seed: seed: a sweep's seeds stand in its list `seeds`",
+        ),
+        ("base: base.yaml\nset: {seed: 2}\n", "set: seed: a sweep's seeds stand in"),
+        ("base: base.yaml\ngrid: {n: {one: {name: x}}}\n", "grid.n.one: name: a sweep's runs are named by"),
+        (
+            "base: base.yaml\ngrid: {algorithm.name: [ad-psgd, AD_PSGD]}\n",
+            "s.yaml:2: grid.algorithm.name: ad-psgd is there more than once",
+        ),
+        (
+            "base: base.yaml\ngrid: {n: {a b: {}, a/b: {time.duration: 9s}}}\n",
+            "'a b' and 'a/b' differ in signs alone",
         ),
         ("base: base.yaml\nset: {algorithm.nam: x}\n", "did you mean name?"),
     ],
