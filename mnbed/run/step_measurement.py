@@ -2,7 +2,7 @@
 
 The memory is a folder of small files, one for each machine and model, in the invoking user's cache. A file that is
 damaged, foreign or cannot be written costs the measurement's five seconds and nothing else. A figure of a bad moment (a
-busy machine, repetitions that differ) is kept with that remark, and timed again the next time it is wanted.
+busy machine, repetitions that differ) is kept with that remark, and timed again when it is wanted some minutes later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ from node_agent.tasks import task_class
 _VERSION = 2
 # torch takes some seconds to import on a slow disk, a large model a minute for its steps.
 _PATIENCE_S = 600
+# So long a figure of a bad moment serves: what made it bad has hardly gone before, and a sweep asks many times.
+_BAD_FIGURE_SERVES = timedelta(minutes=5)
 _REMEDY = "give the time yourself: mnbed plan --step-cpu TIME, and in the file a number for time.dilation"
 
 
@@ -47,6 +49,8 @@ class Measured:
     """When it was measured, local time."""
     remembered: bool
     """From an earlier measurement."""
+    tried: datetime | None = None
+    """When it was last tried to find a better one; None: when it was measured."""
 
     def text(self) -> str:
         """One line for the user."""
@@ -77,7 +81,7 @@ def step_cost(
     key = _key(experiment)
     path = cache_root(user) / "steps" / f"{_digest(key)}.json"
     known = None if again else _recall(path, key, user)
-    if known is not None and known.complaint is None:
+    if known is not None and (known.complaint is None or abs(datetime.now() - known.at) < _BAD_FIGURE_SERVES):
         return known
     why = "" if known is None else f" once more, as at {known.at:%Y-%m-%d %H:%M} {known.complaint}"
     say(f"timing a local step of this model on this machine{why}, which takes some seconds")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,11 @@ BAD = {
 def test_what_was_timed_at_a_bad_moment_is_said_and_timed_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    def timed(busy_ms: float, moment: StepMoment) -> Measured:
+    def timed(busy_ms: float, moment: StepMoment, later: timedelta = timedelta(minutes=6)) -> Measured:
+        for path in cache.glob("*.json"):
+            content = json.loads(path.read_text())
+            content["at"] = (datetime.fromisoformat(content["at"]) - later).isoformat()
+            path.write_text(json.dumps(content))
         step = StepCost(wall_s=2e-3, cpu_s=1e-3, busy_cpu_s=busy_ms / 1e3, num_parameters=10, moment=moment)
         monkeypatch.setattr(step_measurement, "_measure", lambda *_: step)
         said.clear()
@@ -99,6 +104,9 @@ def test_what_was_timed_at_a_bad_moment_is_said_and_timed_again(
     first = timed(5, BAD[words])
     assert f"timed at a bad moment: {words}" in first.text()
     assert "once more" not in said[0]
+    # Not at once: what made the moment bad lasts for a while.
+    soon = timed(3, GOOD, later=timedelta(minutes=1))
+    assert (soon.remembered, soon.complaint, said) == (True, words, [])
     # A dearer one at another bad moment is no better than what is known; a cheaper one is.
     assert timed(6, BAD[words]).step.busy_cpu_s == 5e-3
     assert words in said[0]
