@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,9 @@ def step_cost(
     key = _key(experiment)
     path = cache_root(user) / "steps" / f"{_digest(key)}.json"
     known = None if again else _recall(path, key, user)
-    if known is not None and (known.complaint is None or abs(datetime.now() - known.at) < _BAD_FIGURE_SERVES):
+    if known is not None and (
+        known.complaint is None or abs(datetime.now() - (known.tried or known.at)) < _BAD_FIGURE_SERVES
+    ):
         return known
     why = "" if known is None else f" once more, as at {known.at:%Y-%m-%d %H:%M} {known.complaint}"
     say(f"timing a local step of this model on this machine{why}, which takes some seconds")
@@ -94,7 +96,7 @@ def _better(fresh: Measured, known: Measured | None) -> Measured:
     """Of two figures of bad moments the cheaper: a busy machine makes steps dearer, nothing makes them cheaper."""
     if known is None or fresh.complaint is None or fresh.step.demand_s <= known.step.demand_s:
         return fresh
-    return known
+    return replace(known, tried=fresh.at)
 
 
 def _key(experiment: Experiment) -> dict[str, Any]:
@@ -187,13 +189,19 @@ def _recall(path: Path, key: dict[str, Any], user: User) -> Measured | None:
             return None
         assert step.moment is not None
         step.moment.complaint()  # as it will be asked for: a damaged one raises TypeError
-        return Measured(step=step, at=datetime.fromisoformat(found["at"]), remembered=True)
+        tried = datetime.fromisoformat(found["tried"]) if found["tried"] else None
+        return Measured(step=step, at=datetime.fromisoformat(found["at"]), remembered=True, tried=tried)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _remember(path: Path, key: dict[str, Any], found: Measured, user: User) -> None:
-    content = {"key": key, "at": found.at.isoformat(timespec="seconds"), "step": asdict(found.step)}
+    content = {
+        "key": key,
+        "at": found.at.isoformat(timespec="seconds"),
+        "tried": None if found.tried is None else found.tried.isoformat(timespec="seconds"),
+        "step": asdict(found.step),
+    }
     # As the user: root follows no link in a folder that is not its own.
     with contextlib.suppress(OSError), acting_as(user.uid, user.gid):
         path.parent.mkdir(parents=True, exist_ok=True)

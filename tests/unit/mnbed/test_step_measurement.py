@@ -93,7 +93,9 @@ def test_what_was_timed_at_a_bad_moment_is_said_and_timed_again(
     def timed(busy_ms: float, moment: StepMoment, later: timedelta = timedelta(minutes=6)) -> Measured:
         for path in cache.glob("*.json"):
             content = json.loads(path.read_text())
-            content["at"] = (datetime.fromisoformat(content["at"]) - later).isoformat()
+            for when in ("at", "tried"):
+                if content[when] is not None:
+                    content[when] = (datetime.fromisoformat(content[when]) - later).isoformat()
             path.write_text(json.dumps(content))
         step = StepCost(wall_s=2e-3, cpu_s=1e-3, busy_cpu_s=busy_ms / 1e3, num_parameters=10, moment=moment)
         monkeypatch.setattr(step_measurement, "_measure", lambda *_: step)
@@ -110,6 +112,8 @@ def test_what_was_timed_at_a_bad_moment_is_said_and_timed_again(
     # A dearer one at another bad moment is no better than what is known; a cheaper one is.
     assert timed(6, BAD[words]).step.busy_cpu_s == 5e-3
     assert words in said[0]
+    # What was tried just now in vain is not tried again at once.
+    assert timed(3, GOOD, later=timedelta(minutes=1)).step.busy_cpu_s == 5e-3
     assert timed(4, BAD[words]).step.busy_cpu_s == 4e-3
     assert len(said) == 1
     # At a good moment what comes out counts, and is remembered.
