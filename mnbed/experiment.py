@@ -98,7 +98,12 @@ def _name(what: str, section: Any) -> str:
     if what == "algorithm" and section.get("module") is not None:
         if not isinstance(section.get("name"), str):
             raise SettingsError([("name", "missing; an algorithm of your own needs a name")])
-        return algorithms.canonical_name(section["name"])
+        own = algorithms.canonical_name(section["name"])
+        if own in algorithms.algorithm_names():
+            raise SettingsError(
+                [("name", f"got {section['name']}, which comes with mnbed; give your own another name")]
+            )
+        return own
     allowed = algorithms.algorithm_names() if what == "algorithm" else tasks.task_names()
     return known_name(what, section.get("name", DEFAULT_NAMES[what]), allowed)
 

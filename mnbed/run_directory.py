@@ -122,6 +122,11 @@ def require_run(run: RunDirectory) -> None:
     """Raises InputError, naming the newest runs where `run` is the folder that holds them."""
     if run.experiment.is_file():
         return
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(
+            f"{run.path}: a file, not a run directory",
+            "give a run directory, as `mnbed run` names it at its end",
+        )
     if not run.path.is_dir():
         raise InputError(
             f"{run.path}: no such directory", "give a run directory, as `mnbed run` names it at its end"

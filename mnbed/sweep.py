@@ -21,7 +21,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from mnbed.loading import dump_experiment, load_experiment
 from mnbed.yaml_source import Source, parse_yaml
 
 _KEYS = ("name", "base", "set", "grid", "seeds", "baseline")
+_SECTIONS = {item.name for item in fields(Experiment)} - {"name"}
 _MAX_RUNS = 10_000
 # Keys of an experiment that a sweep decides -> how.
 _OWN_KEYS = {
@@ -95,6 +96,10 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     data = source.data
+    if "base" not in data and data.keys() & _SECTIONS:
+        raise InputError(
+            f"{path}: an experiment, not a sweep", f"`mnbed run {path}` runs it; a sweep has a `base`"
+        )
     for key in data:
         if key not in _KEYS:
             raise _wrong(source, key, f"no such key{did_you_mean(key, _KEYS)}")

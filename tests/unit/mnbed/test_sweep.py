@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnbed.errors import InputError
+from mnbed.loading import load_experiment
 from mnbed.sweep import Sweep, load_sweep
 
 ROOT = Path(__file__).parents[3]
@@ -14,9 +15,14 @@ SWEEPS = sorted((ROOT / "experiments").rglob("*_sweep.yaml"))
 
 
 def sweep(folder: Path, text: str, *overrides: str) -> Sweep:
+    return load_sweep(write(folder, text), overrides)
+
+
+def write(folder: Path, text: str) -> Path:
+    """The sweep's file, beside its base."""
     (folder / "base.yaml").write_text("time: {duration: 20s}\nevaluate: {every: 5s}\n")
     (folder / "s.yaml").write_text(text)
-    return load_sweep(folder / "s.yaml", overrides)
+    return folder / "s.yaml"
 
 
 def test_a_grid_of_named_changes_and_values(tmp_path: Path) -> None:
@@ -56,6 +62,13 @@ def test_overrides_of_the_command_line_hold_for_all(tmp_path: Path) -> None:
     assert [run.seed for run in found.runs] == [1, 2, 3]
     assert {run.experiment.time.duration for run in found.runs} == {7.0}
     assert found.runs[0].label == "all"
+
+
+def test_a_sweep_and_an_experiment_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"base\.yaml: an experiment, not a sweep"):
+        load_sweep(write(tmp_path, "base: base.yaml\n").parent / "base.yaml")
+    with pytest.raises(InputError, match=r"s\.yaml: a sweep, not an experiment"):
+        load_experiment(write(tmp_path, "base: base.yaml\nseeds: 2\n"))
 
 
 def test_a_seed_on_the_command_line_is_refused(tmp_path: Path) -> None:
