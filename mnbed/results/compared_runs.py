@@ -101,6 +101,13 @@ def read_runs(paths: Sequence[Path]) -> RunSet:
         raise InputError(
             "; ".join(["no run with results was given", *notes]), "run them first: mnbed run, or mnbed sweep"
         )
+    unknown = [one.run.run_id for one in unique.values() if not one.environment]
+    if unknown:
+        more = f" and {len(unknown) - _MAX_NAMED} more" if len(unknown) > _MAX_NAMED else ""
+        notes.append(
+            "environment.json is missing or damaged, so versions, splits and stragglers cannot be compared: "
+            f"{', '.join(unknown[:_MAX_NAMED])}{more}"
+        )
     of_one_sweep = len(sweeps) == len(paths) == 1
     return RunSet(
         runs=tuple(unique.values()) if of_one_sweep else tuple(_with_cells(list(unique.values()))),
@@ -118,7 +125,7 @@ def _run_directory(path: Path) -> RunDirectory:
     inside = sorted(one.parent.name for one in path.glob("*/experiment.yaml"))
     if inside:
         raise InputError(
-            f"{path} is neither a run directory nor a sweep's, but holds {len(inside)} runs",
+            f"{path} is neither a run directory nor a sweep's, but holds {len(inside)} of them",
             f"name those to compare: {path}/{inside[-1]} ...; all of them: {path}/*",
         )
     raise InputError(f"{path} is neither a run directory nor a sweep's")
@@ -217,7 +224,7 @@ def _experiment(directory: RunDirectory) -> dict[str, Any]:
     try:
         data = yaml.safe_load(directory.experiment.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{directory.experiment}: cannot be read: {error}") from None
+        raise InputError(f"{directory.experiment}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise InputError(f"{directory.experiment}: not an experiment")
     return data

@@ -131,9 +131,10 @@ def compare(
     the sweep says. unpaired: speed-ups are made of means, also of runs that are not alike; else those are refused.
     """
     runs = found.runs
+    _check_targets(targets, runs[0].summary.metric)
     obstacles = list(_obstacles(runs))
     if obstacles and not anyway:
-        raise InputError("; ".join(obstacles), "compare runs that are alike, or say --anyway")
+        raise InputError("; ".join(obstacles), _remedy(found))
     warnings = [*found.notes, *obstacles]
     chosen = _baseline(found, baseline, warnings)
     groups = {key: [one for one in runs if tuple(one.cell.values()) == key] for key in _cells(runs)}
@@ -158,6 +159,22 @@ def compare(
         warnings=tuple(dict.fromkeys(warnings)),
         unpaired=unpaired,
     )
+
+
+def _check_targets(targets: Sequence[float], metric: str) -> None:
+    """Raises InputError where a target is none that the metric could reach."""
+    for target in targets:
+        if not math.isfinite(target) or target <= 0:
+            raise InputError(f"--target {target:g}: it must be above 0")
+        if metric == "accuracy" and target > 1:
+            meant = f": {target / 100:g} for {target:g} %" if target <= 100 else ""
+            raise InputError(f"--target {target:g}: an accuracy is a fraction{meant}")
+
+
+def _remedy(found: RunSet) -> str:
+    if found.sweep is not None and any(one.summary.verdict != "faithful" for one in found.runs):
+        return "repeat what was degraded: mnbed sweep FILE --redo-degraded; or say --anyway"
+    return "compare runs that are alike, or say --anyway"
 
 
 Cell = tuple[str, ...]

@@ -165,7 +165,9 @@ class SweepRunner:
         metric = summary.get("metric", "accuracy")
         score = summary["accuracy"] if metric == "accuracy" else summary["scores"].get(metric, {})
         final = score.get("final_mean")
-        return f"{summary['verdict']}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
+        reasons = summary.get("reasons") or []
+        verdict = f"{summary['verdict']} ({reasons[0]})" if reasons else summary["verdict"]
+        return f"{verdict}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
 
     def _save(self) -> None:
         data = {

@@ -304,6 +304,14 @@ def test_where_nothing_was_faithful_that_is_said(run: Run) -> None:
     )
 
 
+def test_what_is_not_known_of_a_run_is_said(run: Run) -> None:
+    path = run()
+    (path / "environment.json").unlink()
+    (warning,) = compare(read_runs([path, run("swift")])).warnings
+    assert warning.startswith("environment.json is missing or damaged")
+    assert warning.endswith(path.name)
+
+
 def test_long_values_that_begin_alike_stay_two(run: Run) -> None:
     long = "x" * 200
     found = read_runs([run(settings={"module": f"{long}1"}), run(settings={"module": f"{long}2"})])
@@ -360,6 +368,13 @@ def test_a_sweep_whose_baseline_has_not_run_yet_is_shown_without_speed_ups(
     found = compare(read_runs([sweep("s", entries, baseline={"algorithm": "swift"})]))
     assert found.baseline == {}
     assert any("baseline, swift, has completed: no speed-ups" in text for text in found.warnings)
+
+
+def test_a_sweep_with_degraded_runs_is_told_how_to_repeat_them(run: Run, sweep: Callable[..., Path]) -> None:
+    entries = [("divshare", run(), 1), ("swift", run("swift", verdict="degraded"), 1)]
+    with pytest.raises(InputError, match="others degraded") as error:
+        compare(read_runs([sweep("s", entries)]))
+    assert "--redo-degraded" in str(error.value)
 
 
 def test_a_sweeps_own_cells_may_not_hide_other_durations(run: Run, sweep: Callable[..., Path]) -> None:
@@ -491,7 +506,9 @@ def test_the_command_writes_page_figures_and_tables(
     [
         (("/nonexistent",), "/nonexistent: no such directory"),
         (("/usr",), "/usr is neither a run directory nor a sweep's"),
-        (("{run}/..",), "but holds 1 runs"),
+        (("{run}/..",), "but holds 1 of them"),
+        (("{run}", "--target", "80"), "--target 80: an accuracy is a fraction: 0.8 for 80 %"),
+        (("{run}", "--target", "nan"), "--target nan: it must be above 0"),
         (("{run}", "--baseline", "algorithm"), "write AXIS=VALUE"),
         (
             ("{run}", "--baseline", "algorithm=swift"),
