@@ -39,7 +39,7 @@ def load_experiment(
     line.
     """
     source = parse_yaml(_read(Path(path)), str(path))
-    if "base" in source.data and source.data.keys() & {"grid", "seeds"}:
+    if "base" in source.data:
         raise InputError(f"{path}: a sweep, not an experiment", f"`mnbed sweep {path}` runs it")
     note = note or _note_on_stderr
     changed = _apply(source, [_parse_override(text) for text in overrides], note)

@@ -118,6 +118,15 @@ def new_run_id(name: str, now: datetime) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{slug}"
 
 
+def require_folder(path: Path) -> None:
+    """Raises InputError where `--out` cannot become a folder, as a file is in the way."""
+    for found in (path, *path.parents):
+        if found.is_dir():
+            return
+        if found.exists():
+            raise InputError(f"--out {path}: {found} is a file", "give a folder, or none for ./runs")
+
+
 def require_run(run: RunDirectory) -> None:
     """Raises InputError, naming the newest runs where `run` is the folder that holds them."""
     if run.experiment.is_file():

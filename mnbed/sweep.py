@@ -19,8 +19,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from typing import Any
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment
 from mnbed.fields import did_you_mean
-from mnbed.labels import ALGORITHM, algorithm_label, find_baseline, short_names, value_label
+from mnbed.labels import ALGORITHM, ALGORITHM_NAME, algorithm_label, find_baseline, short_names, value_label
 from mnbed.loading import dump_experiment, load_experiment
 from mnbed.yaml_source import Source, parse_yaml
 
@@ -91,6 +92,40 @@ class Sweep:
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep in that file, every experiment of it checked; `overrides` hold for all. Raises InputError."""
+    source = _read(path)
+    data = source.data
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        if key in _OWN_KEYS:
+            raise InputError(f"--set {text}: {_OWN_KEYS[key]}")
+    axes = _axes(source, data.get("grid") or {})
+    seeds = _seeds(source, data.get("seeds", [1]))
+    num_cells = math.prod(len(values) for values in axes.values())
+    if num_cells * len(seeds) > _MAX_RUNS:
+        raise _wrong(source, "grid", f"{num_cells * len(seeds):,} runs; at most {_MAX_RUNS:,} are allowed")
+    common = [*_overrides(source, ("set",), data.get("set") or {}), *overrides]
+    runs = [
+        _planned_run(source, path.parent / data["base"], common, axes, chosen, seed)
+        for seed in seeds
+        for chosen in itertools.product(*axes.values())
+    ]
+    _check_names(source, runs)
+    name = data.get("name", path.stem)
+    if not isinstance(name, str) or not re.fullmatch(r"[\w .-]{1,80}", name):
+        raise _wrong(source, "name", f"got {name!r}; letters, digits, spaces, '_', '.', '-' are allowed")
+    baseline = _baseline(source, data, axes)
+    algorithms = {axis for axis, values in axes.items() if all(_of_algorithm(texts) for _, texts in values)}
+    return Sweep(
+        name=name,
+        base=path.parent / data["base"],
+        runs=tuple(runs),
+        baseline=baseline,
+        compared=frozenset({*baseline, *algorithms}),
+    )
+
+
+def _read(path: Path) -> Source:
+    """The sweep's file, its own keys checked."""
     try:
         source = parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -104,38 +139,37 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         if key not in _KEYS:
             raise _wrong(source, key, f"no such key{did_you_mean(key, _KEYS)}")
     if not isinstance(data.get("base"), str):
-        raise _wrong(source, "base", "missing; it must be an experiment file, relative to this one")
-    base = path.parent / data["base"]
-    for text in overrides:
-        key = text.partition("=")[0].strip()
-        if key in _OWN_KEYS:
-            raise InputError(f"--set {text}: {_OWN_KEYS[key]}")
-    common = [*_overrides(source, "set", data.get("set") or {}), *overrides]
-    axes = _axes(source, data.get("grid") or {})
-    seeds = _seeds(source, data.get("seeds", [1]))
-    cells = list(itertools.product(*axes.values()))
-    if len(cells) * len(seeds) > _MAX_RUNS:
-        raise _wrong(source, "grid", f"{len(cells) * len(seeds):,} runs; at most {_MAX_RUNS:,} are allowed")
-    runs = []
-    for seed in seeds:
-        for chosen in cells:
-            changes = tuple(text for _, texts in chosen for text in texts)
-            cell = dict(zip(axes, (name for name, _ in chosen), strict=True))
-            given = (*common, *changes, f"seed={seed}")
-            experiment = load_experiment(base, given, note=lambda _: None)
-            runs.append(PlannedRun(cell=cell, seed=seed, overrides=given, experiment=experiment))
-    _check_names(source, runs)
-    name = data.get("name", path.stem)
-    if not isinstance(name, str) or not re.fullmatch(r"[\w .-]{1,80}", name):
-        raise _wrong(source, "name", f"got {name!r}; letters, digits, spaces, '_', '.', '-' are allowed")
-    baseline = _baseline(source, data, axes)
-    algorithms = {axis for axis, values in axes.items() if all(_of_algorithm(texts) for _, texts in values)}
-    compared = frozenset({*baseline, *algorithms})
-    return Sweep(name=name, base=base, runs=tuple(runs), baseline=baseline, compared=compared)
+        given = f"got {data['base']!r}" if "base" in data else "missing"
+        raise _wrong(source, "base", f"{given}; it must be an experiment file, relative to this one")
+    return source
 
 
-Axis = list[tuple[str, list[str]]]
+def _planned_run(
+    source: Source, base: Path, common: Sequence[str], axes: Iterable[str], chosen: Sequence[Value], seed: int
+) -> PlannedRun:
+    changes = tuple(text for _, texts in chosen for text in texts)
+    cell = dict(zip(axes, (name for name, _ in chosen), strict=True))
+    given = (*common, *changes, f"seed={seed}")
+    try:
+        experiment = load_experiment(base, given, note=lambda _: None)
+    except InputError as error:
+        # The user wrote no --set but a line of the sweep.
+        message = error.message
+        for text in _changes(source, changes, given):
+            message = message.replace(f"--set {text}: ", f"{source.file}: ")
+        raise InputError(message, error.remedy) from None
+    return PlannedRun(cell=cell, seed=seed, overrides=given, experiment=experiment)
+
+
+def _changes(source: Source, of_grid: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Of the overrides, those that stand in the sweep's file."""
+    of_file = {*of_grid, *_overrides(source, ("set",), source.data.get("set") or {})}
+    return [text for text in given if text in of_file]
+
+
+Value = tuple[str, list[str]]
 """(name of a value, its overrides)"""
+Axis = list[Value]
 
 
 def _axes(source: Source, grid: Any) -> dict[str, Axis]:
@@ -148,21 +182,35 @@ def _axes(source: Source, grid: Any) -> dict[str, Axis]:
             axes[axis] = [
                 (
                     algorithm_label(str(name)) if axis == ALGORITHM else str(name),
-                    _overrides(source, f"grid.{axis}.{name}", change or {}),
+                    _overrides(source, ("grid", axis, name), change or {}),
                 )
                 for name, change in values.items()
             ]
         elif isinstance(values, list) and values:
-            _check_key(source, f"grid.{axis}", axis)
-            axes[axis] = [
-                (value_label(axis, short[axis], _text(value)), [_set(axis, value)]) for value in values
-            ]
+            axes[axis] = [_listed(source, axis, short[axis], value) for value in values]
         else:
             raise _wrong(source, f"grid.{axis}", "it must be a list of values, or named sets of changes")
         names = [name for name, _ in axes[axis]]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise _wrong(source, f"grid.{axis}", f"{', '.join(twice)} is there more than once")
+    _check_axes(source, axes)
     return axes
+
+
+def _listed(source: Source, axis: str, short: str, value: Any) -> Value:
+    """One value of a key; names of algorithms may stand under `algorithm` itself."""
+    key = ALGORITHM_NAME if axis == ALGORITHM and isinstance(value, str) else axis
+    _check_key(source, f"grid.{axis}", key)
+    return value_label(key, short, _text(value)), [_set(key, value)]
+
+
+def _check_axes(source: Source, axes: Mapping[str, Axis]) -> None:
+    """A key that two axes change would have the last one's value under the label of both."""
+    owners: dict[str, str] = {}
+    for axis, values in axes.items():
+        for key in {text.partition("=")[0] for _, texts in values for text in texts}:
+            if owners.setdefault(key, axis) != axis:
+                raise _wrong(source, f"grid.{axis}", f"{key} is changed by the axis {owners[key]} already")
 
 
 def _of_algorithm(overrides: Sequence[str]) -> bool:
@@ -179,11 +227,11 @@ def _check_names(source: Source, runs: Sequence[PlannedRun]) -> None:
             raise _wrong(source, "grid", text)
 
 
-def _overrides(source: Source, where: str, changes: Any) -> list[str]:
+def _overrides(source: Source, where: tuple[str, ...], changes: Any) -> list[str]:
     if not isinstance(changes, dict):
-        raise _wrong(source, where, "it must be a mapping such as {algorithm.name: divshare}")
+        raise _wrong(source, ".".join(where), "it must be a mapping such as {algorithm.name: divshare}")
     for key in changes:
-        _check_key(source, where, key)
+        _check_key(source, ".".join(where), key)
     return [_set(key, value) for key, value in changes.items()]
 
 
@@ -201,13 +249,13 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _seeds(source: Source, seeds: Any) -> list[int]:
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
-        seeds = list(range(1, seeds + 1))
+def _seeds(source: Source, given: Any) -> list[int]:
+    number = isinstance(given, int) and not isinstance(given, bool)
+    seeds = list(range(1, given + 1)) if number else given
     good = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
     if not good or len(set(seeds)) < len(seeds):
         raise _wrong(
-            source, "seeds", f"got {seeds!r}; it must be a number of seeds, or a list of different ones"
+            source, "seeds", f"got {given!r}; it must be a number of seeds, or a list of different ones"
         )
     return list(seeds)
 

@@ -37,7 +37,9 @@ def main(
     import json
 
     from mnbed.run.planning import plan_run
+    from mnbed.run_directory import require_folder
 
+    require_folder(out)
     overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name is not None else [])]
     plan = plan_run(file, overrides)
 

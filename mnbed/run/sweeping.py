@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mnbed.errors import InputError, Interrupted
+from mnbed.errors import InputError, Interrupted, MachineError
 from mnbed.run.sweep_dilation import Planner, shared_dilations
 from mnbed.run.user import give_to, invoking_user
 from mnbed.sweep import PlannedRun, Sweep
@@ -94,7 +94,12 @@ class SweepRunner:
 
         progress: called with (runs done, runs in all, what runs now).
         """
-        (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        try:
+            (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"{error.filename}: {error.strerror}", "give another folder with --out"
+            ) from None
         self._choose_dilations()
         self._save()
         todo = self.todo

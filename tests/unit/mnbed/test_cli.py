@@ -258,3 +258,17 @@ def test_doctor_has_a_line_for_everything(capsys: pytest.CaptureFixture[str]) ->
     ):
         assert f" {expected} " in shown
     assert status == (3 if "\nmissing " in f"\n{shown}" else 0)
+
+
+@pytest.mark.parametrize("verb", ["run", "sweep"])
+def test_a_file_where_runs_should_go_is_told_at_once(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "base.yaml").write_text("name: x\n")
+    (tmp_path / "sweep.yaml").write_text("base: base.yaml\n")
+    file = tmp_path / {"run": "base.yaml", "sweep": "sweep.yaml"}[verb]
+    for out in (file, file / "below"):
+        assert run(verb, str(file), "--out", str(out)) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert f"--out {out}: {file} is a file" in shown.err

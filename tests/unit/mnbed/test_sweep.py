@@ -80,7 +80,11 @@ def test_a_seed_on_the_command_line_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("baseline", ["ad_psgd", "AD-PSGD"])
 @pytest.mark.parametrize(
     "grid",
-    ["algorithm.name: [{}, DivShare]", "algorithm: {{{}: {{algorithm.name: {}}}, DIVSHARE: {{}}}}"],
+    [
+        "algorithm.name: [{}, DivShare]",
+        "algorithm: [{}, DivShare]",
+        "algorithm: {{{}: {{algorithm.name: {}}}, DIVSHARE: {{}}}}",
+    ],
 )
 def test_an_algorithm_has_one_spelling_in_labels_names_and_baselines(
     tmp_path: Path, grid: str, spelling: str, baseline: str
@@ -147,7 +151,7 @@ def test_what_is_compared_shares_its_setting(tmp_path: Path) -> None:
         ("base: base.yaml\ngrid: {time.duration: [3]}\n", "time.duration"),
         ("base: base.yaml\ngrid: {a: {x: 3}}\n", "grid.a.x: it must be a mapping"),
         ("base: base.yaml\nseeds: [1, 1]\n", "seeds: got [1, 1]"),
-        ("base: base.yaml\nseeds: 0\n", "seeds: got []"),
+        ("base: base.yaml\nseeds: 0\n", "seeds: got 0;"),
         ("base: base.yaml\nseeds: 20000\n", "20,000 runs; at most 10,000"),
         ("base: base.yaml\nname: a/b\n", "name: got 'a/b'"),
         (
@@ -161,6 +165,17 @@ def test_what_is_compared_shares_its_setting(tmp_path: Path) -> None:
         (
             "base: base.yaml\ngrid: {seed: [1, 2]}\n",
             "grid.seed: seed: a sweep's seeds stand in its list `seeds`",
+        ),
+        ("base: [base.yaml]\n", "s.yaml:1: base: got ['base.yaml']; it must be an experiment file"),
+        ("base: s.yaml\n", "s.yaml: a sweep, not an experiment"),
+        (
+            "base: base.yaml\ngrid: {algorithm.name: [swfit]}\n",
+            "s.yaml: algorithm.name: unknown algorithm 'swfit'",
+        ),
+        ("base: base.yaml\nset: {time.duration: 3}\n", "s.yaml: time.duration: got 3; time needs a unit"),
+        (
+            "base: base.yaml\ngrid: {n: {a: {task.lr: 1}}, task.lr: [2]}\n",
+            "grid.task.lr: task.lr is changed by the axis n already",
         ),
         ("base: base.yaml\nset: {seed: 2}\n", "set: seed: a sweep's seeds stand in"),
         ("base: base.yaml\ngrid: {n: {one: {name: x}}}\n", "grid.n.one: name: a sweep's runs are named by"),
