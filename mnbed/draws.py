@@ -61,7 +61,7 @@ def _base_times(
         if step is None:
             problems.append(f"{key}: measured, and no step was measured")
             return [1e-3] * num_hosts
-        return [step.wall_s] * num_hosts
+        return [step.emulated_s] * num_hosts
     return [wanted] * num_hosts
 
 

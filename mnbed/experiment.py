@@ -71,8 +71,12 @@ def _dilation(value: Any) -> float | str:
 
 
 def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
-    """The allowed name that was meant, hyphens and underscores being alike. Raises SettingsError."""
-    name = str(given).replace("-", "_")
+    """The allowed name that was meant; hyphens and underscores, capitals and small letters are alike. Raises
+    SettingsError.
+    """
+    name = algorithms.canonical_name(str(given))
+    if what != "algorithm":
+        name = name.replace("-", "_")
     if name not in allowed:
         raise SettingsError([("name", f"unknown {what} {given!r}{did_you_mean(name, allowed)}")])
     return name
@@ -98,7 +102,12 @@ def _name(what: str, section: Any) -> str:
     if what == "algorithm" and section.get("module") is not None:
         if not isinstance(section.get("name"), str):
             raise SettingsError([("name", "missing; an algorithm of your own needs a name")])
-        return str(section["name"])
+        own = algorithms.canonical_name(section["name"])
+        if own in algorithms.algorithm_names():
+            raise SettingsError(
+                [("name", f"got {section['name']}, which comes with mnbed; give your own another name")]
+            )
+        return own
     allowed = algorithms.algorithm_names() if what == "algorithm" else tasks.task_names()
     return known_name(what, section.get("name", DEFAULT_NAMES[what]), allowed)
 

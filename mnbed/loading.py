@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mnbed.explain import Problem, problems_of
 from mnbed.topology_files import read_edges, with_graph
 from mnbed.traces import with_points
 from mnbed.yaml_source import KeyPath, Source, dotted, parse_value, parse_yaml
+from node_agent.algorithms import canonical_name
 
 # An experiment is a page of text; a data set named by mistake must not be read whole.
 MAX_FILE_BYTES = 1_000_000
@@ -38,11 +39,14 @@ def load_experiment(
     line.
     """
     source = parse_yaml(_read(Path(path)), str(path))
+    if "base" in source.data:
+        raise InputError(f"{path}: a sweep, not an experiment", f"`mnbed sweep {path}` runs it")
     note = note or _note_on_stderr
     changed = _apply(source, [_parse_override(text) for text in overrides], note)
     _read_topology(changed, Path(path).parent, note)
     _read_traces(changed, Path(path).parent)
     _read_overlay(changed, Path(path).parent)
+    _drop_files_module(changed, Path(path).parent, note)
     _find_module(changed, Path(path).parent)
     _drop_other_algorithms_keys(changed, note)
     try:
@@ -114,6 +118,26 @@ def _find_module(changed: _Changed, folder: Path) -> None:
         text = f"got {algorithm['module']}; there is no such Python file: {file}"
         raise InputError(changed.describe(Problem(path=path, text=text)))
     algorithm["module"] = str(file)
+
+
+def _drop_files_module(changed: _Changed, folder: Path, note: Callable[[str], None]) -> None:
+    """With `--set algorithm.name=...` alone, the file's own algorithm goes: it must not run under another's name."""
+    algorithm, before = changed.data.get("algorithm"), changed.source.data.get("algorithm")
+    text = changed.overridden.get(("algorithm", "name"))
+    if text is None or not isinstance(algorithm, dict) or not isinstance(before, dict):
+        return
+    module = before.get("module")
+    same = canonical_name(str(algorithm.get("name"))) == canonical_name(str(before.get("name")))
+    if same or not isinstance(module, str) or ("algorithm", "module") in changed.overridden:
+        return
+    foreign: set[str] = set()
+    with suppress(ValueError):
+        own = algorithm_keys({**before, "module": str((folder / Path(module).expanduser()).resolve())})
+        foreign = set(own) - set(algorithm_keys({"name": algorithm.get("name")}))
+    dropped = [key for key in algorithm if key in foreign and ("algorithm", key) not in changed.overridden]
+    for key in ("module", *dropped):
+        del algorithm[key]
+    note(f"--set {text}: dropped {', '.join(f'algorithm.{key}' for key in ('module', *dropped))}")
 
 
 def _drop_other_algorithms_keys(changed: _Changed, note: Callable[[str], None]) -> None:

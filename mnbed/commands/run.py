@@ -36,9 +36,11 @@ def main(
     """Exit status 0 done, 1 failed, 2 wrong input, 3 this machine cannot, 130 interrupted."""
     import json
 
-    # The user's process is there before any file of his is read.
+    # The user's process is there before any file of theirs is read.
     from mnbed.run.user_side import UserSide
+    from mnbed.run_directory import require_folder
 
+    require_folder(out)
     overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name is not None else [])]
     with UserSide.start() as side:
         from rich.console import Console

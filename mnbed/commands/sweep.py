@@ -47,6 +47,9 @@ def main(
 
     from mnbed.errors import RunError
     from mnbed.run.sweeping import SweepRunner
+    from mnbed.run_directory import require_folder
+
+    require_folder(out)
 
     console = Console(highlight=False)
     with Progress(

@@ -16,6 +16,7 @@ from mnbed.foreign import plain
 from mnbed.network.build import Network
 from mnbed.network.leftovers import RUNTIME_DIRECTORY
 from mnbed.plan import Plan
+from mnbed.rerun import keeps_ledger
 from mnbed.run.control import ControlServer
 from mnbed.run.launch import ExecLauncher, PreforkLauncher, orders_for
 from mnbed.run.session import Session
@@ -25,8 +26,6 @@ from mnbed.run.user_side import UserSide
 from node_agent.journal import Journal
 from node_agent.settings import AgentSettings, PeerSettings
 
-# On up to this many nodes the ledger is written unless the experiment says otherwise.
-_LEDGER_MAX_NODES = 64
 # A prompt may see several runs of one process.
 _numbers = itertools.count(1)
 
@@ -106,7 +105,6 @@ class Crew:
             host.name: PeerSettings(name=host.name, index=host.index, address=host.address, port=port)
             for host in self._plan.hosts
         }
-        ledger = experiment.agents.ledger
         indices = {host.name: host.index for host in self._plan.hosts}
         neighbours = {host.name: [indices[peer] for peer in host.peers] for host in self._plan.hosts}
         complete = all(len(found) == len(self._plan.hosts) - 1 for found in neighbours.values())
@@ -130,7 +128,7 @@ class Crew:
                 algorithm=plain(experiment.algorithm),
                 task=asdict(experiment.task),
                 data_root=str(data_root(experiment.data_root, self._side.user)),
-                ledger=len(self._plan.hosts) <= _LEDGER_MAX_NODES if ledger is None else ledger,
+                ledger=keeps_ledger(self._plan),
                 overlay=None
                 if complete
                 else {str(indices[name]): neighbours[name] for name in (host.name, *host.peers)},

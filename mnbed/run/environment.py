@@ -20,6 +20,7 @@ import mnbed
 from mnbed.budget import budget
 from mnbed.network.build import LinkReadback
 from mnbed.plan import Plan
+from mnbed.rerun import left_to_machine
 from mnbed.run.launch import Loaded, agent_environment
 from mnbed.run.step_measurement import processor_name
 
@@ -74,6 +75,7 @@ def describe(plan: Plan, started: datetime, revision: str | None) -> dict[str, A
         "switch": plan.experiment.network.switch,
         "dilation": plan.dilation,
         "dilation_asked": plan.dilation_asked,
+        "left_to_machine": left_to_machine(plan.experiment),
         "step": None if plan.step is None else asdict(plan.step),
         "budget": _budget(plan),
         "hosts": [

@@ -26,6 +26,7 @@ from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import MARK, remove_leftovers
 from mnbed.network.probe import probe_network
 from mnbed.plan import Plan
+from mnbed.rerun import rerunnable
 from mnbed.run import environment
 from mnbed.run.crew import Crew
 from mnbed.run.launch import PreforkLauncher
@@ -277,7 +278,7 @@ class Job:
         journal.write("phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
 
     def _prepare_directory(self) -> None:
-        self._side.create_run(self._run.path, dump_experiment(self._experiment))
+        self._side.create_run(self._run.path, dump_experiment(rerunnable(self._plan)))
         revision = self._side.revision()
         self._environment: dict[str, Any] = environment.describe(self._plan, self._started, revision)
         self._write_environment(data_root=str(data_root(self._experiment.data_root, self._side.user)))

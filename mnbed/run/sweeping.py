@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mnbed.errors import InputError, Interrupted
+from mnbed.errors import InputError, Interrupted, MachineError
 from mnbed.run.run_starter import RunStarter, StartedRun
+from mnbed.run.sweep_dilation import Planner, shared_dilations
 from mnbed.sweep import PlannedRun, Sweep
 
 COMPLETED, FAITHFUL, INTERRUPTED_STATUS = "completed", "faithful", 130
@@ -40,6 +41,8 @@ class Entry:
     verdict: str | None = None
     message: str | None = None
     """The last line that a failed run printed."""
+    dilation: float | None = None
+    """Chosen for all runs that this one is compared with; None: the experiment says its own."""
 
 
 class SweepRunner:
@@ -74,6 +77,7 @@ class SweepRunner:
             or Entry(cell=dict(run.cell), label=run.label, seed=run.seed, digest=run.digest)
             for run in sweep.runs
         ]
+        self._former = [entry for entry in known if entry.status == COMPLETED and entry not in self.entries]
 
     @property
     def todo(self) -> list[int]:
@@ -89,7 +93,13 @@ class SweepRunner:
 
         progress: called with (runs done, runs in all, what runs now).
         """
-        (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        try:
+            (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"{error.filename}: {error.strerror}", "give another folder with --out"
+            ) from None
+        self._choose_dilations()
         self._save()
         todo = self.todo
         done = len(self.entries) - len(todo)
@@ -108,12 +118,24 @@ class SweepRunner:
         progress(done, len(self.entries), "")
         return [entry for entry in self.entries if entry.status != COMPLETED]
 
+    def _choose_dilations(self) -> None:
+        chosen = shared_dilations(
+            self._sweep, self.todo, [entry.dilation for entry in self.entries], Planner(self._say)
+        )
+        for place, dilation in chosen.items():
+            self.entries[place] = replace(self.entries[place], dilation=dilation)
+        for dilation in sorted(set(chosen.values())):
+            cells = {self.entries[place].label for place, found in chosen.items() if found == dilation}
+            self._say(f"dilation {dilation:g}, the same for all that is compared: {'; '.join(sorted(cells))}")
+
     def _run(self, run: PlannedRun, entry: Entry) -> Entry:
         log = self.directory / "logs" / f"{run.name}.log"
         before = set(self._run_directories())
         arguments = [str(self._sweep.base), "--out", str(self.directory), "--name", run.name, *self._options]
         for text in run.overrides:
             arguments += ["--set", text]
+        if entry.dilation is not None:
+            arguments += ["--set", f"time.dilation={entry.dilation!r}"]
         with log.open("w") as file:
             returncode, interrupted = _wait(self._starter.start(arguments, file))
         new = sorted(set(self._run_directories()) - before)
@@ -138,7 +160,9 @@ class SweepRunner:
         metric = summary.get("metric", "accuracy")
         score = summary["accuracy"] if metric == "accuracy" else summary["scores"].get(metric, {})
         final = score.get("final_mean")
-        return f"{summary['verdict']}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
+        reasons = summary.get("reasons") or []
+        verdict = f"{summary['verdict']} ({reasons[0]})" if reasons else summary["verdict"]
+        return f"{verdict}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
 
     def _save(self) -> None:
         data = {
@@ -146,6 +170,8 @@ class SweepRunner:
             "base": str(self._sweep.base),
             "baseline": dict(self._sweep.baseline),
             "runs": [asdict(entry) for entry in self.entries],
+            # Of the sweep as its file was before: found again should it be so once more.
+            "former": [asdict(entry) for entry in self._former],
         }
         partial = self._index.with_suffix(".partial")
         partial.write_text(json.dumps(data, indent=1) + "\n")
@@ -153,8 +179,9 @@ class SweepRunner:
 
 
 def read_index(directory: Path) -> list[Entry]:
-    """The runs of a sweep's directory. Raises InputError."""
-    return [Entry(**entry) for entry in read_sweep(directory)["runs"]]
+    """The runs of a sweep's directory, with those of its former grids. Raises InputError."""
+    data = read_sweep(directory)
+    return [Entry(**entry) for entry in (*data["runs"], *data.get("former", ()))]
 
 
 def read_sweep(directory: Path) -> dict[str, Any]:
@@ -162,7 +189,7 @@ def read_sweep(directory: Path) -> dict[str, Any]:
     path = directory / "sweep.json"
     try:
         data: dict[str, Any] = json.loads(path.read_text())
-        for entry in data["runs"]:
+        for entry in (*data["runs"], *data.get("former", ())):
             Entry(**entry)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a sweep: {error}", "remove it, or give another --out") from None

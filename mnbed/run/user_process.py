@@ -101,7 +101,10 @@ class UserProcess:
             require(found)
             step = None
             if needs_step(experiment):
-                step = step_cost(experiment, invoking_user(), say=_say).step
+                measured = step_cost(experiment, invoking_user(), say=_say)
+                step = measured.step
+                if measured.complaint is not None:
+                    _say(measured.text())
         result = {
             "experiment": resolved(experiment),
             "step": None if step is None else asdict(step),

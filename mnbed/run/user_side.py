@@ -100,6 +100,8 @@ class UserSide:
 
     def load(self, file: Path, overrides: Sequence[str], facts: MachineFacts) -> Loaded:
         """The experiment in a file, with a step timed where that is needed. Raises InputError, MachineError."""
+        from pydantic import TypeAdapter
+
         from mnbed.experiment import parse
         from mnbed.step_cost import StepCost
 
@@ -107,9 +109,8 @@ class UserSide:
         # Never None, whatever comes: here no file of the user's is imported.
         sends = {int(count): value for count, value in (found["planned_sends"] or {}).items()}
         experiment = parse(found["experiment"], sends)
-        return Loaded(
-            experiment=experiment, step=None if found["step"] is None else StepCost(**found["step"])
-        )
+        step: StepCost | None = TypeAdapter(StepCost | None).validate_python(found["step"])
+        return Loaded(experiment=experiment, step=step)
 
     def new_run(self, out: Path, name: str, now: datetime) -> tuple[Path, Path]:
         """A place in `out` for a run, as the user wrote it and resolved; nothing is made yet. Raises MachineError."""

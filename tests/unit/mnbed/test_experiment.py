@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,19 @@ def test_names_may_have_hyphens_or_underscores() -> None:
     assert experiment.network.topology["kind"] == "random_regular"
     assert experiment.overlay.kind == "random_regular"
     assert experiment.task.name == "image_folder"
+
+
+@pytest.mark.parametrize("name", algorithm_names())
+def test_an_algorithm_has_one_name_however_it_is_written(name: str) -> None:
+    spellings = {name, name.replace("-", "_"), name.upper(), name.title().replace("-", "_"), f" {name} "}
+    found = {parse({"algorithm": {"name": spelling}}).algorithm.name for spelling in spellings}
+    assert found == {name}
+    assert re.fullmatch(r"[a-z0-9-]+", name)
+
+
+def test_a_wrong_algorithm_is_told_the_names_as_they_are_shown() -> None:
+    with pytest.raises(ValidationError, match=r"did you mean ad-psgd\?"):
+        parse({"algorithm": {"name": "AD-PSDG"}})
 
 
 def test_the_topology_gets_its_defaults() -> None:

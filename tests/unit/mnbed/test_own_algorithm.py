@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from mnbed.budget import budget
 from mnbed.errors import InputError
-from mnbed.experiment import parse, resolved
+from mnbed.experiment import Experiment, parse, resolved
 from mnbed.foreign import plain, planned_sends
 from mnbed.loading import dump_experiment, load_experiment
 from mnbed.machine import MachineFacts
@@ -105,3 +105,33 @@ def test_what_it_is_said_to_send_must_be_possible(tmp_path: Path, sends: tuple[f
     found = resolved(load_experiment(experiment(tmp_path, EXAMPLE)))
     with pytest.raises(ValidationError):
         parse(found, {7: sends})
+
+
+@pytest.mark.parametrize("name", ["divshare", "AD_PSGD"])
+def test_another_name_by_set_never_runs_the_files_own_algorithm_under_it(tmp_path: Path, name: str) -> None:
+    notes: list[str] = []
+    path = experiment(tmp_path, EXAMPLE)
+    found = load_experiment(path, [f"algorithm.name={name}"], notes.append)
+    assert found.algorithm.module is None
+    assert found.algorithm == load_experiment_of(tmp_path, f"algorithm: {{name: {name}}}\n").algorithm
+    assert notes == [f"--set algorithm.name={name}: dropped algorithm.module, algorithm.every"]
+
+
+def load_experiment_of(folder: Path, text: str) -> Experiment:
+    (folder / "plain.yaml").write_text(text)
+    return load_experiment(folder / "plain.yaml")
+
+
+def test_a_misspelt_name_by_set_is_no_new_name_for_the_files_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown algorithm 'divshre'; did you mean divshare\?"):
+        load_experiment(experiment(tmp_path, EXAMPLE), ["algorithm.name=divshre"], lambda _: None)
+
+
+def test_its_own_name_by_set_keeps_the_files_own(tmp_path: Path) -> None:
+    found = load_experiment(experiment(tmp_path, EXAMPLE), ["algorithm.name=Push_One"], pytest.fail)
+    assert found.algorithm.module is not None
+
+
+def test_an_own_algorithm_cannot_have_the_name_of_another(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="got DivShare, which comes with mnbed; give your own another name"):
+        load_experiment(experiment(tmp_path, EXAMPLE, "name: DivShare, every: 2"))

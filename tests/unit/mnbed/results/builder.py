@@ -355,6 +355,7 @@ class _Node:
             self.book.write("arrived", **where, sent=sent, bytes=FRAME_BYTES)
         at(second + 0.6)
         self.book.write("aggregated", round=self.rounds, of=[[sender, sent_round, 0]])
+        self.counters.fragments_aggregated += 1
 
     def _snapshot(self, second: int) -> None:
         file = f"snapshots/{self.name}/{second:05d}.npy"
