@@ -26,6 +26,7 @@ from mnbed.network import shaping
 from mnbed.network.counters import CounterReader
 from mnbed.network.delay import DelayProcess
 from mnbed.network.forwarding import Bridges, Forwarding
+from mnbed.network.mark import note
 from mnbed.network.mininet_net import EmulatedNet
 from mnbed.network.namespaces import heredoc, network_namespace, run_script_in
 from mnbed.network.open_vswitch import OpenVSwitch
@@ -205,9 +206,11 @@ def _add_nodes(network: Network, check: Callable[[], None]) -> None:
     for host in plan.hosts:
         # Addresses come with the rest of a host's settings, in one script.
         mininet.addHost(host.name, cls=Host, ip=None, mac=None)
+        note(network.pid(host.name))
         check()
     for number, switch in enumerate(plan.switches, start=1):
         network.forwarding.add_switch(mininet, switch, number)
+        note(network.pid(switch))
         check()
 
 

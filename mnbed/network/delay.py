@@ -15,6 +15,7 @@ from typing import Any
 from mnbed.errors import MachineError, RunError
 from mnbed.events import Reshape
 from mnbed.links import LinkProperties, PathProperties, along
+from mnbed.network.mark import note
 from mnbed.network.namespaces import run_in
 from mnbed.plan import Plan
 from node_agent.streams import stream_seed
@@ -145,6 +146,7 @@ class DelayProcess:
         )
         delay = cls(process, paths, hosts)
         try:
+            note(process.pid)
             answer = delay._ask(
                 {"tick_s": tick_s(plan.dilation), "hosts": orders, "interfaces": interfaces}, None
             )

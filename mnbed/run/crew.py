@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from mnbed.network.build import Network
-from mnbed.network.leftovers import RUNTIME_DIRECTORY
+from mnbed.network.mark import RUNTIME_DIRECTORY
 from mnbed.plan import Plan
 from mnbed.run.control import ControlServer
 from mnbed.run.launch import ExecLauncher, PreforkLauncher, orders_for

@@ -11,12 +11,14 @@ import os
 import selectors
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.network.mark import note
 from mnbed.run.user import User
 from node_agent.settings import AgentSettings
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 # From a closed standard input to the end of the warm parent and its children.
 _END_PATIENCE_S = 10
+_OVER = "the run is over, and its agents are being ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,9 @@ class PreforkLauncher:
         self._log_path = log_path
         self._log = log_path.open("wb")
         self._buffer = b""
-        self.error: MnbedError | None = None
+        # A prompt launches from its own thread, beside the one that ends the launcher.
+        self._lock = threading.Lock()
+        self._stopped = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "node_agent.prefork"],
             stdin=subprocess.PIPE,
@@ -74,6 +79,7 @@ class PreforkLauncher:
             start_new_session=True,
             env=agent_environment(),
         )
+        note(self._process.pid)
         self._write(orders)
         selector.register(self._stdout, selectors.EVENT_READ, self._read)
 
@@ -90,12 +96,20 @@ class PreforkLauncher:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`."""
+        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`.
+
+        Raises RunError where the launcher has been stopped meanwhile.
+        """
         agents = [{"pid": network.pid(one.name), "settings": asdict(one)} for one in settings]
-        self._write({"agents": agents})
+        with self._lock:
+            if self._stopped:
+                raise RunError(_OVER)
+            self._write({"agents": agents})
 
     def stop(self) -> None:
         """End the warm parent, which ends its children."""
+        with self._lock:
+            self._stopped = True
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(self._stdout)
         with contextlib.suppress(BrokenPipeError):
@@ -155,6 +169,8 @@ class ExecLauncher:
         self._run = run_directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._files: list[Path] = []
+        self._lock = threading.Lock()
+        self._stopped = False
 
     @classmethod
     @contextlib.contextmanager
@@ -167,21 +183,27 @@ class ExecLauncher:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Start the agents."""
+        """Start the agents. Raises RunError where the launcher has been stopped meanwhile."""
         for one in settings:
-            if one.name in self._processes:  # killed a moment ago, and about to come back
-                self._processes.pop(one.name).wait()
-            path = self._run / "nodes" / f"{one.name}.orders.json"
-            path.write_text(json.dumps({**self._orders, "settings": asdict(one)}))
-            self._files.append(path)
-            with (self._run / "nodes" / f"{one.name}.log").open("ab") as log:
-                self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
-                    [sys.executable, "-m", "node_agent", str(path)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=agent_environment(),
-                )
+            with self._lock:
+                if self._stopped:
+                    raise RunError(_OVER)
+                self._launch(network, one)
+
+    def _launch(self, network: Network, one: AgentSettings) -> None:
+        if one.name in self._processes:  # killed a moment ago, and about to come back
+            self._processes.pop(one.name).wait()
+        path = self._run / "nodes" / f"{one.name}.orders.json"
+        path.write_text(json.dumps({**self._orders, "settings": asdict(one)}))
+        self._files.append(path)
+        with (self._run / "nodes" / f"{one.name}.log").open("ab") as log:
+            self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
+                [sys.executable, "-m", "node_agent", str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=agent_environment(),
+            )
 
     def poll(self) -> list[LaunchEvent]:
         """Agents that have ended since the last call."""
@@ -194,6 +216,8 @@ class ExecLauncher:
 
     def stop(self) -> None:
         """End what is left."""
+        with self._lock:
+            self._stopped = True
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():

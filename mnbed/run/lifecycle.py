@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -21,14 +20,15 @@ from rich.console import Console
 from mnbed.errors import Interrupted, MachineError, MnbedError
 from mnbed.loading import dump_experiment
 from mnbed.network.build import Network, build_network
-from mnbed.network.leftovers import MARK, remove_leftovers
+from mnbed.network.leftovers import remove_leftovers
+from mnbed.network.mark import marked
 from mnbed.network.probe import probe_network
 from mnbed.plan import Plan
 from mnbed.run import environment
 from mnbed.run.crew import Crew
 from mnbed.run.launch import PreforkLauncher
 from mnbed.run.live import LiveView
-from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
+from mnbed.run.lock import run_lock
 from mnbed.run.sampling import LinkTotals, memory_mb
 from mnbed.run.session import Session
 from mnbed.run.signals import Signals
@@ -99,7 +99,7 @@ class Job:
             if self._standing is None:
                 stack.enter_context(self._signals.handled())
                 stack.enter_context(run_lock(f"run {self._run.run_id}"))
-                remove_leftovers(RUNTIME_DIRECTORY)
+                remove_leftovers()
             view = stack.enter_context(LiveView(self._console, self._duration))
             self._prepare_directory()
             journal = self.journal = Journal(self._run.controller_journal, "controller", self._now)
@@ -162,9 +162,8 @@ class Job:
     def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
         self._phase(view, journal, "loading data and torch, building the network")
         if self._standing is None:
-            os.environ[MARK] = self._run.run_id
             # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
-            stack.callback(os.environ.pop, MARK, None)
+            stack.enter_context(marked(self._run.run_id))
         crew = stack.enter_context(Crew.start(self._plan, self._run, self._user))
         network = self._standing
         if network is None:

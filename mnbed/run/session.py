@@ -72,6 +72,8 @@ class Session:
         """`respawn(name, state, life, last status)` starts an agent that was killed."""
         self.agents = {name: AgentState(name) for name in names}
         self.loaded: Loaded | None = None
+        self.over = False
+        """Training has ended: no agent can be started any more."""
         self._failed: list[AgentState] = []
         self._general_error: MnbedError | None = None
         self._selector = selector
@@ -155,6 +157,7 @@ class Session:
                 self._wait_for_causes()
             return sampler.totals()
         finally:
+            self.over = True
             sampler.close()
 
     # What events do to agents; called from the timeline's thread
