@@ -204,6 +204,28 @@ class Prompt(CLI):  # type: ignore[misc]
         Usage: wait"""
         print("switches have static entries and no controller: there is nothing to wait for")
 
+    def do_dpctl(self, line: str) -> None:
+        """Run ovs-ofctl on every switch.
+        Usage: dpctl COMMAND [ARGUMENT ...]"""
+        if not all(hasattr(switch, "dpctl") for switch in self.mn.switches):
+            raise InputError("dpctl is for `network.switch: ovs`; a bridge's entries: s1 bridge fdb show")
+        super().do_dpctl(line)
+
+    def do_source(self, line: str) -> None:
+        """Read commands from a file.
+        Usage: source FILE"""
+        if len(line.split()) == 1:
+            with open(line.strip()):  # Mininet goes on with a file that it could not open
+                pass
+        super().do_source(line)
+
+    def do_x(self, line: str) -> None:
+        """Run a command in a node with its windows on this display.
+        Usage: x NODE [COMMAND]"""
+        if (words := line.split()) and words[0] not in self.mn:
+            raise InputError(f"no node {words[0]!r}")
+        super().do_x(line)
+
     def _announce_end(self) -> None:
         """From the run's thread: a prompt that waits for a line says nothing by itself."""
         if self.isatty() and not self._busy:

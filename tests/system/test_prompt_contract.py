@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +53,6 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driven]:
         compute={"step_time": "40ms"},
         evaluate={"every": "2s", "samples": 50},
     )
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="mnbed-test-"))
     folder.chmod(0o755)
     with (
@@ -113,10 +112,11 @@ def test_no_verb_ends_the_prompt_at_any_moment(prompt: Driven, capsys: pytest.Ca
     bench = prompt._bench
 
     def drive(moment: str, chosen: list[str]) -> str:
+        """What they answer; nothing among it may be an error that nobody has foreseen."""
         for line in chosen:
             prompt.answers(line)
         said = capsys.readouterr().out
-        assert "Error:" not in said.replace("ZeroDivisionError", ""), (moment, said)
+        assert " failed: " not in said, (moment, said)
         return said
 
     def state(name: str) -> str:
