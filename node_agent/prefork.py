@@ -114,9 +114,11 @@ def fork_agents(
                 signal.set_wakeup_fd(-1)
                 status = become_agent(settings, agent["pid"], orders, task, parts[settings.index])
             except BaseException:
-                traceback.print_exc()
+                with contextlib.suppress(OSError):
+                    traceback.print_exc()
             finally:
-                sys.stderr.flush()
+                with contextlib.suppress(OSError):  # the log's disk may be full
+                    sys.stderr.flush()
                 # Not sys.exit: the parent's buffers and exit handlers are not this process's to run.
                 os._exit(status)
         children[pid] = settings.name

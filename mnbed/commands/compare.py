@@ -39,8 +39,7 @@ def main(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
 ) -> None:
     """Raises InputError where runs cannot be compared."""
-    from rich.console import Console
-
+    from mnbed.console import make_console
     from mnbed.errors import InputError
     from mnbed.results.compare_report import markdown as as_markdown
     from mnbed.results.compare_report import print_comparison, write_comparison
@@ -54,10 +53,7 @@ def main(
             raise InputError(f"--baseline {text}: write AXIS=VALUE, for example --baseline algorithm=ad-psgd")
         given[axis] = value
     comparison = compare(found, baseline=given or of_sweep, targets=target or [], anyway=anyway)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A file or a pipe has no width of its own.
-        console = Console(highlight=False, width=24 + 30 * len(comparison.groups))
+    console = make_console(highlight=False)
     if markdown:
         print(as_markdown(comparison), end="")
     else:

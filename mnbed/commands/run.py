@@ -41,14 +41,13 @@ def main(
     overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name is not None else [])]
     plan = plan_run(file, overrides)
 
-    from rich.console import Console
-
+    from mnbed.console import make_console
     from mnbed.errors import Interrupted, MnbedError, RunError
     from mnbed.results.console import print_summary
     from mnbed.results.fidelity import FAITHFUL
     from mnbed.run.lifecycle import Job
 
-    console = Console()
+    console = make_console()
 
     def open_prompt(job: Job, error: MnbedError | None) -> None:
         wanted = cli if error is None else cli_on_error
@@ -57,7 +56,13 @@ def main(
 
             prompt_after(job, error)
 
-    outcome = Job(plan, out=out, report=not no_report, console=console, before_teardown=open_prompt).execute()
+    job = Job(plan, out=out, report=not no_report, console=console, before_teardown=open_prompt)
+    try:
+        outcome = job.execute()
+    except BaseException:  # a second Ctrl-C, for one: whatever ends it, what was collected can be found
+        if job.run.path.exists():
+            console.print(f"run directory: {job.run.path}", highlight=False, soft_wrap=True)
+        raise
     if outcome.summary is not None:
         print_summary(outcome.summary, console)
     console.print(f"run directory: {outcome.run.path}", highlight=False, soft_wrap=True)

@@ -60,6 +60,16 @@ class Network:
         self.wires = {ends: direction.wire for ends, direction in plan.directions.items()}
         """(source, target) of a direction -> what its shaping should be now; `live.py` changes it."""
 
+    def ailment(self) -> str | None:
+        """What makes the network stand still; None: nothing that could be seen from outside."""
+        if self.forwarding.died():
+            return "the program that stands for the switches has ended"
+        if self.delay is not None and self.delay.died():
+            return "the process that delays packets has ended"
+        if self.delay is not None and self.delay.stopped():
+            return "the process that delays packets was stopped (SIGSTOP): no packet passed"
+        return None
+
     def pid(self, node: str) -> int:
         """A process that holds the node's namespace. Raises KeyError."""
         return int(self.mininet.nameToNode[node].pid)

@@ -45,6 +45,8 @@ _FLOW = re.compile(r"priority=1,dl_dst=([0-9a-f:]{17}) actions=output:(\d+)$")
 class OpenVSwitchNode(Switch):  # type: ignore[misc]
     """A Mininet switch whose shell stands in the namespace that all OVS bridges share."""
 
+    controlIntf: Any = None
+
     def __init__(self, name: str, namespace_pid: int, environment: Mapping[str, str], **params: Any) -> None:
         """`environment`: with which Open vSwitch's tools find this network's daemons."""
         self._namespace_pid = namespace_pid

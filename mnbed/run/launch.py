@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
 from mnbed.network.mark import note
+from mnbed.run.activity import activity, is_stopped
 from mnbed.run.user import User
 from node_agent.settings import AgentSettings
 
@@ -105,6 +106,19 @@ class PreforkLauncher:
             if self._stopped:
                 raise RunError(_OVER)
             self._write({"agents": agents})
+
+    def activity(self) -> tuple[int, int]:
+        """Changes while the warm parent gets on with what it does."""
+        return activity(self._process.pid)
+
+    def standstill(self) -> str:
+        """Of a warm parent that does not get on: how it stands, and its last words."""
+        how = "it is stopped (SIGSTOP)" if is_stopped(self._process.pid) else "it waits"
+        return f"{how}{self._last_words()}"
+
+    @property
+    def log(self) -> Path:
+        return self._log_path
 
     def stop(self) -> None:
         """End the warm parent, which ends its children."""

@@ -35,6 +35,7 @@ from mnbed.run.signals import Signals
 from mnbed.run.timeline import Conductor
 from mnbed.run.user import User, data_root, give_to, invoking_user
 from mnbed.run_directory import RunDirectory, new_run_id
+from node_agent import full_disk
 from node_agent.journal import Journal
 
 if TYPE_CHECKING:
@@ -92,9 +93,18 @@ class Job:
         self._run = _fresh_directory(out, self._experiment.name, self._started)
         self._signals = Signals()
         self._start_monotonic_s: float | None = None
+        self._unwritten: OSError | None = None
 
     def execute(self) -> Outcome:
         """Run to the end. Raises only where nothing could be collected yet; else the error is in the outcome."""
+        try:
+            return self._execute()
+        except OSError as error:
+            if not full_disk.is_full(error):
+                raise
+            raise self._disk_error(error) from None
+
+    def _execute(self) -> Outcome:
         with contextlib.ExitStack() as stack:
             if self._standing is None:
                 stack.enter_context(self._signals.handled())
@@ -106,7 +116,7 @@ class Job:
             try:
                 finish = self._emulate(view, journal)
                 with self._signals.ignored():
-                    journal.write("finished", **self._finished_fields(finish))
+                    self._record(journal, "finished", **self._finished_fields(finish))
                 self._evaluate(view, journal, finish)
             finally:
                 journal.close()
@@ -137,7 +147,8 @@ class Job:
             except MnbedError as error:
                 finish.error = error
             except OSError as error:
-                finish.error = MachineError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+                finish.error = self._disk_error(error)
+                finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
             if (
                 self._signals.interrupted
                 and not isinstance(finish.error, Interrupted)
@@ -154,9 +165,8 @@ class Job:
             began = time.monotonic()
             with self._signals.ignored():
                 torn_down.close()
-            journal.write(
-                "torn_down", teardown_s=time.monotonic() - began, wall_s=time.monotonic() - self._began
-            )
+            wall_s = time.monotonic() - self._began
+            self._record(journal, "torn_down", teardown_s=time.monotonic() - began, wall_s=wall_s)
         return finish
 
     def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
@@ -248,9 +258,15 @@ class Job:
 
         summary = None
         if finish.startup_s is not None:
-            summary = make_results(self._run, report=self._report)
+            try:
+                summary = make_results(self._run, report=self._report)
+            except OSError as error:
+                finish.error = finish.error or self._disk_error(error)
             give_to(self._user, self._run.path)
-        return Outcome(run=self._run, summary=summary, error=finish.error)
+        told = finish.error
+        if told is None and self._unwritten is not None:
+            told = self._disk_error(self._unwritten)
+        return Outcome(run=self._run, summary=summary, error=told)
 
     # Small things
 
@@ -265,7 +281,24 @@ class Job:
 
     def _phase(self, view: LiveView, journal: Journal, name: str) -> None:
         view.phase(name)
-        journal.write("phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+        self._record(journal, "phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+
+    def _record(self, journal: Journal, event: str, **fields: Any) -> None:
+        """For what frames the run: a full disk is told at the end, and keeps no network from being taken down."""
+        try:
+            journal.write(event, **fields)
+        except OSError as error:
+            self._unwritten = self._unwritten or error
+
+    def _disk_error(self, error: OSError) -> MachineError:
+        remedy = full_disk.remedy(error, self._run.path)
+        if remedy is None:
+            return MachineError(full_disk.in_words(error))
+        if self._run.experiment.exists():
+            remedy += (
+                f"; what was collected is in {self._run.path}, and `mnbed report` on it makes its results"
+            )
+        return MachineError(full_disk.in_words(error, self._run.path), remedy)
 
     def _prepare_directory(self) -> None:
         self._run.create()

@@ -15,9 +15,9 @@ from typing import Any
 from mininet.cli import CLI
 from mininet.log import lg, output, setLogLevel
 from mininet.util import quietRun
-from rich.console import Console
 from rich.table import Table
 
+from mnbed.console import make_console
 from mnbed.errors import InputError, MnbedError, RunError
 from mnbed.machine import MachineFacts
 from mnbed.network.build import Network, build_network
@@ -106,7 +106,7 @@ class Prompt(CLI):  # type: ignore[misc]
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
-        self._console = Console(highlight=False, markup=False)
+        self._console = make_console(highlight=False, markup=False)
         self._busy = False
         bench.on_end = self._announce_end
         super().__init__(bench.network.mininet, stdin=sys.stdin)
