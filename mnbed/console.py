@@ -1,11 +1,11 @@
-"""Where commands print to: a terminal as wide as it is; a pipe or a file with whole lines, and no blanks at their ends."""
+"""Where commands print to: a terminal as wide as it is; a pipe in whole lines, without blanks at their ends."""
 
 from __future__ import annotations
 
 import io
 import re
 import sys
-from typing import IO, Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -21,10 +21,11 @@ def make_console(**options: Any) -> Console:
     return Console(**options, file=_Trimmed(sys.stdout), width=_UNLIMITED)
 
 
-class _Trimmed(io.TextIOBase):
+class _Trimmed(io.StringIO):
     """A text file without blanks at the ends of lines: rich fills a table's last column up with them."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: TextIO) -> None:
+        super().__init__()
         self._file = file
 
     def write(self, text: str, /) -> int:
@@ -38,5 +39,5 @@ class _Trimmed(io.TextIOBase):
         return False
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
+    def encoding(self) -> str:  # type: ignore[override]  # rich draws with what it can hold
         return self._file.encoding

@@ -144,6 +144,7 @@ class Prompt(CLI):  # type: ignore[misc]
 
     def leave(self) -> None:
         """End what goes on, and say what came of it."""
+        self._bench.on_end = lambda: None
         for capture in self._bench.stop_captures():
             _tell_capture(capture)
         if self._bench.running:

@@ -106,8 +106,8 @@ class SweepRunner:
             self._say(f"[{done}/{len(self.entries)}] {run.name}: {self._describe(entry)} ({took})")
             if entry.status == "interrupted":
                 raise Interrupted(
-                    f"interrupted; {self.directory} has what is done, and `mnbed sweep` with the same file goes on from "
-                    "here"
+                    f"interrupted; what is done is in {self.directory}, and `mnbed sweep` with the same file goes on "
+                    "from here"
                 )
         progress(done, len(self.entries), "")
         return [entry for entry in self.entries if entry.status != COMPLETED]

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from mnbed.network.build import build_network
+from mnbed.network.mark import marked
+from mnbed.run.lock import run_lock
 from mnbed.run.prompt import Prompt
 from mnbed.run.workbench import Workbench
 from tests.network.plans import plan_for
@@ -57,6 +59,8 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driven]:
     folder.chmod(0o755)
     with (
         open("/dev/null") as nothing,
+        run_lock("tests"),
+        marked("tests"),
         build_network(plan, changeable=True) as network,
         Workbench.of(network, folder) as bench,
     ):
