@@ -346,13 +346,14 @@ def run_agent(settings: AgentSettings, task: Task, part: np.ndarray) -> int:
         agent.run()
     except Exception as error:
         log.exception("the agent failed")
-        _report_failure(settings, agent, error)
+        report_failure(settings, agent, error)
         return 1
     log.info("ended")
     return 0
 
 
-def _report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
+def report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
+    """Tell controller and journal; `agent` is None where there is none yet. To be called where `error` is handled."""
     message = f"{settings.name}: {str(error) or type(error).__name__}"
     remedy, status = getattr(error, "remedy", None), getattr(error, "exit_status", 1)
     if isinstance(error, OSError) and full_disk.is_full(error):

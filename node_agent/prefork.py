@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from node_agent.agent import run_agent
+from node_agent.agent import report_failure, run_agent
 from node_agent.namespaces import acting_as, drop_root, enter_network_namespace
 from node_agent.settings import AgentSettings
 from node_agent.tasks import Task, create_task
@@ -113,11 +113,12 @@ def fork_agents(
             try:
                 signal.set_wakeup_fd(-1)
                 status = become_agent(settings, agent["pid"], orders, task, parts[settings.index])
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    traceback.print_exc()
-            finally:
+            except Exception as error:
                 with contextlib.suppress(OSError):  # the log's disk may be full
+                    traceback.print_exc()
+                report_failure(settings, None, error)
+            finally:
+                with contextlib.suppress(OSError):
                     sys.stderr.flush()
                 # Not sys.exit: the parent's buffers and exit handlers are not this process's to run.
                 os._exit(status)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mnbed.results.journals import Record
+from node_agent.full_disk import naming
 
 Key = tuple[str, int, int, str]
 
@@ -254,8 +255,9 @@ class _Spool:
     def read(self) -> Iterable[Any]:
         """All values, in their order. To be called once, when all are there."""
         self._flush()
-        marshal.dump([], self._file)
-        self._file.seek(0)
+        with naming(self.folder / "messages.csv"):
+            marshal.dump([], self._file)
+            self._file.seek(0)
         while batch := marshal.load(self._file):
             yield from batch
 
@@ -263,7 +265,8 @@ class _Spool:
         self._file.close()
 
     def _flush(self) -> None:
-        marshal.dump(self._batch, self._file)
+        with naming(self.folder / "messages.csv"):
+            marshal.dump(self._batch, self._file)
         self._batch = []
 
 

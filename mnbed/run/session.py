@@ -161,6 +161,7 @@ class Session:
                 if stopping or time.monotonic() >= until_monotonic_s:
                     conductor.stop()
                     self._resume_all()
+                    watch.slept_s()  # an event that was being applied is no sleep
                 if conductor.error is not None:
                     self._fail(conductor.error)
                 if (ailment := network.ailment()) is not None:

@@ -14,7 +14,7 @@ import pytest
 
 from mnbed.cli import main
 from node_agent import full_disk
-from node_agent.agent import _report_failure
+from node_agent.agent import report_failure
 from node_agent.control import ControlChannel
 from node_agent.journal import Journal
 from node_agent.snapshots import save_snapshot
@@ -53,7 +53,7 @@ def test_the_controller_is_told_before_the_journal() -> None:
     journal = Journal(FULL, "h1", lambda: 1.0)
     agent: Any = SimpleNamespace(journal=journal, control=ControlChannel(ours))
     settings: Any = SimpleNamespace(name="h1", run_directory="/runs/one")
-    _report_failure(
+    report_failure(
         settings, agent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/one/nodes/h1.jsonl")
     )
     (message,) = ControlChannel(theirs).receive() or []
