@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -73,7 +74,14 @@ def test_a_sweep_of_all_algorithms(cli: Cli, sweep: Path) -> None:
         "compare", str(directory), "--anyway", "--baseline", "algorithm=ad-psgd", "--target", "0.2"
     )
     assert compared.returncode == 0, compared.stderr
-    assert "el-local" in compared.stdout
+    with (directory / "compare" / "compare.csv").open() as file:
+        rows = {row["algorithm"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == {entry["cell"]["algorithm"] for entry in index[:5]}
+    for entry in index[:5]:
+        summary = json.loads((directory / entry["directory"] / "summary.json").read_text())
+        row = rows[entry["cell"]["algorithm"]]
+        assert float(row["final_mean"]) == pytest.approx(summary["accuracy"]["final_mean"], abs=1e-4)
+        assert float(row["sent_gb"]) == pytest.approx(summary["traffic"]["bytes_sent"] / 1e9, rel=1e-3)
     page = (directory / "compare" / "compare.html").read_text()
     assert "speed-up" in page
     assert "<svg" in page
