@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from mnbed import __version__, commands
-from mnbed.errors import MnbedError
+from mnbed.errors import MachineError, MnbedError
 
 _HELP = """Emulated networks for decentralized learning: mnbed builds a network with Mininet, trains a node in
 every host, collects, evaluates and reports.
@@ -130,6 +130,9 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise typer.Exit(1) from None
         except Exception as error:
+            if (told := _full_disk(error)) is not None:
+                _say(error, f"error: {told}", options)
+                raise typer.Exit(told.exit_status) from None
             text = " ".join(str(error).split()) or "no message"
             _say(
                 error,
@@ -139,6 +142,15 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
             raise typer.Exit(1) from None
 
     return run
+
+
+def _full_disk(error: Exception) -> MnbedError | None:
+    """What to say of a disk without room, wherever a verb came across it; None: the error is another one."""
+    from node_agent import full_disk
+
+    if not isinstance(error, OSError) or not full_disk.is_full(error):
+        return None
+    return MachineError(full_disk.in_words(error), full_disk.remedy(error, os.getcwd()))
 
 
 def _say(error: BaseException, text: str, options: _Options) -> None:

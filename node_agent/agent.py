@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from node_agent import wire
+from node_agent import full_disk, wire
 from node_agent.algorithms import Context, create_algorithm
 from node_agent.clock import EmulatedClock
 from node_agent.control import ControlChannel
@@ -346,15 +346,19 @@ def run_agent(settings: AgentSettings, task: Task, part: np.ndarray) -> int:
         agent.run()
     except Exception as error:
         log.exception("the agent failed")
-        _report_failure(settings, agent, error)
+        report_failure(settings, agent, error)
         return 1
     log.info("ended")
     return 0
 
 
-def _report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
+def report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
+    """Tell controller and journal; `agent` is None where there is none yet. To be called where `error` is handled."""
     message = f"{settings.name}: {str(error) or type(error).__name__}"
     remedy, status = getattr(error, "remedy", None), getattr(error, "exit_status", 1)
+    if isinstance(error, OSError) and full_disk.is_full(error):
+        message = f"{settings.name}: {full_disk.in_words(error, settings.run_directory)}"
+        remedy, status = full_disk.remedy(error, settings.run_directory), 3
     fields = {
         "message": message,
         "remedy": remedy,
@@ -362,9 +366,10 @@ def _report_failure(settings: AgentSettings, agent: Agent | None, error: Excepti
         "traceback": traceback.format_exc(),
     }
     try:
+        # The controller first: where the disk is full, the journal cannot take it.
         if agent is not None:
-            agent.journal.write("error", message=message, traceback=fields["traceback"])
             agent.control.send("failed", **fields)
+            agent.journal.write("error", message=message, traceback=fields["traceback"])
         else:
             ControlChannel.connect(settings.control_socket).send(
                 "failed", name=settings.name, token=settings.token, **fields

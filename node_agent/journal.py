@@ -32,6 +32,7 @@ Events of the controller (node "controller"):
     machine          each wall second while agents train: cpu_busy (share of all cores), agents_cpu, delay_cpu (cores),
                      run_delay (share of the time that an agent stood ready without a core), pressure (share of the time
                      that anything did); null: not known
+    slept            wall_s: the controller stood still for so long while agents trained
     applied          an event of the experiment: kind (reshape, link, partition, node), text, entry (number in
                      network.events), planned_s, late_s (emulated), and what it was done to
     agent_died       agent, cause                      nobody asked for it
@@ -49,17 +50,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from node_agent.full_disk import naming
+
 
 class Journal:
     """Appends records to one file; safe to use from several threads, since each record is one write."""
 
-    def __init__(self, path: Path | int, node: str, now: Callable[[], float | None]) -> None:
-        """`path`, or a descriptor that somebody has opened for appending; it is the journal's from then on.
+    def __init__(
+        self, path: Path, node: str, now: Callable[[], float | None], descriptor: int | None = None
+    ) -> None:
+        """`now` gives the emulated time, or None before the common start.
 
-        `now` gives the emulated time, or None before the common start.
+        `descriptor`: the file, where somebody has opened it for appending; it is the journal's from then on.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(path, flags, 0o644) if isinstance(path, Path) else path
+        self._path = path
+        self._fd = os.open(path, flags, 0o644) if descriptor is None else descriptor
         self._node = node
         self._now = now
 
@@ -71,8 +77,9 @@ class Journal:
         now = self._now()
         record = {"t": None if now is None else round(now, 6), "node": self._node, "event": event, **fields}
         line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
-        while line:
-            line = line[os.write(self._fd, line) :]
+        with naming(self._path):
+            while line:
+                line = line[os.write(self._fd, line) :]
 
     def close(self) -> None:
         """Close the file; later writes fail."""

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from node_agent.agent import run_agent
+from node_agent.agent import report_failure, run_agent
 from node_agent.namespaces import enter_network_namespace
 from node_agent.packing import pack, unpack
 from node_agent.privileges import drop_for_good, end_with_parent
@@ -203,9 +203,11 @@ def fork_child(work: Callable[[int], int]) -> int:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         status = work(parent)
     except BaseException:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the log's disk may be full
+            traceback.print_exc()
     finally:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
         # Not sys.exit: the parent's buffers and exit handlers are not this process's to run.
         os._exit(status)
 
@@ -216,6 +218,18 @@ def become_agent(
     """In the child: enter the host, drop root, send output to the node's log, take the data, run."""
     enter_network_namespace(shell_pid)
     become_user(orders, parent)
+    try:
+        task, part = _settle_in(settings, packed)
+    except Exception as error:
+        report_failure(settings, None, error)
+        raise
+    # The I/O thread must get a word in between two torch calls of the training thread.
+    sys.setswitchinterval(0.0005)
+    return run_agent(settings, task, part)
+
+
+def _settle_in(settings: AgentSettings, packed: int) -> tuple[Task, np.ndarray]:
+    """Output into the node's log, no descriptor that is not this process's; returns its task and its data."""
     log = Path(settings.run_directory) / "nodes" / f"{settings.name}.log"
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     os.dup2(os.open(log, flags, 0o644), 1)
@@ -228,9 +242,7 @@ def become_agent(
     parts: list[np.ndarray]
     task, parts = unpack(3)
     os.close(3)
-    # The I/O thread must get a word in between two torch calls of the training thread.
-    sys.setswitchinterval(0.0005)
-    return run_agent(settings, task, parts[settings.index])
+    return task, parts[settings.index]
 
 
 def fork_agents(orders: dict[str, Any], agents: list[dict[str, Any]], packed: int) -> dict[int, str]:

@@ -7,6 +7,7 @@ and processes that carry our mark. What stayed is listed and fails the session.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,8 +24,8 @@ _LIMIT_S = 120
 _SLOW_LIMIT_S = 600
 # Agents that were just told to stop may still be on their way out.
 _LEAVING_S = 5.0
-# The environment variable every process of a run carries, and the name Mininet gives its hosts' shells.
-_MARK = b"MNBED_RUN="
+# What every process of a run has in its environment, and the name Mininet gives its hosts' shells.
+_MARK = re.compile(rb"(?:^|\0)MNBED_RUN=[0-9a-f]{32}(?:\0|$)")
 _MININET_SHELL = b"mininet:"
 
 
@@ -144,6 +145,11 @@ def _rules() -> set[str]:
     return {f"rule {line}" for line in saved.splitlines() if line.startswith("-")}
 
 
+def carries_mark(pid: int) -> bool:
+    """Whether it was started by a run of ours. Raises OSError where it has ended."""
+    return _MARK.search(Path(f"/proc/{pid}/environ").read_bytes()) is not None
+
+
 def _processes() -> set[str]:
     found = set()
     for folder in Path("/proc").iterdir():
@@ -151,7 +157,7 @@ def _processes() -> set[str]:
             continue
         try:
             command = (folder / "cmdline").read_bytes()
-            marked = _MARK in (folder / "environ").read_bytes()
+            marked = carries_mark(int(folder.name))
         except OSError:  # gone meanwhile
             continue
         if marked or _MININET_SHELL in command:

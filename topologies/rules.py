@@ -23,6 +23,8 @@ PROPERTIES = {
     "jitter_s": (0.0, sys.float_info.max, "0 or more"),
     "loss": (0.0, 1.0, "0 to 1"),
 }
+# Each host has a journal by its name, beside those of the programs that run it.
+RESERVED = ("controller", "parent")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -50,6 +52,7 @@ def usable_name(graph: nx.Graph, node: Any) -> bool:
     return (
         isinstance(node, str)
         and _NAME.fullmatch(node) is not None
+        and node not in RESERVED
         and len(longest_interface(graph, node)) <= MAX_INTERFACE_NAME
     )
 
@@ -73,6 +76,8 @@ def _nodes(graph: nx.Graph) -> Iterator[str]:
         if not isinstance(node, str) or not _NAME.fullmatch(node):
             yield f"node {node!r} has an invalid name: a letter, then letters, digits, '_', '.', '-'"
             continue
+        if data.get("kind") == "host" and node in RESERVED:
+            yield f"host {node} has a reserved name ({', '.join(RESERVED)}): give it another"
         if data.get("kind") not in KINDS:
             yield f"node {node} has kind {data.get('kind')!r}; allowed: {', '.join(KINDS)}"
         interface = longest_interface(graph, node)

@@ -50,8 +50,7 @@ def main(
     """Raises InputError where runs cannot be compared."""
     import sys
 
-    from rich.console import Console
-
+    from mnbed.console import make_console
     from mnbed.results.compare_report import fresh_folder, print_comparison, write_comparison
     from mnbed.results.compare_report import markdown as as_markdown
     from mnbed.results.compared_runs import read_runs
@@ -61,10 +60,7 @@ def main(
     comparison = compare(
         found, baseline=_given(baseline or []), targets=target or [], anyway=anyway, unpaired=unpaired
     )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A file or a pipe has no width of its own.
-        console = Console(highlight=False, width=24 + 30 * len(comparison.groups))
+    console = make_console(highlight=False)
     if markdown:
         print(as_markdown(comparison), end="")
     else:

@@ -43,15 +43,14 @@ def main(
     require_folder(out)
     overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name is not None else [])]
     with UserSide.start() as side:
-        from rich.console import Console
-
+        from mnbed.console import make_console
         from mnbed.errors import Interrupted, MnbedError, RunError
         from mnbed.results.console import print_summary
         from mnbed.results.fidelity import FAITHFUL
         from mnbed.run.lifecycle import Job
         from mnbed.run.planning import plan_run
 
-        plan, console = plan_run(side, file, overrides), Console()
+        plan, console = plan_run(side, file, overrides), make_console()
 
         def open_prompt(job: Job, error: MnbedError | None) -> None:
             wanted = cli if error is None else cli_on_error
@@ -63,7 +62,12 @@ def main(
         job = Job(
             plan, out=out, report=not no_report, console=console, side=side, before_teardown=open_prompt
         )
-        outcome = job.execute()
+        try:
+            outcome = job.execute()
+        except BaseException:  # a second Ctrl-C, for one: whatever ends it, what was collected can be found
+            if job.run.path.exists():
+                console.print(f"run directory: {job.run.path}", highlight=False, soft_wrap=True)
+            raise
     if outcome.summary is not None:
         print_summary(outcome.summary, console)
     console.print(f"run directory: {outcome.run.path}", highlight=False, soft_wrap=True)

@@ -42,16 +42,16 @@ def main(
         print(f"{len(sweep.runs)} runs")
         return 0
 
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from mnbed.console import make_console
     from mnbed.errors import RunError
     from mnbed.run.sweeping import SweepRunner
     from mnbed.run_directory import require_folder
 
     require_folder(out)
 
-    console = Console(highlight=False)
+    console = make_console(highlight=False)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),

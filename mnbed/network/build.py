@@ -26,6 +26,7 @@ from mnbed.network import shaping
 from mnbed.network.counters import CounterReader
 from mnbed.network.delay import DelayProcess
 from mnbed.network.forwarding import Bridges, Forwarding
+from mnbed.network.mark import note
 from mnbed.network.mininet_net import EmulatedNet
 from mnbed.network.namespaces import heredoc, network_namespace, run_script_in
 from mnbed.network.open_vswitch import OpenVSwitch
@@ -58,6 +59,16 @@ class Network:
         self.delay: DelayProcess | None = None
         self.wires = {ends: direction.wire for ends, direction in plan.directions.items()}
         """(source, target) of a direction -> what its shaping should be now; `live.py` changes it."""
+
+    def ailment(self) -> str | None:
+        """What makes the network stand still; None: nothing that could be seen from outside."""
+        if self.forwarding.died():
+            return "the program that stands for the switches has ended"
+        if self.delay is not None and self.delay.died():
+            return "the process that delays packets has ended"
+        if self.delay is not None and self.delay.stopped():
+            return "the process that delays packets was stopped (SIGSTOP): no packet passed"
+        return None
 
     def pid(self, node: str) -> int:
         """A process that holds the node's namespace. Raises KeyError."""
@@ -205,9 +216,11 @@ def _add_nodes(network: Network, check: Callable[[], None]) -> None:
     for host in plan.hosts:
         # Addresses come with the rest of a host's settings, in one script.
         mininet.addHost(host.name, cls=Host, ip=None, mac=None)
+        note(network.pid(host.name))
         check()
     for number, switch in enumerate(plan.switches, start=1):
         network.forwarding.add_switch(mininet, switch, number)
+        note(network.pid(switch))
         check()
 
 

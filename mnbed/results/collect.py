@@ -6,6 +6,7 @@ failed is the one whose journals are wanted most.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from mnbed.errors import InputError
 from mnbed.results.files import replacing
 from mnbed.results.journals import Merger, Record, time_of
 from mnbed.results.links import LinkRow, link_rows, write_links
-from mnbed.results.messages import FragmentLife, Ledger
+from mnbed.results.messages import FragmentLife, Ledger, parts_for
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
 
@@ -101,12 +102,12 @@ def collect(run: RunDirectory) -> Collected:
     problems: list[str] = []
     experiment = read_experiment(run)
     environment = read_environment(run, problems)
-    merger, ledger = Merger(), Ledger()
+    merger, ledger = Merger(), Ledger(run.path, parts_for(_journal_bytes(run)))
     controller = _controller_records(run, merger, problems)
     nodes = _node_records(run, environment, merger, ledger, problems)
     with replacing(run.events) as partial, partial.open("wb") as file:
         merger.write(file)
-    if len(ledger):
+    if not ledger.empty:
         with replacing(run.messages) as partial:
             ledger.write(partial)
     links = _links(environment, controller, problems)
@@ -116,12 +117,21 @@ def collect(run: RunDirectory) -> Collected:
         environment=environment,
         nodes=nodes,
         controller=controller,
-        life=ledger.life() if len(ledger) else None,
+        life=None if ledger.empty else ledger.life(),
         links=links,
         # A damaged journal may say the same thing many times.
         problems=list(dict.fromkeys([*problems, *merger.problems])),
         num_records=len(merger),
     )
+
+
+def _journal_bytes(run: RunDirectory) -> int:
+    """Of all journals; one that goes away meanwhile counts for nothing."""
+    sizes = []
+    for path in run.nodes.glob("*.jsonl"):
+        with contextlib.suppress(OSError):
+            sizes.append(path.stat().st_size)
+    return sum(sizes)
 
 
 def read_experiment(run: RunDirectory) -> dict[str, Any]:

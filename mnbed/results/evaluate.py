@@ -33,6 +33,7 @@ from mnbed.programs import our_program
 from mnbed.results.collect import read_environment, read_experiment
 from mnbed.results.scores import Job, Score, pending_jobs, remove_snapshots, snapshot_jobs
 from mnbed.run_directory import RunDirectory
+from node_agent import full_disk
 
 if TYPE_CHECKING:
     from node_agent.tasks import Task
@@ -128,6 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever followed the progress is gone, and with it the wish for a result.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except OSError as error:
+        if not full_disk.is_full(error):
+            raise
+        print(full_disk.in_words(error, given.run), file=sys.stderr)
+        return 3
     return 0
 
 

@@ -97,6 +97,8 @@ class Evidence:
     """What the kernel's shaping was at the end, where it was not what it should have been."""
     machine: MachineEvidence = field(default_factory=MachineEvidence)
     applied: Sequence[Applied] = ()
+    slept_wall_s: Sequence[float] = ()
+    """How long the controller stood still, each time, while agents trained."""
     round_trips: Sequence[RoundTrip] = ()
     """Empty where events changed what they should be."""
 
@@ -124,6 +126,11 @@ def evidence_of(collected: Collected, status: str) -> Evidence:
         ],
         machine=_machine_evidence(collected),
         applied=applied(collected),
+        slept_wall_s=[
+            record["wall_s"]
+            for record in collected.controller
+            if record["event"] == "slept" and isinstance(record.get("wall_s"), (int, float))
+        ],
         round_trips=_steady_round_trips(collected),
         reported=[str(reason) for reason in finished.get("reasons") or ()],
     )

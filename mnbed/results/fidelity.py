@@ -253,6 +253,17 @@ def events_late(evidence: Evidence) -> str | None:
     )
 
 
+def slept(evidence: Evidence) -> str | None:
+    """Nobody looked after the run."""
+    if not evidence.slept_wall_s:
+        return None
+    times = "once" if len(evidence.slept_wall_s) == 1 else f"{len(evidence.slept_wall_s)} times"
+    return (
+        f"the controller stood still {times}, {sum(evidence.slept_wall_s):.1f} s in all, as after Ctrl-Z: nothing was "
+        "sampled meanwhile, and what was due came late"
+    )
+
+
 def _error(one: Probed) -> float:
     return one.measured / one.asked - 1
 
@@ -283,6 +294,7 @@ REASONS: tuple[Callable[[Evidence], str | None], ...] = (
     saturated,
     timers_late,
     events_late,
+    slept,
     delay_untold,
     delayed_late,
     delayed_lost,

@@ -14,7 +14,7 @@ from typing import Any
 
 from mnbed.foreign import plain
 from mnbed.network.build import Network
-from mnbed.network.leftovers import RUNTIME_DIRECTORY
+from mnbed.network.mark import RUNTIME_DIRECTORY
 from mnbed.plan import Plan
 from mnbed.rerun import keeps_ledger
 from mnbed.run.control import ControlServer
@@ -23,6 +23,7 @@ from mnbed.run.session import Session
 from mnbed.run.signals import Signals
 from mnbed.run.user import data_root
 from mnbed.run.user_side import UserSide
+from mnbed.run_directory import RunDirectory
 from node_agent.journal import Journal
 from node_agent.settings import AgentSettings, PeerSettings
 
@@ -75,7 +76,8 @@ class Crew:
                 launcher = stack.enter_context(ExecLauncher.start(orders))
             else:
                 log = side.open_in_run("parent.log")
-                launcher = stack.enter_context(PreforkLauncher.start(orders, log, selector))
+                path = RunDirectory(run).nodes / "parent.log"
+                launcher = stack.enter_context(PreforkLauncher.start(orders, path, log, selector))
             yield cls(plan, run, side, control, launcher, selector, token)
 
     def join(

@@ -12,13 +12,16 @@ import selectors
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.network.mark import note
 from mnbed.programs import our_program
+from mnbed.run.activity import activity, is_stopped
 from mnbed.run.user import User, callers_umask
 from node_agent.settings import AgentSettings
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 _END_PATIENCE_S = 10
 # Of a log whose last line says why.
 _LAST_BYTES = 8192
+_OVER = "the run is over, and its agents are being ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +68,17 @@ LaunchEvent = Loaded | Exited | LauncherGone
 class PreforkLauncher:
     """One warm parent, which imports torch and loads the data once and forks every agent."""
 
-    def __init__(self, orders: dict[str, Any], log: int, selector: selectors.BaseSelector) -> None:
-        """`log`: an open file, which is the launcher's from then on."""
+    def __init__(
+        self, orders: dict[str, Any], log_path: Path, log: int, selector: selectors.BaseSelector
+    ) -> None:
+        """`log`: the file at `log_path`, open; it is the launcher's from then on."""
         self._selector = selector
+        self.log_path = log_path
         self._log = log
         self._buffer = b""
-        self.error: MnbedError | None = None
+        # A prompt launches from its own thread, beside the one that ends the launcher.
+        self._lock = threading.Lock()
+        self._stopped = False
         self._process = subprocess.Popen(
             our_program("node_agent.prefork"),
             stdin=subprocess.PIPE,
@@ -78,25 +87,41 @@ class PreforkLauncher:
             start_new_session=True,
             env=agent_environment(),
         )
+        note(self._process.pid)
         self._write(orders)
         selector.register(self._stdout, selectors.EVENT_READ, self._read)
 
     @classmethod
     @contextlib.contextmanager
     def start(
-        cls, orders: dict[str, Any], log: int, selector: selectors.BaseSelector
+        cls, orders: dict[str, Any], log_path: Path, log: int, selector: selectors.BaseSelector
     ) -> Iterator[PreforkLauncher]:
         """Start the warm parent; on leaving, end it and every agent that is left."""
-        launcher = cls(orders, log, selector)
+        launcher = cls(orders, log_path, log, selector)
         try:
             yield launcher
         finally:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`."""
+        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`.
+
+        Raises RunError where the launcher has been stopped meanwhile.
+        """
         agents = [{"pid": network.pid(one.name), "settings": asdict(one)} for one in settings]
-        self._write({"agents": agents})
+        with self._lock:
+            if self._stopped:
+                raise RunError(_OVER)
+            self._write({"agents": agents})
+
+    def activity(self) -> tuple[int, int]:
+        """Changes while the warm parent gets on with what it does."""
+        return activity(self._process.pid)
+
+    def standstill(self) -> str:
+        """Of a warm parent that does not get on: how it stands, and its last words."""
+        how = "it is stopped (SIGSTOP)" if is_stopped(self._process.pid) else "it waits"
+        return f"{how}{self._last_words()}"
 
     def send_signal(self, pid: int, number: signal.Signals) -> None:
         """Send a signal to an agent: by its parent, which knows best whether the number is still that agent's."""
@@ -104,6 +129,8 @@ class PreforkLauncher:
 
     def stop(self) -> None:
         """End the warm parent, which ends its children."""
+        with self._lock:
+            self._stopped = True
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(self._stdout)
         with contextlib.suppress(BrokenPipeError):
@@ -165,6 +192,8 @@ class ExecLauncher:
     def __init__(self, orders: dict[str, Any]) -> None:
         self._orders = orders
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
+        self._stopped = False
 
     @classmethod
     @contextlib.contextmanager
@@ -177,21 +206,27 @@ class ExecLauncher:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Start the agents."""
+        """Start the agents. Raises RunError where the launcher has been stopped meanwhile."""
         for one in settings:
-            if one.name in self._processes:  # killed a moment ago, and about to come back
-                self._processes.pop(one.name).wait()
-            with tempfile.TemporaryFile() as told:
-                told.write(json.dumps({**self._orders, "settings": asdict(one)}).encode())
-                told.seek(0)
-                # It opens its log itself, once it has dropped root.
-                self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
-                    our_program("node_agent", "-"),
-                    stdin=told,
-                    stdout=subprocess.DEVNULL,
-                    stderr=None,
-                    env=agent_environment(),
-                )
+            with self._lock:
+                if self._stopped:
+                    raise RunError(_OVER)
+                self._launch(network, one)
+
+    def _launch(self, network: Network, one: AgentSettings) -> None:
+        if one.name in self._processes:  # killed a moment ago, and about to come back
+            self._processes.pop(one.name).wait()
+        with tempfile.TemporaryFile() as told:
+            told.write(json.dumps({**self._orders, "settings": asdict(one)}).encode())
+            told.seek(0)
+            # It opens its log itself, once it has dropped root.
+            self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
+                our_program("node_agent", "-"),
+                stdin=told,
+                stdout=subprocess.DEVNULL,
+                stderr=None,
+                env=agent_environment(),
+            )
 
     def send_signal(self, pid: int, number: signal.Signals) -> None:
         """Send a signal to an agent."""
@@ -210,6 +245,8 @@ class ExecLauncher:
 
     def stop(self) -> None:
         """End what is left."""
+        with self._lock:
+            self._stopped = True
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():

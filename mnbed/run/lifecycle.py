@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +22,8 @@ from rich.console import Console
 from mnbed.errors import Interrupted, MachineError, MnbedError
 from mnbed.loading import dump_experiment
 from mnbed.network.build import Network, build_network
-from mnbed.network.leftovers import MARK, remove_leftovers
+from mnbed.network.leftovers import remove_leftovers
+from mnbed.network.mark import marked
 from mnbed.network.probe import probe_network
 from mnbed.plan import Plan
 from mnbed.rerun import rerunnable
@@ -31,7 +31,7 @@ from mnbed.run import environment
 from mnbed.run.crew import Crew
 from mnbed.run.launch import PreforkLauncher
 from mnbed.run.live import LiveView
-from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
+from mnbed.run.lock import run_lock
 from mnbed.run.sampling import LinkTotals, memory_mb
 from mnbed.run.session import Session
 from mnbed.run.signals import Signals
@@ -39,6 +39,7 @@ from mnbed.run.timeline import Conductor
 from mnbed.run.user import data_root
 from mnbed.run.user_side import UserSide
 from mnbed.run_directory import RunDirectory
+from node_agent import full_disk
 from node_agent.journal import Journal
 
 if TYPE_CHECKING:
@@ -106,22 +107,34 @@ class Job:
         self._run = RunDirectory(path)
         self._signals = Signals()
         self._start_monotonic_s: float | None = None
+        self._unwritten: OSError | None = None
 
     def execute(self) -> Outcome:
         """Run to the end. Raises only where nothing could be collected yet; else the error is in the outcome."""
-        with self._own_side, contextlib.ExitStack() as stack:
+        try:
+            with self._own_side:
+                return self._execute()
+        except OSError as error:
+            if not full_disk.is_full(error):
+                raise
+            raise self._disk_error(error) from None
+
+    def _execute(self) -> Outcome:
+        with contextlib.ExitStack() as stack:
             if self._standing is None:
                 stack.enter_context(self._signals.handled())
                 stack.enter_context(run_lock(f"run {self._run.run_id}"))
-                remove_leftovers(RUNTIME_DIRECTORY)
+                remove_leftovers()
             view = stack.enter_context(LiveView(self._console, self._duration))
             self._prepare_directory()
             descriptor = self._side.open_in_run(self._run.controller_journal.name)
-            journal = self.journal = Journal(descriptor, "controller", self._now)
+            journal = self.journal = Journal(
+                self._run.controller_journal, "controller", self._now, descriptor
+            )
             try:
                 finish = self._emulate(view, journal)
                 with self._signals.ignored():
-                    journal.write("finished", **self._finished_fields(finish))
+                    self._record(journal, "finished", **self._finished_fields(finish))
                 self._evaluate(view, journal, finish)
             finally:
                 journal.close()
@@ -150,7 +163,8 @@ class Job:
             except MnbedError as error:
                 finish.error = error
             except OSError as error:
-                finish.error = MachineError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+                finish.error = self._disk_error(error)
+                finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
             if (
                 self._signals.interrupted
                 and not isinstance(finish.error, Interrupted)
@@ -167,17 +181,15 @@ class Job:
             began = time.monotonic()
             with self._signals.ignored():
                 torn_down.close()
-            journal.write(
-                "torn_down", teardown_s=time.monotonic() - began, wall_s=time.monotonic() - self._began
-            )
+            wall_s = time.monotonic() - self._began
+            self._record(journal, "torn_down", teardown_s=time.monotonic() - began, wall_s=wall_s)
         return finish
 
     def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
         self._phase(view, journal, "loading data and torch, building the network")
         if self._standing is None:
-            os.environ[MARK] = self._run.run_id
             # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
-            stack.callback(os.environ.pop, MARK, None)
+            stack.enter_context(marked(self._run.run_id))
         crew = stack.enter_context(Crew.start(self._plan, self._absolute, self._side))
         network = self._standing
         if network is None:
@@ -260,7 +272,10 @@ class Job:
                 summary, report = self._side.results(self._report)
             except MnbedError as error:
                 finish.error = finish.error or error
-        return Outcome(run=self._run, summary=summary, error=finish.error, report=report)
+        told = finish.error
+        if told is None and self._unwritten is not None:
+            told = self._disk_error(self._unwritten)
+        return Outcome(run=self._run, summary=summary, error=told, report=report)
 
     # Small things
 
@@ -275,7 +290,24 @@ class Job:
 
     def _phase(self, view: LiveView, journal: Journal, name: str) -> None:
         view.phase(name)
-        journal.write("phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+        self._record(journal, "phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+
+    def _record(self, journal: Journal, event: str, **fields: Any) -> None:
+        """For what frames the run: a full disk is told at the end, and keeps no network from being taken down."""
+        try:
+            journal.write(event, **fields)
+        except OSError as error:
+            self._unwritten = self._unwritten or error
+
+    def _disk_error(self, error: OSError) -> MachineError:
+        remedy = full_disk.remedy(error, self._run.path)
+        if remedy is None:
+            return MachineError(full_disk.in_words(error))
+        if self._run.experiment.exists():
+            remedy += (
+                f"; what was collected is in {self._run.path}, and `mnbed report` on it makes its results"
+            )
+        return MachineError(full_disk.in_words(error, self._run.path), remedy)
 
     def _prepare_directory(self) -> None:
         self._side.create_run(self._run.path, dump_experiment(rerunnable(self._plan)))

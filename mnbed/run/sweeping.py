@@ -114,7 +114,10 @@ class SweepRunner:
             took = f"{time.monotonic() - began:.0f} s"
             self._say(f"[{done}/{len(self.entries)}] {run.name}: {self._describe(entry)} ({took})")
             if entry.status == "interrupted":
-                raise Interrupted("interrupted; `mnbed sweep` with the same file goes on from here")
+                raise Interrupted(
+                    f"interrupted; what is done is in {self.directory}, and `mnbed sweep` with the same file goes on "
+                    "from here"
+                )
         progress(done, len(self.entries), "")
         return [entry for entry in self.entries if entry.status != COMPLETED]
 

@@ -10,7 +10,7 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ class Workbench:
                 self._asked[ends] = wire.dilated(1 / network.plan.dilation)
         self._shut: set[frozenset[str]] = set()
         self._captures: list[Capture] = []
+        self.on_end: Callable[[], None] = lambda: None
+        """Called in the run's thread when a run has ended."""
 
     @classmethod
     @contextlib.contextmanager
@@ -270,10 +272,18 @@ class Workbench:
         return self._side.tail(self._job.run.path, name, count)
 
     def _agent(self, name: str) -> AgentState:
-        if not self.agents or not self.running:
+        if not self.running:
             raise InputError("no run is going on: `start` starts one")
+        if not self.agents:
+            raise InputError("the run is still starting")
         if name not in self.agents:
             raise InputError(f"no agent {name!r}; there are: {', '.join(self.agents)}")
+        assert self._job is not None
+        assert self._job.session is not None
+        if self._job.session.over:
+            raise InputError(
+                "training has ended, and the run is being evaluated: `start` starts another after it"
+            )
         agent = self.agents[name]
         if agent.ready is None and not agent.down:
             raise InputError(f"{name} is still starting")
@@ -286,6 +296,7 @@ class Workbench:
             self._outcome = error
         except Exception as error:
             self._outcome = RunError(f"the run failed: {type(error).__name__}: {error}")
+        self.on_end()
 
     def _note(self, text: str, directions: list[list[str]] | None = None, **fields: Any) -> None:
         """What is done by hand belongs into the journal of the run that it happens to."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mnbed.errors import MachineError
+from mnbed.run.run_starter import LocalStarter
 from mnbed.run.sweeping import COMPLETED, SweepRunner, read_index
 from mnbed.sweep import load_sweep
 
@@ -21,7 +22,9 @@ def file(tmp_path: Path) -> Path:
 
 def runner(file: Path, *overrides: str, redo_degraded: bool = False) -> SweepRunner:
     sweep = load_sweep(file, overrides)
-    return SweepRunner(sweep, file.parent / "out", lambda _: None, redo_degraded=redo_degraded)
+    return SweepRunner(
+        sweep, file.parent / "out", lambda _: None, LocalStarter(), redo_degraded=redo_degraded
+    )
 
 
 def done(found: SweepRunner, verdict: str = "faithful") -> None:

@@ -73,6 +73,10 @@ def with_delay(**changes: object) -> Evidence:
             with_node(overruns=52),
             "5.1% of the local steps took longer than step_time (102 of 2,000; at most 5%)",
         ),
+        (
+            replace(GOOD, slept_wall_s=[83.0, 2.5]),
+            "the controller stood still 2 times, 85.5 s in all, as after Ctrl-Z",
+        ),
         (with_node(late_s=2.5), "late steps add up to 2.2% of the duration, 2.50 emulated s on h2"),
         (with_node(frames_rejected=1), "1 frame was rejected as foreign, torn or corrupt, by h2"),
         (with_node(frames_rejected=2), "2 frames were rejected"),
