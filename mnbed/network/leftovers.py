@@ -24,7 +24,6 @@ from mnbed.network.mark import (
     parent_of,
     registers,
     start_ticks,
-    state_of,
 )
 
 # A killed process is gone within milliseconds; the kernel may take longer over one in the middle of disk output.
@@ -51,26 +50,27 @@ def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
 
     To be called with the run lock held: then no other run is alive. Raises MachineError where a process stays.
     """
-    done = []
+    done: dict[int, str] = {}
     dead = registers(runtime_directory)
-    leftovers = list(_processes_of(dead)) if dead else []
-    for leftover in leftovers:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(leftover.pid, signal.SIGKILL)
-            done.append(f"ended process {leftover.pid} of run {leftover.run}: {leftover.command}")
     deadline = time.monotonic() + _PATIENCE_S
-    while stuck := [leftover.pid for leftover in leftovers if state_of(leftover.pid) not in (None, "Z")]:
+    # Again and again: one that was not ended yet may have started another.
+    while leftovers := (list(_processes_of(dead)) if dead else []):
         if time.monotonic() > deadline:
-            raise MachineError(
-                f"processes {', '.join(map(str, stuck))} of an earlier run do not end", "look at them with ps"
-            )
+            stuck = ", ".join(str(leftover.pid) for leftover in leftovers)
+            raise MachineError(f"processes {stuck} of an earlier run do not end", "look at them with ps")
+        for leftover in leftovers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(leftover.pid, signal.SIGKILL)
+                text = f"ended process {leftover.pid} of run {leftover.run}: {leftover.command}"
+                done.setdefault(leftover.pid, text)
         time.sleep(0.02)
+    said = list(done.values())
     for folder in sorted(runtime_directory.glob("run-*")):
         shutil.rmtree(folder, ignore_errors=True)
-        done.append(f"removed {folder}")
+        said.append(f"removed {folder}")
     for register in dead:
         register.path.unlink(missing_ok=True)
-    return done
+    return said
 
 
 def _processes_of(found: list[Register]) -> Iterator[Leftover]:

@@ -46,7 +46,7 @@ _CREATED, _BEGUN, _SENT, _DROPPED, _ARRIVED, _AGGREGATED, _BYTES = range(7)
 # What brings a part of the ledger together takes some ten times the memory of its journals' text.
 _PART_BYTES = 8 << 20
 _MAX_PARTS = 200
-_BATCH = 500
+_BATCH = 100
 
 Step = tuple[int, Key, tuple[Any, ...]]
 """(column that tells what happened, which message, values)"""
