@@ -86,6 +86,12 @@ class Plan:
         """The host of that name. Raises KeyError."""
         return self._hosts_by_name[name]
 
+    @property
+    def open_files(self) -> int:
+        """Files that the busiest process of the run has open."""
+        peers = max(len(host.peers) for host in self.hosts)
+        return feasible.open_files(len(self.hosts), len(self.switches), peers)
+
     @functools.cached_property
     def _hosts_by_name(self) -> Mapping[str, HostPlan]:
         return {host.name: host for host in self.hosts}

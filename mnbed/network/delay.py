@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import select
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from mnbed.events import Reshape
 from mnbed.links import LinkProperties, PathProperties, along
 from mnbed.network.namespaces import run_in
 from mnbed.plan import Plan
+from node_agent.descriptors import wait_readable
 from node_agent.streams import stream_seed
 
 _ANSWER_PATIENCE_S = 5.0
@@ -193,7 +193,7 @@ class DelayProcess:
             self._process.stdin.flush()
         except BrokenPipeError:
             return ""
-        if patience_s is not None and not select.select([self._process.stdout], [], [], patience_s)[0]:
+        if patience_s is not None and not wait_readable(self._process.stdout, patience_s):
             return ""
         return self._process.stdout.readline().strip()
 

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from mnbed.errors import Interrupted, MachineError, MnbedError
 from mnbed.loading import dump_experiment
+from mnbed.machine import raise_open_files
 from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import MARK, remove_leftovers
 from mnbed.network.probe import probe_network
@@ -165,6 +166,8 @@ class Job:
             os.environ[MARK] = self._run.run_id
             # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
             stack.callback(os.environ.pop, MARK, None)
+        # Before anything is started: the warm parent and its agents keep the limit that they are born with.
+        raise_open_files(self._plan.open_files)
         crew = stack.enter_context(Crew.start(self._plan, self._run, self._user))
         network = self._standing
         if network is None:
