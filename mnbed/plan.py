@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 import networkx as nx
 
 import topologies
-from mnbed import budget, draws, feasible, routes, units
+from mnbed import budget, draws, feasible, routes, soundness, units
 from mnbed.errors import InputError, MachineError
 from mnbed.events import Event, Reshape
 from mnbed.expansion import expand
@@ -24,7 +24,6 @@ from mnbed.link_plans import Direction, LinkPlan, plan_links
 from mnbed.links import LinkProperties, PairProperties, PathProperties, along
 from mnbed.machine import MachineFacts
 from mnbed.step_cost import StepCost
-from node_agent.algorithms import algorithm_class
 from node_agent.streams import stream_seed
 from topologies import rules
 from topologies.description import from_description
@@ -189,7 +188,10 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     peers = draws.overlay_peers(experiment, names, problems)
     links = plan_links(experiment, graph, stragglers, dilation, problems)
     # A wrong overlay has too few peers by itself: one complaint is enough.
-    problems += [] if problems else _algorithm_problems(experiment, {len(row) for row in peers})
+    if not problems:
+        num_parameters = None if step is None else step.num_parameters
+        problems += soundness.algorithm_problems(experiment, peers, num_parameters)
+    problems += soundness.task_problems(experiment, len(names))
     if problems:
         raise InputError("\n".join(problems))
     timeline = expand(
@@ -282,14 +284,6 @@ def _time_problems(experiment: Experiment, step_time: float) -> list[str]:
             f"and {MAX_SNAPSHOTS_PER_NODE:,} are allowed"
         )
     return problems
-
-
-def _algorithm_problems(experiment: Experiment, peer_counts: set[int]) -> list[str]:
-    """What the algorithm says to the numbers of peers that nodes have."""
-    settings = experiment.algorithm
-    check = algorithm_class(settings.name, settings.module).check_settings
-    found = (check(settings, count) for count in sorted(peer_counts))
-    return [f"algorithm.{problem}" for problem in dict.fromkeys(found) if problem is not None]
 
 
 def plan_routes(

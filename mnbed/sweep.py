@@ -27,9 +27,10 @@ from typing import Any
 
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment
-from mnbed.fields import did_you_mean
-from mnbed.loading import dump_experiment, load_experiment
+from mnbed.fields import did_you_mean, name_problem
+from mnbed.loading import dump_experiment, load_experiment, read_experiment_text
 from mnbed.yaml_source import Source, parse_yaml
+from topologies.reading import brief
 
 _KEYS = ("name", "base", "set", "grid", "seeds", "baseline")
 _MAX_RUNS = 10_000
@@ -75,16 +76,17 @@ class Sweep:
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep in that file, every experiment of it checked; `overrides` hold for all. Raises InputError."""
-    try:
-        source = parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    source = parse_yaml(read_experiment_text(path), str(path))
     data = source.data
     for key in data:
         if key not in _KEYS:
             raise _wrong(source, key, f"no such key{did_you_mean(key, _KEYS)}")
     if not isinstance(data.get("base"), str):
         raise _wrong(source, "base", "missing; it must be an experiment file, relative to this one")
+    # It names the sweep's directory, which root makes and hands to the user.
+    name = data.get("name", path.stem)
+    if problem := name_problem(name):
+        raise _wrong(source, "name", f"got {brief(name)}; {problem}")
     base = path.parent / data["base"]
     common = [*_overrides(source, "set", data.get("set") or {}), *overrides]
     axes = _axes(source, data.get("grid") or {})
@@ -100,9 +102,6 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
             given = (*common, *changes, f"seed={seed}")
             experiment = load_experiment(base, given, note=lambda _: None)
             runs.append(PlannedRun(cell=cell, seed=seed, overrides=given, experiment=experiment))
-    name = data.get("name", path.stem)
-    if not isinstance(name, str) or not re.fullmatch(r"[\w .-]{1,80}", name):
-        raise _wrong(source, "name", f"got {name!r}; letters, digits, spaces, '_', '.', '-' are allowed")
     return Sweep(name=name, base=base, runs=tuple(runs), baseline=_baseline(source, data, axes))
 
 
@@ -149,7 +148,7 @@ def _seeds(source: Source, seeds: Any) -> list[int]:
     good = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
     if not good or len(set(seeds)) < len(seeds):
         raise _wrong(
-            source, "seeds", f"got {seeds!r}; it must be a number of seeds, or a list of different ones"
+            source, "seeds", f"got {brief(seeds)}; it must be a number of seeds, or a list of different ones"
         )
     return list(seeds)
 

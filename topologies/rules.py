@@ -13,6 +13,8 @@ from typing import Any
 
 import networkx as nx
 
+from topologies.reading import brief
+
 # IFNAMSIZ is 16 with the closing zero byte.
 MAX_INTERFACE_NAME = 15
 KINDS = ("host", "switch")
@@ -71,10 +73,10 @@ def _of_kind(graph: nx.Graph, kind: str) -> list[str]:
 def _nodes(graph: nx.Graph) -> Iterator[str]:
     for node, data in graph.nodes(data=True):
         if not isinstance(node, str) or not _NAME.fullmatch(node):
-            yield f"node {node!r} has an invalid name: a letter, then letters, digits, '_', '.', '-'"
+            yield f"node {brief(node)} has an invalid name: a letter, then letters, digits, '_', '.', '-'"
             continue
         if data.get("kind") not in KINDS:
-            yield f"node {node} has kind {data.get('kind')!r}; allowed: {', '.join(KINDS)}"
+            yield f"node {node} has kind {brief(data.get('kind'))}; allowed: {', '.join(KINDS)}"
         interface = longest_interface(graph, node)
         if len(interface) > MAX_INTERFACE_NAME:
             yield (
@@ -101,7 +103,7 @@ def wrong_properties(properties: Mapping[str, Any]) -> Iterator[str]:
             continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not least <= value <= most or (value == 0 and key == "bandwidth_bps"):
-            yield f"{key}={value!r}; it must be a number {words}"
+            yield f"{key}={brief(value)}; it must be a number {words}"
 
 
 def _paths(graph: nx.Graph) -> Iterator[str]:
@@ -112,7 +114,7 @@ def _paths(graph: nx.Graph) -> Iterator[str]:
         for name in (a, b):
             if name not in regions:
                 shown = ", ".join(sorted(regions)) or "none"
-                yield f"path {a} - {b}: no host is in region {name!r}; the hosts' regions are: {shown}"
+                yield f"path {a} - {b}: no host is in region {brief(name)}; the hosts' regions are: {shown}"
         if frozenset((a, b)) in seen:
             yield f"path {a} - {b} is given twice"
         seen.add(frozenset((a, b)))
