@@ -44,13 +44,13 @@ def read_edges(path: Path) -> list[list[str]]:
     pairs: dict[tuple[str, str], None] = {}
     for number, line in enumerate(lines, start=1):
         words = line.partition("#")[0].split()
-        if not words or (number == 1 and len(words) == 1 and words[0].isdigit()):
+        if not words or (number == 1 and len(words) == 1 and words[0].isdecimal()):
             continue
         if len(words) != 2:
             raise ValueError(
                 f"{path}: line {number}: a pair of hosts is wanted, got {brief(line.strip()[:60])}"
             )
-        a, b = (f"h{int(word) + 1}" if word.isdigit() else word for word in words)
+        a, b = (f"h{int(word) + 1}" if word.isdecimal() else word for word in words)
         if (b, a) not in pairs:
             pairs[a, b] = None
     if not pairs:

@@ -146,7 +146,7 @@ def read_mahimahi(path: Path, bin_s: float) -> tuple[list[PlainPoint], float]:
         text = line.strip()
         if not text:
             continue
-        if not text.isdigit():
+        if not text.isdecimal():
             raise TraceError(
                 f"{path}:{number}: got {brief(text[:40])}; each line must be a time in whole milliseconds"
             )

@@ -60,6 +60,8 @@ def load(
             graph = raw
         else:
             graph = normalise(raw, hosts_per_switch=hosts_per_switch, parallel=parallel, component=component)
+    except OverflowError:
+        raise ValueError(f"{path}: a number in it is too large to be reckoned with") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     graph.graph["source"] = path.name

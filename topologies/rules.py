@@ -27,14 +27,18 @@ PROPERTIES = {
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
+# Problems of a graph that one message lists.
+_MAX_TOLD = 20
+
 
 def check(graph: nx.Graph) -> None:
-    """Raises ValueError that lists everything that is wrong with the graph."""
+    """Raises ValueError that lists what is wrong with the graph."""
     problems = [*_nodes(graph), *_edges(graph)]
     if not problems:
         problems = [*_hosts(graph), *_connected(graph), *_paths(graph)]
     if problems:
-        raise ValueError("; ".join(problems))
+        more = len(problems) - _MAX_TOLD
+        raise ValueError("; ".join(problems[:_MAX_TOLD] + [f"and {more:,} more"] * (more > 0)))
 
 
 def hosts(graph: nx.Graph) -> list[str]:
@@ -63,7 +67,7 @@ def longest_interface(graph: nx.Graph, node: str) -> str:
 
 def natural_order(name: str) -> tuple[str | int, ...]:
     """Sort key that reads digits as numbers."""
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name))
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name))
 
 
 def _of_kind(graph: nx.Graph, kind: str) -> list[str]:

@@ -16,12 +16,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import yaml
-
 from mnbed.errors import InputError
 from mnbed.results.exchange import better
 from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary, task_score
 from mnbed.run_directory import RunDirectory
+from topologies import plain_yaml
 
 _CONFIDENCE = 0.95
 # Differ between runs of one group, or say nothing about what was compared.
@@ -197,8 +196,8 @@ def _algorithm_label(one: Mapping[str, str], all_settings: Sequence[Mapping[str,
 
 def _experiment(directory: RunDirectory) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(directory.experiment.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        data = plain_yaml.load(directory.experiment.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{directory.experiment}: cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise InputError(f"{directory.experiment}: not an experiment")

@@ -186,3 +186,13 @@ def test_every_section_is_documented_with_an_example() -> None:
 def test_nothing_waits_with_select_which_takes_no_descriptor_from_1024_on() -> None:
     using = [name(path) for path in SOURCES if re.search(r"\bselect\.select\(", path.read_text())]
     assert using == []
+
+
+def test_yaml_of_users_is_read_where_its_size_is_bounded() -> None:
+    using = {
+        name(path)
+        for path in SOURCES
+        if re.search(r"\byaml\.(safe_load|load|SafeLoader)\(", path.read_text())
+    }
+    # The matrices are files of our own.
+    assert using == {"mnbed/yaml_source.py", "topologies/plain_yaml.py", "topologies/matrices.py"}

@@ -46,7 +46,7 @@ def write(graph: nx.Graph) -> str:
     wrong = [
         node
         for node, data in graph.nodes(data=True)
-        if (data["kind"] == "host") != (node[:1] == "h" and node[1:].isdigit())
+        if (data["kind"] == "host") != (node[:1] == "h" and node[1:].isdecimal())
     ]
     if wrong:
         raise ValueError(

@@ -83,7 +83,7 @@ def _parts(root: Any) -> _Parts:
             parts.notes.append(f"service {name} is Kollaps's own and was left out")
             continue
         count = service.get("replicas", "1")
-        if not count.isdigit() or not 1 <= int(count) <= MAX_HOSTS:
+        if not count.isdecimal() or not 1 <= int(count) <= MAX_HOSTS:
             raise ValueError(f"service {name}: replicas={brief(count)}; it must be 1 to {MAX_HOSTS}")
         parts.replicas[name] = int(count)
     parts.bridges = [_named(bridge, parts) for bridge in root.iterfind("bridges/bridge")]

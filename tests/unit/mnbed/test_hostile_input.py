@@ -159,6 +159,42 @@ def test_no_value_of_set(value: str, tmp_path: Path) -> None:
         refused(lambda key=key: load_experiment(path, [f"{key}={value}"]))  # type: ignore[misc]
 
 
+_JSON = '{"nodes": [{"id": "h1"}, {"id": "s1"}], "links": [{"source": "h1", "target": "s1", "bandwidth_bps": %s}]}'
+_XML = '<experiment><services><service name="a" replicas="%s"/></services></experiment>'
+GRAPHS = {
+    "NaN.json": _JSON % "NaN",
+    "too large for a float.json": _JSON % ("9" * 400),
+    "too large for text.json": _JSON % ("9" * 5000),
+    "deep.json": '{"nodes":' + "[" * 100_000,
+    "deep.gml": "graph [ " + "a [ " * 50_000,
+    "deep.graphml": '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">' + "<graph>" * 100_000,
+    "deep.xml": "<experiment>" + "<a>" * 100_000 + "</a>" * 100_000 + "</experiment>",
+    "entities.xml": f'<!DOCTYPE l [<!ENTITY a "{"a" * 99}"><!ENTITY b "{"&a;" * 99}">]><experiment>&b;</experiment>',
+    "no digit.xml": _XML % "\u00b2",
+    "many.xml": _XML % ("9" * 5000),
+    "one line.edges": "h1 " * 200_000,
+    "long name.yaml": f"hosts: [{'h' * 100_000}]\nswitches: [s1]\nlinks: [[{'h' * 100_000}, s1]]\n",
+    "wrong in 60,000 ways.graphml": '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">'
+    '<graph edgedefault="undirected">'
+    + "".join(f'<node id="h{number}"/>' for number in range(60_000))
+    + "</graph></graphml>",
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_no_topology(name: str, tmp_path: Path) -> None:
+    path = written(tmp_path, name, GRAPHS[name])
+    refused(lambda: files.load(path))
+
+
+@pytest.mark.parametrize("verb", ["report", "compare"])
+def test_no_run_directory(verb: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "nodes").mkdir(parents=True)
+        written(tmp_path / name, "experiment.yaml", TEXTS["aliases as a value"])
+    cli(verb, *(str(tmp_path / name) for name in ("one", "two")[: 2 if verb == "compare" else 1]))
+
+
 # --- things that are no files ---
 
 
