@@ -15,7 +15,7 @@ import yaml
 from topologies.reading import brief
 
 MAX_ALIASED_VALUES = 100_000
-"""Of a document with aliases written out; one without aliases may have more."""
+"""That aliases, written out, may add to those of a document."""
 MAX_DEPTH = 50
 _MAX_NUMBER_LENGTH = 100
 _TAG = "tag:yaml.org,2002:"
@@ -91,7 +91,7 @@ class _Measure:
         for below_key, below in _below(node):
             below_size, below_height = self.of(below, below_key or key)
             size, height = size + below_size, max(height, below_height)
-        if size > MAX_ALIASED_VALUES and size > len(self._known):
+        if size - len(self._known) > MAX_ALIASED_VALUES:
             text = f"with its aliases (*) written out this holds more than {MAX_ALIASED_VALUES:,} values"
             raise YamlProblem(line, key + text)
         if height >= MAX_DEPTH:
