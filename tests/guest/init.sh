@@ -33,7 +33,7 @@ command=$(cat "$1/command.sh")
 # Only /mnt is used below, so whatever else the host has mounted stays visible.
 mount -t proc proc /proc || exit 1
 for module in overlay $needed; do
-    has_module $module || lacks "the kernel module $module, in $modules/$(uname -r)"
+    has_module "$module" || lacks "the kernel module $module, in $modules/$(uname -r)"
 done
 mount -t tmpfs -o size=75% tmpfs /mnt || fail "no tmpfs"
 mkdir -p /mnt/written /mnt/overlay /mnt/root /mnt/modprobe/lib
@@ -63,7 +63,7 @@ ln -s "$modules/$release" "/lib/modules/$release"
 # All of them now, by name: a modprobe that the kernel starts by itself has no environment, and may use registers that a
 # guest with the old ones does not keep (see uml.py). What is missing here fails loudly where it is used.
 for module in $needed; do
-    modprobe $module || fail "the module $module cannot be loaded"
+    modprobe "$module" || fail "the module $module cannot be loaded"
 done
 echo > /proc/sys/kernel/modprobe
 echo mnbed-guest > /proc/sys/kernel/hostname
