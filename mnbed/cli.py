@@ -27,6 +27,7 @@ _HELP = """Emulated networks for decentralized learning: mnbed builds a network 
 every host, collects, evaluates and reports.
 
 Exit status: 0 done; 1 the run failed; 2 the input is wrong; 3 this machine cannot do it; 130 interrupted."""
+_MAX_MESSAGE = 20_000
 _INTERRUPTED = 130
 # Verbs that need root, or need it at first; all others give it back before they look at a file.
 _PART_WITH_ROOT_THEMSELVES = ("run", "cli", "sweep", "plan", "doctor", "clean")
@@ -157,7 +158,11 @@ def _say(error: BaseException, text: str, options: _Options) -> None:
     sys.stdout.flush()
     if options.debug:
         traceback.print_exception(error, file=sys.stderr)
-    print(f"mnbed: {text}", file=sys.stderr)
+    if len(text) > _MAX_MESSAGE:  # it quotes what somebody wrote, and a terminal is to stay readable
+        text = f"{text[:_MAX_MESSAGE]}\n... and {len(text) - _MAX_MESSAGE:,} characters more"
+    # What cannot be written in the terminal's encoding is a question mark, not another error.
+    encoding = sys.stderr.encoding or "utf-8"
+    print(f"mnbed: {text}".encode(encoding, "replace").decode(encoding), file=sys.stderr)
 
 
 def _debug_first(arguments: list[str]) -> list[str]:

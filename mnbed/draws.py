@@ -17,6 +17,7 @@ from mnbed.step_cost import StepCost
 from mnbed.step_time import StepTimeDistribution
 from mnbed.units import format_duration
 from node_agent.streams import stream, stream_seed
+from topologies.reading import brief
 from topologies.regular import connected_regular, networkx_graph, small_world_edges
 
 # A distribution that so many draws in a row leave outside min and max has next to nothing inside.
@@ -145,7 +146,7 @@ def _named_edges(pairs: Sequence[tuple[str, str]] | str, hosts: Sequence[str]) -
         for end in (a, b):
             if end not in places:
                 raise ValueError(
-                    f"no host {end!r}{did_you_mean(end, hosts if len(hosts) <= 12 else hosts[:12])}"
+                    f"no host {brief(end)}{did_you_mean(end, hosts if len(hosts) <= 12 else hosts[:12])}"
                 )
         if a == b:
             raise ValueError(f"{a} cannot be its own neighbour")
@@ -185,7 +186,7 @@ def _named(
     for name in unknown:
         shown = hosts if len(hosts) <= 12 else [*hosts[:3], "...", hosts[-1]]
         problems.append(
-            f"{key}.hosts: no host {name!r}{did_you_mean(name, hosts if len(hosts) <= 12 else shown)}"
+            f"{key}.hosts: no host {brief(name)}{did_you_mean(name, hosts if len(hosts) <= 12 else shown)}"
         )
     repeated = sorted({name for name in wanted if wanted.count(name) > 1})
     if repeated:

@@ -27,6 +27,7 @@ from mnbed.fields import (
 )
 from mnbed.link_settings import PartialLinkSettings
 from mnbed.variants import field_types, key_of
+from topologies.reading import brief
 
 _RATE_UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 # A cell of a trace: a name with its digits, no blanks.
@@ -90,7 +91,7 @@ def _point(number: int, item: Any) -> Point:
         if bandwidth is None and delay is None:
             raise ValueError("it changes nothing: neither bandwidth nor delay")
         if link is not None and not (isinstance(link, str) and _LINK_NAME.fullmatch(link)):
-            raise ValueError(f"got {link!r} for its link; write for example h3-s1")
+            raise ValueError(f"got {brief(link)} for its link; write for example h3-s1")
         return Point(
             twelve_digits(units.parse_duration(time)),
             None if bandwidth is None else twelve_digits(units.parse_bandwidth(bandwidth)),

@@ -23,6 +23,7 @@ from mnbed.fields import (
     Section,
     SettingsError,
     did_you_mean,
+    file_name,
     no_bool,
     one_line,
 )
@@ -36,6 +37,7 @@ from node_agent.algorithms import AlgorithmSettings
 from node_agent.tasks._interface import TaskSettings
 from topologies.description import KEYS as DESCRIPTION_KEYS
 from topologies.description import from_description, to_description
+from topologies.reading import brief
 
 # What a section is about that does not say so.
 DEFAULT_NAMES = {"algorithm": "divshare", "task": "digits", "topology": "star"}
@@ -78,7 +80,7 @@ def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
     if what != "algorithm":
         name = name.replace("-", "_")
     if name not in allowed:
-        raise SettingsError([("name", f"unknown {what} {given!r}{did_you_mean(name, allowed)}")])
+        raise SettingsError([("name", f"unknown {what} {brief(given)}{did_you_mean(name, allowed)}")])
     return name
 
 
@@ -287,7 +289,7 @@ class AgentsSettings(Section):
 class Experiment(Section):
     """One experiment file, every default filled in."""
 
-    name: Annotated[str, Field(max_length=100), AfterValidator(one_line)] = "experiment"
+    name: Annotated[str, Field(max_length=100), AfterValidator(file_name)] = "experiment"
     """What the run directory and the report are called."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 1
     """Fixes everything random: stragglers, overlay, data split, initial parameters, peers drawn."""

@@ -16,6 +16,7 @@ from mnbed.experiment import Experiment
 from mnbed.link_settings import LinkSettings, PartialLinkSettings
 from mnbed.links import LinkProperties, PairProperties
 from topologies import rules
+from topologies.reading import brief
 
 _OF_EDGES = ("bandwidth_bps", "delay_s", "jitter_s", "loss")
 # Below 8 kbit/s one full frame lasts longer than TCP's first retransmission timeout.
@@ -246,7 +247,7 @@ def no_such_link(graph: nx.Graph, a: str, b: str) -> str:
         if node not in graph:
             shown = sorted(graph, key=rules.natural_order)
             shown = shown if len(shown) <= 12 else [*shown[:6], "...", shown[-1]]
-            return f"no node {node!r} in the network; it has: {', '.join(shown)}"
+            return f"no node {brief(node)} in the network; it has: {', '.join(shown)}"
     neighbours = sorted(graph.neighbors(a), key=rules.natural_order)
     shown = neighbours if len(neighbours) <= 12 else [*neighbours[:6], "...", neighbours[-1]]
     return f"no link {a} - {b}; {a} is linked to: {', '.join(shown)}"

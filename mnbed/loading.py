@@ -24,9 +24,13 @@ from mnbed.topology_files import read_edges, with_graph
 from mnbed.traces import with_points
 from mnbed.yaml_source import KeyPath, Source, dotted, parse_value, parse_yaml
 from node_agent.algorithms import canonical_name
+from topologies.reading import brief, read_text
 
 # An experiment is a page of text; a data set named by mistake must not be read whole.
 MAX_FILE_BYTES = 1_000_000
+# Of a message.
+_MAX_PROBLEMS = 30
+_MAX_SHOWN_OVERRIDE = 200
 
 
 def load_experiment(
@@ -38,7 +42,7 @@ def load_experiment(
     chose another task, say; by default it goes to stderr. Raises InputError with every error, one in each
     line.
     """
-    source = parse_yaml(_read(Path(path)), str(path))
+    source = parse_yaml(read_experiment_text(Path(path)), str(path))
     if "base" in source.data:
         raise InputError(f"{path}: a sweep, not an experiment", f"`mnbed sweep {path}` runs it")
     note = note or _note_on_stderr
@@ -53,7 +57,9 @@ def load_experiment(
         return parse(changed.data)
     except ValidationError as error:
         problems = sorted(problems_of(error, changed.data), key=lambda item: source.line(item.path) or 0)
-        raise InputError("\n".join(dict.fromkeys(map(changed.describe, problems)))) from None
+        lines = list(dict.fromkeys(map(changed.describe, problems)))
+        more = len(lines) - _MAX_PROBLEMS
+        raise InputError("\n".join(lines[:_MAX_PROBLEMS] + [f"... and {more:,} more"] * (more > 0))) from None
 
 
 def dump_experiment(experiment: Experiment) -> str:
@@ -181,25 +187,14 @@ def _note_on_stderr(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
-def _read(path: Path) -> str:
-    if path.is_dir():
-        raise InputError(f"{path} is a directory, not an experiment file")
+def read_experiment_text(path: Path) -> str:
+    """The text of an experiment, or of another file of ours as short. Raises InputError."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
+        return read_text(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_yaml_files_near(path)}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(raw) > MAX_FILE_BYTES:
-        raise InputError(f"{path}: more than {MAX_FILE_BYTES} bytes; this is not an experiment file")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file in UTF-8; an experiment is YAML") from None
-    if "\0" in text:
-        raise InputError(f"{path}: a binary file; an experiment is YAML")
-    return text
+    except ValueError as error:
+        raise InputError(f"{error}; this is not an experiment file, which is a page of YAML") from None
 
 
 def _yaml_files_near(path: Path) -> str:
@@ -213,6 +208,7 @@ class _Override:
     """One `--set`."""
 
     text: str
+    """For messages."""
     path: tuple[str, ...]
     value: Any
 
@@ -244,12 +240,13 @@ class _Changed:
 def _parse_override(text: str) -> _Override:
     key, equals, value = text.partition("=")
     path = tuple(part.strip() for part in key.split("."))
+    shown = text if len(text) <= _MAX_SHOWN_OVERRIDE else text[: _MAX_SHOWN_OVERRIDE - 3] + "..."
     if not equals or not all(path):
-        raise InputError(f"--set {text}: write key.path=value, for example --set time.duration=30s")
+        raise InputError(f"--set {shown}: write key.path=value, for example --set time.duration=30s")
     try:
-        return _Override(text=text, path=path, value=parse_value(value))
+        return _Override(text=shown, path=path, value=parse_value(value))
     except ValueError as error:
-        raise InputError(f"--set {text}: {error}") from None
+        raise InputError(f"--set {shown}: {error}") from None
 
 
 def _apply(source: Source, overrides: Sequence[_Override], note: Callable[[str], None]) -> _Changed:
@@ -279,7 +276,7 @@ def _section(data: dict[str, Any], override: _Override) -> dict[str, Any]:
             below = data[part] = {}
         if not isinstance(below, dict):
             raise InputError(
-                f"--set {override.text}: {dotted(override.path[:depth])} is no section, its value is {below!r}"
+                f"--set {override.text}: {dotted(override.path[:depth])} is no section, its value is {brief(below)}"
             )
         data = below
     return data

@@ -28,10 +28,11 @@ from typing import Any
 
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment
-from mnbed.fields import did_you_mean
+from mnbed.fields import did_you_mean, name_problem
 from mnbed.labels import ALGORITHM, ALGORITHM_NAME, algorithm_label, find_baseline, short_names, value_label
-from mnbed.loading import dump_experiment, load_experiment
+from mnbed.loading import dump_experiment, load_experiment, read_experiment_text
 from mnbed.yaml_source import Source, parse_yaml
+from topologies.reading import brief
 
 _KEYS = ("name", "base", "set", "grid", "seeds", "baseline")
 _SECTIONS = {item.name for item in fields(Experiment)} - {"name"}
@@ -110,9 +111,10 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         for chosen in itertools.product(*axes.values())
     ]
     _check_names(source, runs)
+    # It names the sweep's directory.
     name = data.get("name", path.stem)
-    if not isinstance(name, str) or not re.fullmatch(r"[\w .-]{1,80}", name):
-        raise _wrong(source, "name", f"got {name!r}; letters, digits, spaces, '_', '.', '-' are allowed")
+    if problem := name_problem(name):
+        raise _wrong(source, "name", f"got {brief(name)}; {problem}")
     baseline = _baseline(source, data, axes)
     algorithms = {axis for axis, values in axes.items() if all(_of_algorithm(texts) for _, texts in values)}
     return Sweep(
@@ -126,10 +128,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
 
 def _read(path: Path) -> Source:
     """The sweep's file, its own keys checked."""
-    try:
-        source = parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    source = parse_yaml(read_experiment_text(path), str(path))
     data = source.data
     if "base" not in data and data.keys() & _SECTIONS:
         raise InputError(
@@ -139,7 +138,7 @@ def _read(path: Path) -> Source:
         if key not in _KEYS:
             raise _wrong(source, key, f"no such key{did_you_mean(key, _KEYS)}")
     if not isinstance(data.get("base"), str):
-        given = f"got {data['base']!r}" if "base" in data else "missing"
+        given = f"got {brief(data['base'])}" if "base" in data else "missing"
         raise _wrong(source, "base", f"{given}; it must be an experiment file, relative to this one")
     return source
 
@@ -255,7 +254,7 @@ def _seeds(source: Source, given: Any) -> list[int]:
     good = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
     if not good or len(set(seeds)) < len(seeds):
         raise _wrong(
-            source, "seeds", f"got {given!r}; it must be a number of seeds, or a list of different ones"
+            source, "seeds", f"got {brief(given)}; it must be a number of seeds, or a list of different ones"
         )
     return list(seeds)
 

@@ -288,9 +288,12 @@ def serve(orders: dict[str, Any], packed: int) -> None:
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
     while True:
         reap(children)
-        ready, _, _ = select.select([0, wake_read], [], [])
+        ready = {descriptor for descriptor, _ in poll.poll()}
         if wake_read in ready:
             os.read(wake_read, 4096)
         if 0 in ready:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -22,6 +21,7 @@ from mininet.node import Host
 
 from mnbed.errors import MachineError, RunError
 from mnbed.links import LinkProperties
+from mnbed.machine import raise_open_files
 from mnbed.network import shaping
 from mnbed.network.counters import CounterReader
 from mnbed.network.delay import DelayProcess
@@ -33,8 +33,6 @@ from mnbed.network.open_vswitch import OpenVSwitch
 from mnbed.network.shaping import Readback, ShapedLink
 from mnbed.plan import Direction, LinkPlan, Plan
 
-# One namespace needs a pseudo-terminal and a few pipes in this process.
-_FILES_PER_NODE = 8
 _CARRIER_PATIENCE_S = 10.0
 # Linux: TCP_RTO_MIN and TCP_RTO_MAX (include/net/tcp.h).
 _RTO_MIN_MS, _RTO_MAX_MS = 200, 120_000
@@ -148,7 +146,7 @@ def build_network(
     Raises MachineError where the machine lacks something, RunError where the kernel did not do as asked.
     """
     _check_mnexec()
-    _raise_limits(len(plan.hosts) + len(plan.switches))
+    raise_open_files(plan.open_files)
     setLogLevel("warning")
     # Mininet's own initialisation changes system-wide sysctls and leaves them so; nothing of it is needed here.
     EmulatedNet.inited = True
@@ -192,22 +190,6 @@ def _check_mnexec() -> None:
             f"mnexec cannot make a network namespace: {' '.join(done.stderr.split()) or done.returncode}",
             "mnbed needs root and, in a container or chroot, the right to unshare and mount",
         )
-
-
-def _raise_limits(num_nodes: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 256 + _FILES_PER_NODE * num_nodes
-    if soft < wanted:
-        if hard < wanted:
-            try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
-            except (ValueError, OSError):
-                raise MachineError(
-                    f"{num_nodes} nodes need {wanted} open files, and the limit is {hard}",
-                    "raise the limit: ulimit -n, or LimitNOFILE= of the service",
-                ) from None
-        else:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _add_nodes(network: Network, check: Callable[[], None]) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from node_agent.descriptors import wait_readable
 from node_agent.namespaces import enter_network_namespace
 
 # The variant with nanoseconds (draft-ietf-opsawg-pcap); link type 1 is Ethernet.
@@ -60,7 +60,7 @@ class Capture:
     def _run(self) -> None:
         while True:
             stopping = self._stopping.is_set()
-            if select.select([self._socket], [], [], 0.1)[0]:
+            if wait_readable(self._socket, 0.1):
                 self._take()
             elif stopping:
                 return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import select
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from mnbed.network.mark import note, state_of
 from mnbed.network.namespaces import run_in
 from mnbed.plan import Plan
 from mnbed.programs import our_program
+from node_agent.descriptors import wait_readable
 from node_agent.streams import stream_seed
 
 _ANSWER_PATIENCE_S = 5.0
@@ -199,7 +199,7 @@ class DelayProcess:
             self._process.stdin.flush()
         except BrokenPipeError:
             return ""
-        if not select.select([self._process.stdout], [], [], patience_s)[0]:
+        if patience_s is not None and not wait_readable(self._process.stdout, patience_s):
             return ""
         return self._process.stdout.readline().strip()
 

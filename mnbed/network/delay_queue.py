@@ -40,6 +40,7 @@ from typing import Any
 from mnbed.network import steering
 from mnbed.network.delay_line import DelayLine, Released
 from mnbed.network.delay_spread import spread
+from node_agent.descriptors import PreciseWait
 
 # linux/netlink.h, linux/netfilter/nfnetlink_queue.h
 _NETLINK_NETFILTER = 12
@@ -274,6 +275,7 @@ class _Delayer:
         self._due: list[tuple[float, int]] = []
         self._namespaces: list[int] = []
         self._libc = ctypes.CDLL(None, use_errno=True)
+        self._wait = PreciseWait(self._poll.fileno())
         self._inbox = _Inbox(self._libc)
         self._orders = b""
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -314,15 +316,13 @@ class _Delayer:
     def run(self, orders_descriptor: int) -> None:
         """Serve, and obey, until `orders_descriptor` reaches its end."""
         self._poll.register(orders_descriptor, select.EPOLLIN | select.EPOLLHUP)
-        poll_descriptor = [self._poll.fileno()]
         due, monotonic = self._due, time.monotonic
         busy, last = False, monotonic()
         while True:
             now = monotonic()
-            # epoll's own time-out has milliseconds only; select on the epoll descriptor has microseconds.
             wait = None if not due else due[0][0] - _LEAD_S - now
             if wait is None or wait > 0:
-                select.select(poll_descriptor, (), (), wait)
+                self._wait(wait)
                 now = monotonic()
             if busy and now - last < self._tick_s:
                 time.sleep(self._tick_s - (now - last))

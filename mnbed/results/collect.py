@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnbed.errors import InputError
 from mnbed.results.files import replacing
 from mnbed.results.journals import Merger, Record, time_of
@@ -23,6 +21,7 @@ from mnbed.results.links import LinkRow, link_rows, write_links
 from mnbed.results.messages import FragmentLife, Ledger, parts_for
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
+from topologies import plain_yaml
 
 CONTROLLER = "controller"
 
@@ -137,16 +136,18 @@ def _journal_bytes(run: RunDirectory) -> int:
 def read_experiment(run: RunDirectory) -> dict[str, Any]:
     """The resolved experiment. Raises InputError where there is none."""
     try:
-        text = run.experiment.read_text()
+        text = run.experiment.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{run.experiment}: not a text file in UTF-8") from None
     except OSError as error:
         raise InputError(
             f"{run.path} is not a run directory: {run.experiment.name}: {error.strerror}",
             "give a directory that `mnbed run` made, such as runs/20261120-213000-cifar-stragglers",
         ) from None
     try:
-        experiment = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{run.experiment}: {' '.join(str(error).split())}") from None
+        experiment = plain_yaml.load(text)
+    except ValueError as error:
+        raise InputError(f"{run.experiment}: {error}") from None
     if not isinstance(experiment, dict):
         raise InputError(f"{run.experiment}: not an experiment: it has no sections")
     return experiment

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnbed.errors import InputError
 from mnbed.labels import ALGORITHM, ALGORITHM_NAME, short_names, value_label
 from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary, task_score
 from mnbed.run_directory import RunDirectory
 from node_agent.algorithms import canonical_name
+from topologies import plain_yaml
 
 # Say nothing about what was compared: names and places, and what is recorded or asked of the results.
 _NOT_COMPARED = (
@@ -222,8 +221,8 @@ def _algorithm_label(one: Mapping[str, str], all_settings: Sequence[Mapping[str,
 
 def _experiment(directory: RunDirectory) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(directory.experiment.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data = plain_yaml.load(directory.experiment.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{directory.experiment}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise InputError(f"{directory.experiment}: not an experiment")

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from mnbed.errors import Interrupted, MachineError, MnbedError
 from mnbed.loading import dump_experiment
+from mnbed.machine import raise_open_files
 from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import remove_leftovers
 from mnbed.network.mark import marked
@@ -190,6 +191,8 @@ class Job:
         if self._standing is None:
             # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
             stack.enter_context(marked(self._run.run_id))
+        # Before anything is started: the warm parent and its agents keep the limit that they are born with.
+        raise_open_files(self._plan.open_files)
         crew = stack.enter_context(Crew.start(self._plan, self._absolute, self._side))
         network = self._standing
         if network is None:

@@ -140,15 +140,17 @@ class _Servant:
         run = _Process(arguments, output)
         os.close(output)
         ended = os.pidfd_open(run.process.pid)
-        watched = [self._socket.fileno()]
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        poll.register(self._socket, select.POLLIN)
         try:
-            while ended not in (ready := select.select([ended, *watched], [], [])[0]):
+            while ended not in (ready := {descriptor for descriptor, _ in poll.poll()}):
                 if ready:
                     run.interrupt()
                     try:
                         self._channel.receive()
                     except (EOFError, ConnectionError):
-                        watched = []
+                        poll.unregister(self._socket)
         finally:
             os.close(ended)
         with contextlib.suppress(ConnectionError):

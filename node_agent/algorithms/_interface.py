@@ -127,6 +127,17 @@ class AlgorithmSettings:
     """A Python file of yours that holds the algorithm of that name; relative to the experiment's folder."""
 
 
+def degree_problem(settings: Any, num_peers: int) -> str | None:
+    """What is wrong with a `degree` of which each node is to have as many peers, in `check_settings`' words."""
+    if settings.degree <= num_peers:
+        return None
+    default = " (the default)" if settings.degree == type(settings).degree else ""
+    return (
+        f"degree: got {settings.degree}{default}, and a node has only {num_peers} peers to choose from; set "
+        f"algorithm.degree to at most {num_peers}, or use more nodes"
+    )
+
+
 class Algorithm(ABC):
     """One node's side of a decentralized learning algorithm.
 

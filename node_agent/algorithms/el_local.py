@@ -21,7 +21,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node_agent.algorithms._interface import Aggregated, Algorithm, AlgorithmSettings, Context, Outbox, Send
+from node_agent.algorithms._interface import (
+    Aggregated,
+    Algorithm,
+    AlgorithmSettings,
+    Context,
+    Outbox,
+    Send,
+    degree_problem,
+)
 from node_agent.fragments import FragmentLayout
 from node_agent.mixing import RoundModels
 from node_agent.streams import stream
@@ -65,9 +73,7 @@ class ElLocal(Algorithm):
 
     @classmethod
     def check_settings(cls, settings: Any, num_peers: int) -> str | None:
-        if settings.degree > num_peers:
-            return f"degree is {settings.degree}, but a node has only {num_peers} peers to choose from"
-        return None
+        return degree_problem(settings, num_peers)
 
     def may_start_round(self) -> bool:
         if self._sent_round < 0 or not self.settings.wait:

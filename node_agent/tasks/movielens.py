@@ -86,6 +86,8 @@ class MovieLens(Task):
     Settings: ClassVar[type[TaskSettings]] = MovieLensSettings
     COST_SETTINGS: ClassVar[tuple[str, ...] | None] = ("num_factors", "batch_size")
     METRIC: ClassVar[tuple[str, Literal["max", "min"]]] = ("rmse", "min")
+    # Ratings are 0.5 to 5.
+    RANGE: ClassVar[tuple[float, float]] = (0.0, 4.5)
 
     def __init__(self, settings: Any, data_root: Path, seed: int) -> None:
         super().__init__(settings, data_root, seed)

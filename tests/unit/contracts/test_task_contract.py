@@ -80,6 +80,11 @@ def test_parts_are_samples_of_the_task(task: Task) -> None:
     assert everything.max() < task.num_training
 
 
+def test_what_is_known_of_the_data_before_it_is_loaded_holds(task: Task) -> None:
+    known = type(task).training_samples(task.settings)
+    assert known is None or known[0] <= task.num_training <= known[1]
+
+
 def test_it_says_what_its_data_is(task: Task) -> None:
     assert task.description
     assert task.standin == ("STAND-IN" in task.description)
@@ -101,7 +106,10 @@ def test_training_lowers_the_loss(task: Task) -> None:
     after = task.evaluate(model.module, 200)
     assert after["loss"] < before["loss"]
     metric, best = task.METRIC
-    assert 0 <= before[metric] <= (1 if metric == "accuracy" else 5)
+    least, most = task.RANGE
+    assert (
+        least <= after[metric] <= before[metric] <= most or least <= before[metric] <= after[metric] <= most
+    )
     assert best in ("max", "min")
     assert after == task.evaluate(model.module, 200)
 

@@ -197,7 +197,7 @@ def test_plan_shows_experiment_addresses_links_and_budget(capsys: pytest.Capture
         "seed: 5",
         "10.0.0.6",
         "straggler",
-        "h6-eth0 -> s1-eth6",
+        "h6-eth0 <-> s1-eth6",
         "600 steps of 1.3 ms",
         "CPU s per emulated s",
         "auto: the smallest, at least 1",
