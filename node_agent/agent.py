@@ -81,17 +81,22 @@ class Agent:
                 permutation_seed=stream_seed(settings.seed, "permutation"),
                 num_nodes=settings.num_nodes,
                 overlay=settings.overlay_by_index,
+                restarted=resume is not None,
             ),
         )
         # What snapshots show: a copy made at each aggregation, or the parameters themselves.
         aggregated = settings.snapshot_model == "aggregated"
         self._shown = self._model.values.copy() if aggregated else self._model.values
+        self._names = {peer.index: peer.name for peer in settings.peers}
         self._local_steps = int(settings.task["local_steps"])
+        self._round_s = self._local_steps * settings.step_time_s
         self._round = 0 if resume is None else resume.round
         self._steps = 0 if resume is None else resume.steps
         self._losses: list[float] = []
         self._train_loss: float | None = None
         self._staleness_s: float | None = None
+        # The wait before this round, and who was missing when it was last looked: they held it up.
+        self._waited_s, self._waited_for = 0.0, list[str]()
         self._stop = threading.Event()
         self._started = threading.Event()
         self._exit = threading.Event()
@@ -226,14 +231,32 @@ class Agent:
 
     def _wait_for_turn(self, clock: EmulatedClock) -> bool:
         """Wait until the algorithm lets the next round begin; False where the experiment's end comes first."""
+        since_s, told, watched = clock.now(), False, frozenset[int]()
+        may_start = False
         with self._arrived:
-            while not self._algorithm.may_start_round():
-                if self._stop.is_set():
-                    raise _Stopped
-                if clock.now() >= self._settings.duration_s:
-                    return False
+            while not (may_start := self._algorithm.may_start_round()):
+                over = self._stop.is_set() or clock.now() >= self._settings.duration_s
+                waits_for = frozenset(self._algorithm.waits_for())
+                # An algorithm that does not say may wait for anybody.
+                peers = waits_for or frozenset(self._algorithm.context.peers)
+                if peers != watched:
+                    watched = peers
+                    self._transport.watch(watched)
+                self._waited_for = sorted(self._names[peer] for peer in waits_for)
+                if not told and (over or clock.now() - since_s > self._round_s):
+                    told = True
+                    self.journal.write(
+                        "waiting", round=self._round, since=round(since_s, 6), of=self._waited_for
+                    )
+                if over:
+                    break
                 self._arrived.wait(timeout=0.05)
-        return True
+        self._transport.watch(())
+        self._waited_s = max(0.0, min(clock.now(), self._settings.duration_s) - since_s)
+        self._counters.waited_s += self._waited_s
+        if self._stop.is_set():
+            raise _Stopped
+        return may_start
 
     def _finish_round(
         self, aggregated: Sequence[tuple[int, int, int]], averaged_at: float, overruns: int, late_s: float
@@ -250,10 +273,12 @@ class Agent:
             staleness_s=self._staleness_s,
             overruns=overruns,
             late_s=round(late_s, 6),
+            waited_s=round(self._waited_s, 6),
+            waited_for=self._waited_for,
         )
+        self._waited_s, self._waited_for = 0.0, []
         if self._settings.ledger and aggregated:
-            names = {peer.index: peer.name for peer in self._settings.peers}
-            of = [[names[sender], sent_round, fragment] for sender, sent_round, fragment in aggregated]
+            of = [[self._names[sender], sent_round, fragment] for sender, sent_round, fragment in aggregated]
             self.journal.write("aggregated", round=self._round, at=round(averaged_at, 6), of=of)
         self._round += 1
 
@@ -295,6 +320,8 @@ class Agent:
             self._algorithm.peer_joined(index)
         else:
             self._algorithm.peer_lost(index)
+        with self._arrived:
+            self._arrived.notify()
 
     def _on_control(self, message: dict[str, Any] | None) -> None:
         kind = None if message is None else message["kind"]

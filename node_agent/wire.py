@@ -29,6 +29,7 @@ VERSION: Final = 1
 DTYPE_NONE: Final = 0
 DTYPE_FLOAT32: Final = 1
 FLAG_REPLY_WANTED: Final = 0x01
+FLAG_RESTARTED: Final = 0x01
 TOKEN_BYTES: Final = 16
 VALUE_BYTES: Final = 4
 
@@ -76,6 +77,8 @@ class Hello:
 
     sender: int
     token: bytes
+    restarted: bool = False
+    """The sender was in the run before: what its earlier life owed never comes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,10 +152,11 @@ def frame_bytes(payload_bytes: int) -> int:
 # Sending
 
 
-def encode_hello(sender: int, token: bytes) -> bytes:
+def encode_hello(sender: int, token: bytes, *, restarted: bool = False) -> bytes:
     """The first frame of a connection. Raises LocalProtocolError where the token is not 16 bytes."""
     _check_token(token)
-    return _header(crc32(token), Kind.HELLO, DTYPE_NONE, 0, sender, 0, 0, 0, 0, 0.0, TOKEN_BYTES) + token
+    flags = FLAG_RESTARTED if restarted else 0
+    return _header(crc32(token), Kind.HELLO, DTYPE_NONE, flags, sender, 0, 0, 0, 0, 0.0, TOKEN_BYTES) + token
 
 
 def encode_bye(sender: int) -> bytes:
@@ -389,7 +393,9 @@ class Receiver:
     def _check_hello(self, header: _Header) -> None:
         if self._sender is not None:
             raise RemoteProtocolError("second HELLO")
-        _check_unused(header, payload_bytes=TOKEN_BYTES)
+        if header.flags & ~FLAG_RESTARTED:
+            raise RemoteProtocolError(f"unknown flags {header.flags:#x}")
+        _check_unused(header._replace(flags=0), payload_bytes=TOKEN_BYTES)
         if header.sender >= self._num_nodes:
             raise RemoteProtocolError(f"sender {header.sender} of {self._num_nodes} nodes")
         if self._expected_sender is not None and header.sender != self._expected_sender:
@@ -453,7 +459,7 @@ class Receiver:
             if not hmac.compare_digest(token, self._token):
                 raise RemoteProtocolError("another run's token")
             self._sender = header.sender
-            return Hello(header.sender, token)
+            return Hello(header.sender, token, bool(header.flags & FLAG_RESTARTED))
         self._closed = True
         return Bye(header.sender)
 

@@ -100,6 +100,12 @@ def test_the_layout_on_the_wire_is_as_documented() -> None:
     assert len(BYE) == 48
 
 
+def test_a_hello_says_whether_its_sender_was_restarted() -> None:
+    connection = receiver()
+    connection.receive_data(wire.encode_hello(SENDER, TOKEN, restarted=True))
+    assert connection.next_event() == wire.Hello(SENDER, TOKEN, restarted=True)
+
+
 def test_a_whole_conversation() -> None:
     connection = receiver()
     assert connection.next_event() is wire.NEED_DATA
