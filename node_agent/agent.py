@@ -87,6 +87,7 @@ class Agent:
         # What snapshots show: a copy made at each aggregation, or the parameters themselves.
         aggregated = settings.snapshot_model == "aggregated"
         self._shown = self._model.values.copy() if aggregated else self._model.values
+        self._shown_since_s = 0.0
         self._names = {peer.index: peer.name for peer in settings.peers}
         self._local_steps = int(settings.task["local_steps"])
         self._round_s = self._local_steps * settings.step_time_s
@@ -177,6 +178,7 @@ class Agent:
             averaged_at = clock.now()
             if self._shown is not self._model.values:
                 np.copyto(self._shown, self._model.values)
+            self._shown_since_s = averaged_at
             self._counters.fragments_aggregated += len(aggregated.of)
             self._staleness_s = aggregated.mean_age_s
             overruns, late_s = self._counters.overruns, 0.0
@@ -216,6 +218,8 @@ class Agent:
         self._steps += 1
         end = slot + self._settings.step_time_s
         late = clock.now() - end
+        if self._shown is self._model.values:
+            self._shown_since_s = end + late
         if late > 0:
             self._counters.overruns += 1
             self._counters.late_s += late
@@ -239,9 +243,8 @@ class Agent:
                 waits_for = frozenset(self._algorithm.waits_for())
                 # An algorithm that does not say may wait for anybody.
                 peers = waits_for or frozenset(self._algorithm.context.peers)
-                if peers != watched:
-                    watched = peers
-                    self._transport.watch(watched)
+                self._transport.watch(peers - watched)
+                watched = peers
                 self._waited_for = sorted(self._names[peer] for peer in waits_for)
                 if not told and (over or clock.now() - since_s > self._round_s):
                     told = True
@@ -251,7 +254,6 @@ class Agent:
                 if over:
                     break
                 self._arrived.wait(timeout=0.05)
-        self._transport.watch(())
         self._waited_s = max(0.0, min(clock.now(), self._settings.duration_s) - since_s)
         self._counters.waited_s += self._waited_s
         if self._stop.is_set():
@@ -286,11 +288,14 @@ class Agent:
         """Keep the model to be evaluated, as it is now, for every instant before the next step's end."""
         for instant in schedule.due(until_s):
             path = save_snapshot(self._run, self._settings.name, instant, self._shown)
+            instant_s = schedule.time_of(instant)
             self.journal.write(
                 "snapshot",
                 instant=instant,
                 file=str(path.relative_to(self._run)),
-                instant_s=schedule.time_of(instant),
+                instant_s=instant_s,
+                # A step that was late has changed the model before the instant could be looked at.
+                taken_s=max(instant_s, round(self._shown_since_s, 6)),
                 round=self._round,
                 steps=self._steps,
                 train_loss=self._train_loss,
@@ -328,6 +333,9 @@ class Agent:
         if message is not None and kind == "start":
             clock = EmulatedClock(message["start_monotonic_s"], self._settings.dilation)
             self._transport.begin(clock)
+            if self._settings.resume is not None:
+                # Whoever waits for what the earlier life owed learns that it never comes.
+                self._transport.watch(self._names)
             self._clock = clock
             self._started.set()
         elif kind == "stop":

@@ -9,6 +9,7 @@ This module knows frames and peers, but neither algorithms nor training: what ar
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import math
@@ -19,7 +20,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from node_agent import wire
@@ -133,16 +134,14 @@ class Transport:
         self._on_control = on_control
         self._status = status
         self._names = {peer.index: peer.name for peer in settings.peers}
-        self._hello = wire.encode_hello(
-            settings.index, bytes.fromhex(settings.token), restarted=settings.resume is not None
-        )
+        life = 0 if settings.resume is None else settings.resume.life
+        self._hello = wire.encode_hello(settings.index, bytes.fromhex(settings.token), life)
         self._outgoing = {peer.index: _Outgoing(peer) for peer in settings.peers}
         self._incoming: set[socket.socket] = set()
         self._one_way: dict[int, _OneWay] = {}
         self._clock: EmulatedClock | None = None
         self._submitted: deque[Outbox] = deque()
-        self._watched: Collection[int] = ()
-        self._to_greet: Collection[int] = ()
+        self._to_watch: deque[int] = deque()
         self._controlled = True
         self._quiet = False
         self._closing = False
@@ -172,17 +171,10 @@ class Transport:
     def begin(self, clock: EmulatedClock) -> None:
         """The common start is known: sending may begin."""
         self._clock = clock
-        if self._settings.resume is not None:
-            # Whoever waits for what the earlier life owed learns at once that it never comes.
-            self._to_greet = tuple(self._outgoing)
-            self._wake()
 
-    def watch(self, peers: Collection[int]) -> None:
-        """Keep a connection to each of these peers and to no others on that account; returns at once.
-
-        So the end of one of them, or that there is nobody any more, is noticed also where nothing is sent to it.
-        """
-        self._watched = tuple(peers)
+    def watch(self, peers: Iterable[int]) -> None:
+        """Open connections to those that have none, so that their end is noticed though nothing is sent to them."""
+        self._to_watch.extend(peers)
         self._wake()
 
     def submit(self, outbox: Outbox) -> None:
@@ -228,10 +220,8 @@ class Transport:
         }
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full, so the thread is awake already
             os.write(self._wake_write, b"!")
-        except BlockingIOError:
-            pass  # the pipe is full, so the thread is awake already
 
     # The I/O thread
 
@@ -255,10 +245,8 @@ class Transport:
             key.data(key.fileobj, events)
         while self._submitted and not self._quiet:
             self._enqueue(self._submitted.popleft())
-        if not self._quiet:
-            self._connect_to(self._to_greet)
-            self._to_greet = ()
-            self._connect_to(self._watched)
+        while self._to_watch and not self._quiet:
+            self._pump(self._outgoing[self._to_watch.popleft()])
         if self._clock is not None and time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + STATUS_WALL_S
             self._reconnect()
@@ -272,10 +260,8 @@ class Transport:
             self._lose_control()
 
     def _drain_wake(self, _: object, __: int) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
 
     def _read_control(self, _: object, __: int) -> None:
         messages = self._control.receive()
@@ -321,11 +307,6 @@ class Transport:
                         "dropped", round=frame.round, fragment=frame.fragment, peer=outgoing.peer.name
                     )
             outgoing.queue.clear()
-
-    def _connect_to(self, peers: Collection[int]) -> None:
-        for peer in peers:
-            if self._outgoing[peer].socket is None:
-                self._connect(self._outgoing[peer])
 
     def _reconnect(self) -> None:
         for outgoing in self._outgoing.values():
@@ -390,13 +371,12 @@ class Transport:
     def _write(self, outgoing: _Outgoing, sock: socket.socket) -> bool:
         """Returns True where the kernel takes no more for now. Raises OSError."""
         while True:
-            if outgoing.hello is not None and not outgoing.queue:
-                # Nothing to send, but the peer shall know who watches it. A new connection takes these bytes whole.
-                self._counters.bytes_sent += sock.send(outgoing.hello)
-                outgoing.hello = None
             frame = outgoing.current
             if frame is None:
                 if not outgoing.queue:
+                    if outgoing.hello is not None:  # a new connection takes so few bytes whole
+                        self._counters.bytes_sent += sock.send(outgoing.hello)
+                        outgoing.hello = None
                     return False
                 frame = outgoing.current = outgoing.queue.popleft()
                 frame.begun_s = self._now()
@@ -475,7 +455,7 @@ class Transport:
 
     def _handle(self, event: object) -> None:
         if isinstance(event, wire.Hello):
-            if event.restarted:
+            if event.life:  # what its earlier life owed never comes
                 self._on_peer(event.sender, False)
             self._on_peer(event.sender, True)
         elif isinstance(event, wire.Fragment):

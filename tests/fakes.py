@@ -229,10 +229,10 @@ class FakeNetwork:
                 num_fragments=algorithm.num_fragments,
                 permutation_seed=algorithm.permutation_seed,
             )
-            restarted = self.nodes[sender].algorithm.context.restarted
-            receiver.receive_data(wire.encode_hello(sender, TOKEN, restarted=restarted))
-            assert receiver.next_event() == wire.Hello(sender, TOKEN, restarted)
-            if restarted:
+            life = int(self.nodes[sender].algorithm.context.restarted)
+            receiver.receive_data(wire.encode_hello(sender, TOKEN, life))
+            assert receiver.next_event() == wire.Hello(sender, TOKEN, life)
+            if life:
                 algorithm.peer_lost(sender)
             algorithm.peer_joined(sender)
             self._wake(peer, self.nodes[peer])

@@ -16,13 +16,15 @@ from typing import Any
 
 from mnbed.errors import InputError
 from mnbed.results.collect import Collected
-from mnbed.results.evidence import duration_s, evidence_of
+from mnbed.results.evidence import emulated_s, evidence_of
 from mnbed.results.exchange import ExchangeSummary, better, exchange_of, task_metric
 from mnbed.results.fidelity import judge
 from mnbed.results.files import replacing
-from mnbed.results.journals import time_of
+from mnbed.results.progress import NodeProgress
 from mnbed.results.scores import MEAN_MODEL, Curve, Scores
 
+# Of a node's time: beyond it the node is named.
+MUCH_WAITING = 0.5
 COMPLETED, INTERRUPTED, FAILED = "completed", "interrupted", "failed"
 _NO_FINISH = "the controller's journal has no end: it was killed, or the machine went down"
 
@@ -50,6 +52,36 @@ class RoundsSummary:
     mean: float | None
     min: int | None
     max: int | None
+    expected: float | None = None
+    """Mean over the nodes of what they would have done in their time, had they waited for nobody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeWait:
+    """A node that waited for most of its time, or that stood still when the run ended. Emulated seconds."""
+
+    node: str
+    waited_s: float
+    share: float
+    """Of the time for which the node was there."""
+    last_round_s: float | None
+    """When its last round ended; null: it finished none."""
+    since_s: float | None
+    """When the wait began that had not ended when the run did; null: it did not wait then."""
+    waited_for: list[str]
+    """Of that wait or, without one, of all its waits: the peers without whom no round began."""
+    stands_still: bool
+    """Its last round lies so long before the end that no other could be expected: a reason of the verdict."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitSummary:
+    """How long nodes waited for others before their rounds, as the algorithm demands."""
+
+    mean_share: float | None = None
+    """Mean over the nodes of the share of their time."""
+    nodes: list[NodeWait] = field(default_factory=list)
+    """Those that waited for more than half of their time or stood still, the longest wait first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +127,7 @@ class Summary:
     exchange: dict[str, ExchangeSummary]
     """What was exchanged, by class of node: stragglers, others."""
     rounds: RoundsSummary
+    waits: WaitSummary
     traffic: TrafficSummary
     time_to: dict[str, float | None]
     startup_s: float | None
@@ -115,7 +148,8 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
     finished = collected.last("finished") or {}
     torn_down = collected.last("torn_down") or {}
     status = finished.get("status", FAILED)
-    verdict = judge(evidence_of(collected, status))
+    evidence = evidence_of(collected, status)
+    verdict = judge(evidence)
     nodes = collected.nodes.keys()
     metric, best = task_metric(experiment)
     return Summary(
@@ -130,7 +164,7 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         stragglers=len(collected.stragglers()),
         status=status,
         error=finished.get("error") if finished else _NO_FINISH,
-        emulated_s=_emulated_s(collected),
+        emulated_s=emulated_s(collected),
         wall_s=max(
             (record["wall_s"] for record in (finished, torn_down) if "wall_s" in record), default=None
         ),
@@ -148,28 +182,14 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
             if key not in ("accuracy", "loss")
         },
         exchange=exchange_of(collected),
-        rounds=_rounds(collected),
+        rounds=_rounds(collected, evidence.progress),
+        waits=_waits(evidence.progress),
         traffic=_traffic(collected),
         time_to=_time_to(collected, scores, metric),
         startup_s=finished.get("startup_s"),
         teardown_s=torn_down.get("teardown_s"),
         agent_memory_mb=finished.get("agent_memory_mb"),
     )
-
-
-def _emulated_s(collected: Collected) -> float | None:
-    """As the controller says or, where it was killed, the last time that any agent recorded."""
-    finished = collected.last("finished")
-    if finished is not None:
-        return finished.get("emulated_s")
-    last = [
-        t
-        for node in collected.nodes.values()
-        for record in (*node.rounds[-1:], *node.snapshots[-1:], *([node.end] if node.end else []))
-        if (t := time_of(record)) is not None
-    ]
-    # Agents close their connections after the end: that is no part of the experiment.
-    return min(max(last), duration_s(collected) or math.inf) if last else None
 
 
 def _score_summary(key: str, collected: Collected, scores: Scores, best: Any) -> ScoreSummary:
@@ -199,11 +219,38 @@ def _points(curve: Curve) -> list[list[float]]:
     return [[round(t, 6), mean, std] for t, mean, std in zip(curve.t, curve.mean, curve.std, strict=True)]
 
 
-def _rounds(collected: Collected) -> RoundsSummary:
+def _rounds(collected: Collected, progress: Sequence[NodeProgress]) -> RoundsSummary:
     counts = [len(node.rounds) for node in collected.nodes.values() if node.ready is not None or node.rounds]
     if not counts:
         return RoundsSummary(mean=None, min=None, max=None)
-    return RoundsSummary(mean=fmean(counts), min=min(counts), max=max(counts))
+    expected = [number for node in progress if (number := node.expected_rounds()) is not None]
+    return RoundsSummary(
+        mean=fmean(counts),
+        min=min(counts),
+        max=max(counts),
+        expected=round(fmean(expected), 3) if expected else None,
+    )
+
+
+def _waits(progress: Sequence[NodeProgress]) -> WaitSummary:
+    if not progress:
+        return WaitSummary()
+    shown = [node for node in progress if node.stands_still or node.waited_share > MUCH_WAITING]
+    return WaitSummary(
+        mean_share=fmean(node.waited_share for node in progress),
+        nodes=[
+            NodeWait(
+                node=node.name,
+                waited_s=round(node.waited_s, 3),
+                share=round(node.waited_share, 4),
+                last_round_s=node.last_round_s,
+                since_s=node.waiting_since_s,
+                waited_for=node.held_up_by,
+                stands_still=node.stands_still,
+            )
+            for node in sorted(shown, key=lambda node: -node.waited_s)
+        ],
+    )
 
 
 def _traffic(collected: Collected) -> TrafficSummary:
@@ -254,6 +301,10 @@ def read_summary(path: Path) -> Summary:
         for key, part in (("scores", ScoreSummary), ("exchange", ExchangeSummary)):
             raw[key] = {name: part(**value) for name, value in raw.get(key, {}).items()}
         raw.setdefault("metric", "accuracy")
+        waits = raw.get("waits", {})
+        raw["waits"] = WaitSummary(
+            mean_share=waits.get("mean_share"), nodes=[NodeWait(**one) for one in waits.get("nodes", ())]
+        )
         parts = {
             "accuracy": ScoreSummary,
             "loss": ScoreSummary,

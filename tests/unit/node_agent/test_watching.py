@@ -56,10 +56,11 @@ def test_a_watched_peer_gets_frames_on_the_same_connection(tmp_path: Path) -> No
         watched.close()
 
 
-def test_who_comes_back_greets_everybody_and_its_earlier_life_counts_as_lost(tmp_path: Path) -> None:
+def test_of_whom_comes_back_the_earlier_life_counts_as_lost(tmp_path: Path) -> None:
     ports = free_ports(3)
     first, second = Node(tmp_path, 0, ports), Node(tmp_path, 1, ports)
     returned = Returned(tmp_path, 2, ports)
+    returned.transport.watch([0, 1])
     try:
         for node in (first, second):
             wait_until(lambda node=node: node.peers == [(2, False), (2, True)])  # type: ignore[misc]

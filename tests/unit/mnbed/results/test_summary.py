@@ -49,7 +49,7 @@ def test_a_completed_run(tmp_path: Path) -> None:
     assert (summary.emulated_s, summary.wall_s, summary.dilation) == (6.0, 15.5, 2.0)
     assert (summary.delay_backend, summary.switch) == ("netem", "bridge")
     assert (summary.startup_s, summary.teardown_s, summary.agent_memory_mb) == (2.5, 0.4, 18.5)
-    assert summary.rounds == RoundsSummary(mean=(3 * 6 + 3) / 4, min=3, max=6)
+    assert summary.rounds == RoundsSummary(mean=(3 * 6 + 3) / 4, min=3, max=6, expected=5.25)
     assert summary.traffic == TrafficSummary(
         bytes_sent=21 * (FRAGMENTS - 1) * FRAME_BYTES,
         bytes_received=21 * (FRAGMENTS - 1) * FRAME_BYTES,
