@@ -9,7 +9,8 @@ Every record has `t` (emulated seconds since the common start; null before it), 
                     `late_s`: the largest overrun, emulated seconds; `waited_s`: the wait before the round,
                     `waited_for`: the peers who were missing when it was last looked
     waiting     round, since, of                       a wait has outlasted what a round computes, or the run
-    snapshot    instant, file, instant_s, taken_s, round, steps, train_loss, staleness_s, and every field of counters.Counters
+    snapshot    instant, file, instant_s, taken_s, round, steps, train_loss, staleness_s,
+                    and every field of counters.Counters
                     `file` is relative to the run directory: flat float32 parameters; `taken_s`: from when they are,
                     `instant_s` or later
     peer_lost   peer, reason                           a connection broke

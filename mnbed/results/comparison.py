@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from mnbed.errors import InputError
-from mnbed.results.exchange import better
 from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary, task_score
+from mnbed.results.targets import time_to
 from mnbed.run_directory import RunDirectory
 
 _CONFIDENCE = 0.95
@@ -125,6 +125,8 @@ class Comparison:
     """All groups, in the order of the runs."""
 
     metric: str
+    best: str
+    """max or min: which of the metric is best."""
     groups: tuple[Group, ...]
     targets: tuple[float, ...]
     baseline: Mapping[str, str]
@@ -239,6 +241,7 @@ def compare(
     first = runs[0].summary
     return Comparison(
         metric=first.metric,
+        best=first.best,
         groups=tuple(groups),
         targets=tuple(wanted),
         baseline=dict(baseline),
@@ -306,24 +309,10 @@ def _group(
     )
 
 
-def crossing(curve: Sequence[tuple[float, float]], target: float, metric: str) -> float | None:
-    """When the curve first reaches the target, between two instants by a straight line; None: never."""
-    sign = 1.0 if better(metric) == "max" else -1.0
-    before: tuple[float, float] | None = None
-    for t, value in curve:
-        if sign * value >= sign * target:
-            if before is None or value == before[1]:
-                return t
-            share = (target - before[1]) / (value - before[1])
-            return before[0] + share * (t - before[0])
-        before = (t, value)
-    return None
-
-
 def _target(target: float, runs: Sequence[ComparedRun], baseline: Sequence[ComparedRun]) -> Target:
-    times = {one.summary.seed: crossing(one.curve, target, one.summary.metric) for one in runs}
+    times = {one.summary.seed: time_to(one.curve, target, one.summary.best) for one in runs}
     reached = {seed: t for seed, t in times.items() if t is not None}
-    base = {one.summary.seed: crossing(one.curve, target, one.summary.metric) for one in baseline}
+    base = {one.summary.seed: time_to(one.curve, target, one.summary.best) for one in baseline}
     ends = {one.summary.seed: one.summary.emulated_s or 0.0 for one in baseline}
     # The same seed means the same stragglers and the same split of the data.
     ratios = [value / t for seed, t in reached.items() if (value := base.get(seed)) is not None and t > 0]

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from mnbed.errors import InputError
 from mnbed.results.collect import Collected
 from mnbed.results.evidence import emulated_s, evidence_of
-from mnbed.results.exchange import ExchangeSummary, better, exchange_of, task_metric
+from mnbed.results.exchange import ExchangeSummary, exchange_of, task_metric
 from mnbed.results.fidelity import judge
 from mnbed.results.files import replacing
 from mnbed.results.progress import NodeProgress
 from mnbed.results.scores import MEAN_MODEL, Curve, Scores
+from mnbed.results.targets import time_to
 
 # Of a node's time: beyond it the node is named.
 MUCH_WAITING = 0.5
+_CHOICE: dict[str, Callable[[Sequence[float]], float]] = {"max": max, "min": min}
 COMPLETED, INTERRUPTED, FAILED = "completed", "interrupted", "failed"
 _NO_FINISH = "the controller's journal has no end: it was killed, or the machine went down"
 
@@ -36,7 +38,7 @@ class ScoreSummary:
     final_mean: float | None = None
     final_std: float | None = None
     best_mean: float | None = None
-    """The best mean over the nodes at any instant: the highest accuracy, the lowest loss."""
+    """The best mean over the nodes at any instant: the highest accuracy, the lowest loss; null: nobody says which."""
     mean_model: float | None = None
     """Of the averaged model, at the last instant where it was evaluated."""
     stragglers_final_mean: float | None = None
@@ -121,7 +123,9 @@ class Summary:
     accuracy: ScoreSummary
     loss: ScoreSummary
     metric: str
-    """The task's score that runs are compared by: accuracy, or rmse, of which less is better."""
+    """The task's score that runs are compared by, such as accuracy or rmse."""
+    best: Literal["max", "min"]
+    """Which of it is best, as the task declares."""
     scores: dict[str, ScoreSummary]
     """The task's further scores, such as rmse."""
     exchange: dict[str, ExchangeSummary]
@@ -137,9 +141,8 @@ class Summary:
 
 def task_score(summary: Summary) -> ScoreSummary:
     """Of the metric that runs of the task are compared by."""
-    if summary.metric == "accuracy":
-        return summary.accuracy
-    return summary.scores.get(summary.metric, ScoreSummary())
+    always = {"accuracy": summary.accuracy, "loss": summary.loss}
+    return {**summary.scores, **always}.get(summary.metric, ScoreSummary())
 
 
 def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
@@ -176,8 +179,10 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         accuracy=_score_summary("accuracy", collected, scores, best=max),
         loss=_score_summary("loss", collected, scores, best=min),
         metric=metric,
+        best=best,
         scores={
-            key: _score_summary(key, collected, scores, best=best if key == metric else max)
+            # Of a score that is not the task's metric nobody has said which of it is best.
+            key: _score_summary(key, collected, scores, best=_CHOICE[best] if key == metric else None)
             for key in scores.names()
             if key not in ("accuracy", "loss")
         },
@@ -185,7 +190,7 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         rounds=_rounds(collected, evidence.progress),
         waits=_waits(evidence.progress),
         traffic=_traffic(collected),
-        time_to=_time_to(collected, scores, metric),
+        time_to=_times_to(collected, scores, metric, best),
         startup_s=finished.get("startup_s"),
         teardown_s=torn_down.get("teardown_s"),
         agent_memory_mb=finished.get("agent_memory_mb"),
@@ -202,7 +207,7 @@ def _score_summary(key: str, collected: Collected, scores: Scores, best: Any) ->
     return ScoreSummary(
         final_mean=curve.mean[-1],
         final_std=curve.std[-1],
-        best_mean=best(curve.mean),
+        best_mean=None if best is None else best(curve.mean),
         mean_model=averaged.mean[-1] if averaged.mean else None,
         stragglers_final_mean=_mean_at(scores, key, final, sorted(stragglers)),
         others_final_mean=_mean_at(scores, key, final, sorted(collected.nodes.keys() - stragglers)),
@@ -263,19 +268,12 @@ def _traffic(collected: Collected) -> TrafficSummary:
     )
 
 
-def _time_to(collected: Collected, scores: Scores, metric: str) -> dict[str, float | None]:
-    """Target -> emulated time of the first instant at which the nodes' mean of the metric reached it."""
+def _times_to(collected: Collected, scores: Scores, metric: str, best: str) -> dict[str, float | None]:
+    """Target -> emulated time at which the nodes' mean of the metric reached it."""
     targets = (collected.experiment.get("evaluate") or {}).get("targets") or ()
     curve = scores.curve(metric, collected.nodes.keys())
-    return {f"{target:g}": first_reached(curve.t, curve.mean, target, better(metric)) for target in targets}
-
-
-def first_reached(times: Sequence[float], values: Sequence[float], target: float, best: str) -> float | None:
-    """The first time at which the value is at least (best "max") or at most ("min") the target."""
-    for t, value in zip(times, values, strict=True):
-        if value >= target if best == "max" else value <= target:
-            return t
-    return None
+    points = list(zip(curve.t, curve.mean, strict=True))
+    return {f"{target:g}": time_to(points, target, best) for target in targets}
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -301,6 +299,7 @@ def read_summary(path: Path) -> Summary:
         for key, part in (("scores", ScoreSummary), ("exchange", ExchangeSummary)):
             raw[key] = {name: part(**value) for name, value in raw.get(key, {}).items()}
         raw.setdefault("metric", "accuracy")
+        raw.setdefault("best", task_metric({"task": {"name": raw.get("task")}})[1])
         waits = raw.get("waits", {})
         raw["waits"] = WaitSummary(
             mean_share=waits.get("mean_share"), nodes=[NodeWait(**one) for one in waits.get("nodes", ())]

@@ -146,7 +146,7 @@ class SweepRunner:
             return f"{entry.status}: {entry.message}" if entry.message else str(entry.status)
         summary = _summary_of(self.directory / entry.directory)
         metric = summary.get("metric", "accuracy")
-        score = summary["accuracy"] if metric == "accuracy" else summary["scores"].get(metric, {})
+        score = summary[metric] if metric in ("accuracy", "loss") else summary["scores"].get(metric, {})
         final = score.get("final_mean")
         return f"{summary['verdict']}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
 
