@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from node_agent import wire
+from node_agent import failures, wire
 from node_agent.algorithms import Context, create_algorithm
 from node_agent.clock import EmulatedClock
 from node_agent.control import ControlChannel
@@ -122,6 +122,8 @@ class Agent:
         self.journal.write("ready", pid=os.getpid(), life=0 if resume is None else resume.life)
         self.control.send("ready", standin=self._task.standin, data=self._task.description)
         self._started.wait()
+        if self._transport.error is not None:
+            raise self._transport.error
         if self._clock is None:
             return  # told to stop, or left alone, before the start
         reason = "finished"
@@ -388,7 +390,12 @@ def run_agent(settings: AgentSettings, task: Task, part: np.ndarray) -> int:
 
 
 def _report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
-    message = f"{settings.name}: {str(error) or type(error).__name__}"
+    message = failures.in_words(
+        error,
+        name=settings.name,
+        module=settings.algorithm.get("module"),
+        log=Path(settings.run_directory) / "nodes" / f"{settings.name}.log",
+    )
     remedy, status = getattr(error, "remedy", None), getattr(error, "exit_status", 1)
     fields = {
         "message": message,
