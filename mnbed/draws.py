@@ -30,7 +30,8 @@ def straggler_factors(experiment: Experiment, hosts: Sequence[str], problems: li
     """Straggler -> what its access link's bandwidth is multiplied with: 1 / factor, give or take the spread."""
     wanted = experiment.network.stragglers
     names = _chosen("network.stragglers", wanted, experiment.seed, hosts, problems)
-    spread = _spreads("network.stragglers", wanted.spread, experiment.seed)
+    # A factor of 1 slows nobody, and so changes nothing.
+    spread = _spreads("network.stragglers", wanted.spread if wanted.factor > 1 else 0.0, experiment.seed)
     return {name: spread(name) / wanted.factor for name in names}
 
 

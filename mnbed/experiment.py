@@ -154,7 +154,7 @@ class StragglerSettings(Section):
     factor: Annotated[Number, Field(ge=1)] = 5.0
     """How much slower."""
     spread: Annotated[Number, Field(ge=0, lt=1)] = 0.1
-    """Each straggler's bandwidth is drawn within this fraction around bandwidth / factor."""
+    """Each straggler's bandwidth is drawn within this fraction around bandwidth / factor; not with a factor of 1."""
     hosts: tuple[str, ...] | None = None
     """Names of the stragglers, e.g. [h1, h3], instead of `count` drawn ones."""
 

@@ -6,7 +6,8 @@ Pure, as all planning is. Also what the wire can do at all, which events that ch
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from statistics import median
 from typing import Any
 
 import networkx as nx
@@ -21,6 +22,8 @@ from topologies.reading import brief
 _OF_EDGES = ("bandwidth_bps", "delay_s", "jitter_s", "loss")
 # Below 8 kbit/s one full frame lasts longer than TCP's first retransmission timeout.
 MIN_WIRE_BPS = 8e3
+# Of the median bandwidth of the hosts' access links: below it a host is a straggler.
+SLOW_SHARE = 0.5
 # An access link that does not limit.
 UNLIMITED_BPS = 10e9
 # HTB's classic rate field holds bytes per second in 32 bits: 34.36 Gbit/s.
@@ -66,7 +69,7 @@ class LinkPlan:
     """From a to b: on an access link from the host to its switch."""
     backward: Direction
     straggler: bool = False
-    """True for the slowed access link of a straggler."""
+    """True for a straggler's access link: of `network.stragglers`, or slower than half of the hosts' median."""
 
     @property
     def a(self) -> str:
@@ -128,6 +131,7 @@ def plan_links(
                 )
             )
         links.append(LinkPlan(forward=directions[0], backward=directions[1], straggler=a in stragglers))
+    links = _with_slow_ones(graph, links)
     links = with_branches(graph, links, dilation)
     # One complaint for each kind of trouble, not one for each link.
     found: dict[str, str] = {}
@@ -137,6 +141,21 @@ def plan_links(
                 found.setdefault(key, text)
     problems += [f"{key}: {text}" for key, text in found.items()]
     return tuple(links)
+
+
+def _with_slow_ones(graph: nx.Graph, links: list[LinkPlan]) -> list[LinkPlan]:
+    """A host that is slow for another reason than `stragglers`, as by the topology's file, is one all the same."""
+    rates = {
+        link.a: min(one.asked.bandwidth_bps for one in link.directions)
+        for link in links
+        if graph.nodes[link.a]["kind"] == "host"
+    }
+    if not rates:
+        return links
+    limit_bps = SLOW_SHARE * median(rates.values())
+    return [
+        replace(link, straggler=link.straggler or rates.get(link.a, limit_bps) < limit_bps) for link in links
+    ]
 
 
 Groups = dict[str, list[tuple[tuple[str, ...], PairProperties]]]
@@ -256,31 +275,19 @@ def no_such_link(graph: nx.Graph, a: str, b: str) -> str:
 def _properties(
     experiment: Experiment, edge: Mapping[str, float], factor: float, backward: bool
 ) -> LinkProperties:
+    """Later ones win, property by property: `link`, the graph's edge, `link.reverse`; then a straggler's factor."""
     link = experiment.network.link
-    asked = merged(
-        LinkProperties(bandwidth_bps=link.bandwidth, delay_s=link.delay),
-        _without_rate_and_delay(link),
-        *([link.reverse] if backward else []),
-    )
-    # What the graph says of this very link goes before what the experiment says of all of them.
+    asked = merged(LinkProperties(bandwidth_bps=link.bandwidth, delay_s=link.delay), _as_partial(link))
     own: dict[str, Any] = {name: edge[name] for name in _OF_EDGES if edge.get(name) is not None}
-    if backward:
-        reverse = link.reverse
-        given = {"bandwidth_bps": reverse.bandwidth, "delay_s": reverse.delay, "jitter_s": reverse.jitter}
-        own = {name: value for name, value in own.items() if given.get(name) is None}
     asked = replace(asked, **own)
+    if backward:
+        asked = merged(asked, link.reverse)
     return replace(asked, bandwidth_bps=asked.bandwidth_bps * factor)
 
 
-def _without_rate_and_delay(link: LinkSettings) -> PartialLinkSettings:
-    """The properties that an edge of the graph does not override."""
-    return PartialLinkSettings(
-        jitter=link.jitter,
-        distribution=link.distribution,
-        loss=link.loss,
-        reorder=link.reorder,
-        queue=link.queue,
-    )
+def _as_partial(link: LinkSettings) -> PartialLinkSettings:
+    given = {item.name: getattr(link, item.name) for item in fields(PartialLinkSettings)}
+    return PartialLinkSettings(**given)
 
 
 def merged(asked: LinkProperties, *changes: PartialLinkSettings) -> LinkProperties:

@@ -90,9 +90,8 @@ def _read_topology(changed: _Changed, folder: Path, note: Callable[[str], None])
         problem = Problem(path=("network", "topology", "file"), text="give either file or kind")
         raise InputError(changed.describe(problem))
     try:
-        # A file given by --set is looked for from where the user stands.
-        overridden = ("network", "topology", "file") in changed.overridden
-        network["topology"] = with_graph(section, Path() if overridden else folder, note)
+        base = changed.folder_of(("network", "topology", "file"), folder)
+        network["topology"] = with_graph(section, base, note)
     except ValueError as error:
         raise InputError(
             changed.describe(Problem(path=("network", "topology", "file"), text=str(error)))
@@ -106,7 +105,7 @@ def _read_overlay(changed: _Changed, folder: Path) -> None:
         return
     path = ("overlay", "edges")
     try:
-        base = Path() if path in changed.overridden else folder
+        base = changed.folder_of(path, folder)
         overlay["edges"] = read_edges(base / Path(overlay["edges"]).expanduser())
     except ValueError as error:
         raise InputError(changed.describe(Problem(path=path, text=str(error)))) from None
@@ -118,7 +117,7 @@ def _find_module(changed: _Changed, folder: Path) -> None:
     if not isinstance(algorithm, dict) or not isinstance(algorithm.get("module"), str):
         return
     path = ("algorithm", "module")
-    base = Path() if path in changed.overridden else folder
+    base = changed.folder_of(path, folder)
     file = (base / Path(algorithm["module"]).expanduser()).resolve()
     if file.suffix != ".py" or not file.is_file():
         text = f"got {algorithm['module']}; there is no such Python file: {file}"
@@ -174,7 +173,8 @@ def _read_traces(changed: _Changed, folder: Path) -> None:
     for number, entry in enumerate(events):
         if isinstance(entry, dict):
             try:
-                events[number] = with_points(entry, folder)
+                base = changed.folder_of(("network", "events", number), folder)
+                events[number] = with_points(entry, base)
             except ValueError as error:
                 key = "trace" if "trace" in entry else "mahimahi"
                 path = ("network", "events", number, key)
@@ -221,6 +221,11 @@ class _Changed:
     data: dict[str, Any]
     overridden: dict[KeyPath, str] = field(default_factory=dict)
     """Path -> text of the `--set` that put it there."""
+
+    def folder_of(self, path: KeyPath, folder: Path) -> Path:
+        """Where a file named there is looked for: beside the experiment or, named by --set, where the user stands."""
+        given = any(path[:end] in self.overridden for end in range(1, len(path) + 1))
+        return Path() if given else folder
 
     def describe(self, problem: Problem) -> str:
         """The user's line for that problem."""

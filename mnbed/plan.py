@@ -217,13 +217,14 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     backend = feasible.delay_backend(experiment, [*asked, *later], facts)
     feasible.check_distributions(asked, later, backend)
     feasible.check_congestion_control(experiment, facts)
+    slow = {link.a for link in links if link.straggler}
     hosts = tuple(
         HostPlan(
             name=name,
             index=index,
             address=str(IPv4Address("10.0.0.0") + index + 1),
             mac=_mac(index),
-            straggler=name in stragglers,
+            straggler=name in slow,
             step_time_s=step_times[index],
             peers=tuple(names[peer] for peer in peers[index]),
             label=graph.nodes[name].get("label"),

@@ -91,7 +91,7 @@ def resolved_network(experiment: Experiment) -> tuple[nx.Graph, frozenset[str]]:
             for one in link.directions
         )
         put_properties(edge, link.a, link.b, forward, backward)
-    return graph, frozenset(stragglers)
+    return graph, frozenset(link.a for link in links if link.straggler)
 
 
 def _of_experiment(path: Path, overrides: Sequence[str]) -> NetworkView:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from node_agent import full_disk, wire
+from node_agent import failures, full_disk, wire
 from node_agent.algorithms import Context, create_algorithm
 from node_agent.clock import EmulatedClock
 from node_agent.control import ControlChannel
@@ -81,17 +81,23 @@ class Agent:
                 permutation_seed=stream_seed(settings.seed, "permutation"),
                 num_nodes=settings.num_nodes,
                 overlay=settings.overlay_by_index,
+                restarted=resume is not None,
             ),
         )
         # What snapshots show: a copy made at each aggregation, or the parameters themselves.
         aggregated = settings.snapshot_model == "aggregated"
         self._shown = self._model.values.copy() if aggregated else self._model.values
+        self._shown_since_s = 0.0
+        self._names = {peer.index: peer.name for peer in settings.peers}
         self._local_steps = int(settings.task["local_steps"])
+        self._round_s = self._local_steps * settings.step_time_s
         self._round = 0 if resume is None else resume.round
         self._steps = 0 if resume is None else resume.steps
         self._losses: list[float] = []
         self._train_loss: float | None = None
         self._staleness_s: float | None = None
+        # The wait before this round, and who was missing when it was last looked: they held it up.
+        self._waited_s, self._waited_for = 0.0, list[str]()
         self._stop = threading.Event()
         self._started = threading.Event()
         self._exit = threading.Event()
@@ -116,6 +122,8 @@ class Agent:
         self.journal.write("ready", pid=os.getpid(), life=0 if resume is None else resume.life)
         self.control.send("ready", standin=self._task.standin, data=self._task.description)
         self._started.wait()
+        if self._transport.error is not None:
+            raise self._transport.error
         if self._clock is None:
             return  # told to stop, or left alone, before the start
         reason = "finished"
@@ -172,6 +180,7 @@ class Agent:
             averaged_at = clock.now()
             if self._shown is not self._model.values:
                 np.copyto(self._shown, self._model.values)
+            self._shown_since_s = averaged_at
             self._counters.fragments_aggregated += len(aggregated.of)
             self._staleness_s = aggregated.mean_age_s
             overruns, late_s = self._counters.overruns, 0.0
@@ -211,6 +220,8 @@ class Agent:
         self._steps += 1
         end = slot + self._settings.step_time_s
         late = clock.now() - end
+        if self._shown is self._model.values:
+            self._shown_since_s = end + late
         if late > 0:
             self._counters.overruns += 1
             self._counters.late_s += late
@@ -226,14 +237,30 @@ class Agent:
 
     def _wait_for_turn(self, clock: EmulatedClock) -> bool:
         """Wait until the algorithm lets the next round begin; False where the experiment's end comes first."""
+        since_s, told, watched = clock.now(), False, frozenset[int]()
+        may_start = False
         with self._arrived:
-            while not self._algorithm.may_start_round():
-                if self._stop.is_set():
-                    raise _Stopped
-                if clock.now() >= self._settings.duration_s:
-                    return False
+            while not (may_start := self._algorithm.may_start_round()):
+                over = self._stop.is_set() or clock.now() >= self._settings.duration_s
+                waits_for = frozenset(self._algorithm.waits_for())
+                # An algorithm that does not say may wait for anybody.
+                peers = waits_for or frozenset(self._algorithm.context.peers)
+                self._transport.watch(peers - watched)
+                watched = peers
+                self._waited_for = sorted(self._names[peer] for peer in waits_for)
+                if not told and (over or clock.now() - since_s > self._round_s):
+                    told = True
+                    self.journal.write(
+                        "waiting", round=self._round, since=round(since_s, 6), of=self._waited_for
+                    )
+                if over:
+                    break
                 self._arrived.wait(timeout=0.05)
-        return True
+        self._waited_s = max(0.0, min(clock.now(), self._settings.duration_s) - since_s)
+        self._counters.waited_s += self._waited_s
+        if self._stop.is_set():
+            raise _Stopped
+        return may_start
 
     def _finish_round(
         self, aggregated: Sequence[tuple[int, int, int]], averaged_at: float, overruns: int, late_s: float
@@ -250,10 +277,12 @@ class Agent:
             staleness_s=self._staleness_s,
             overruns=overruns,
             late_s=round(late_s, 6),
+            waited_s=round(self._waited_s, 6),
+            waited_for=self._waited_for,
         )
+        self._waited_s, self._waited_for = 0.0, []
         if self._settings.ledger and aggregated:
-            names = {peer.index: peer.name for peer in self._settings.peers}
-            of = [[names[sender], sent_round, fragment] for sender, sent_round, fragment in aggregated]
+            of = [[self._names[sender], sent_round, fragment] for sender, sent_round, fragment in aggregated]
             self.journal.write("aggregated", round=self._round, at=round(averaged_at, 6), of=of)
         self._round += 1
 
@@ -261,11 +290,14 @@ class Agent:
         """Keep the model to be evaluated, as it is now, for every instant before the next step's end."""
         for instant in schedule.due(until_s):
             path = save_snapshot(self._run, self._settings.name, instant, self._shown)
+            instant_s = schedule.time_of(instant)
             self.journal.write(
                 "snapshot",
                 instant=instant,
                 file=str(path.relative_to(self._run)),
-                instant_s=schedule.time_of(instant),
+                instant_s=instant_s,
+                # A step that was late has changed the model before the instant could be looked at.
+                taken_s=max(instant_s, round(self._shown_since_s, 6)),
                 round=self._round,
                 steps=self._steps,
                 train_loss=self._train_loss,
@@ -295,12 +327,17 @@ class Agent:
             self._algorithm.peer_joined(index)
         else:
             self._algorithm.peer_lost(index)
+        with self._arrived:
+            self._arrived.notify()
 
     def _on_control(self, message: dict[str, Any] | None) -> None:
         kind = None if message is None else message["kind"]
         if message is not None and kind == "start":
             clock = EmulatedClock(message["start_monotonic_s"], self._settings.dilation)
             self._transport.begin(clock)
+            if self._settings.resume is not None:
+                # Whoever waits for what the earlier life owed learns that it never comes.
+                self._transport.watch(self._names)
             self._clock = clock
             self._started.set()
         elif kind == "stop":
@@ -354,7 +391,12 @@ def run_agent(settings: AgentSettings, task: Task, part: np.ndarray) -> int:
 
 def report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
     """Tell controller and journal; `agent` is None where there is none yet. To be called where `error` is handled."""
-    message = f"{settings.name}: {str(error) or type(error).__name__}"
+    message = failures.in_words(
+        error,
+        name=settings.name,
+        module=settings.algorithm.get("module"),
+        log=Path(settings.run_directory) / "nodes" / f"{settings.name}.log",
+    )
     remedy, status = getattr(error, "remedy", None), getattr(error, "exit_status", 1)
     if isinstance(error, OSError) and full_disk.is_full(error):
         message = f"{settings.name}: {full_disk.in_words(error, settings.run_directory)}"

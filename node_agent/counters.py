@@ -34,3 +34,5 @@ class Counters:
     """Sum of what these waits woke up too late, emulated seconds."""
     timer_late_max_s: float = 0.0
     """The latest of these wake-ups, emulated seconds."""
+    waited_s: float = 0.0
+    """Time in which the algorithm let no round begin, as it waited for peers; emulated seconds."""

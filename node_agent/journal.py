@@ -3,12 +3,16 @@
 Every record has `t` (emulated seconds since the common start; null before it), `node` and `event`. Events of an agent:
 
     ready       pid, life                              at the start barrier; `life` counts restarts
-    round       round, steps, train_loss, aggregated, staleness_s, overruns, late_s
+    round       round, steps, train_loss, aggregated, staleness_s, overruns, late_s, waited_s, waited_for
                     one per finished local phase; `aggregated`: fragments averaged in when the round began,
                     `staleness_s`: their mean age since they were sent; `overruns`: steps that overran their slot,
-                    `late_s`: the largest overrun, emulated seconds
-    snapshot    instant, file, round, steps, train_loss, staleness_s, and every field of counters.Counters
-                    `file` is relative to the run directory: flat float32 parameters
+                    `late_s`: the largest overrun, emulated seconds; `waited_s`: the wait before the round,
+                    `waited_for`: the peers who were missing when it was last looked
+    waiting     round, since, of                       a wait has outlasted what a round computes, or the run
+    snapshot    instant, file, instant_s, taken_s, round, steps, train_loss, staleness_s,
+                    and every field of counters.Counters
+                    `file` is relative to the run directory: flat float32 parameters; `taken_s`: from when they are,
+                    `instant_s` or later
     peer_lost   peer, reason                           a connection broke
     rejected    peer, reason                           a foreign, torn or corrupt frame closed a connection
     end         reason, and every field of Counters, memory_bytes, cpu_s,

@@ -9,6 +9,7 @@ This module knows frames and peers, but neither algorithms nor training: what ar
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import math
@@ -19,7 +20,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from node_agent import wire
@@ -133,12 +134,14 @@ class Transport:
         self._on_control = on_control
         self._status = status
         self._names = {peer.index: peer.name for peer in settings.peers}
-        self._hello = wire.encode_hello(settings.index, bytes.fromhex(settings.token))
+        life = 0 if settings.resume is None else settings.resume.life
+        self._hello = wire.encode_hello(settings.index, bytes.fromhex(settings.token), life)
         self._outgoing = {peer.index: _Outgoing(peer) for peer in settings.peers}
         self._incoming: set[socket.socket] = set()
         self._one_way: dict[int, _OneWay] = {}
         self._clock: EmulatedClock | None = None
         self._submitted: deque[Outbox] = deque()
+        self._to_watch: deque[int] = deque()
         self._controlled = True
         self._quiet = False
         self._closing = False
@@ -168,6 +171,11 @@ class Transport:
     def begin(self, clock: EmulatedClock) -> None:
         """The common start is known: sending may begin."""
         self._clock = clock
+
+    def watch(self, peers: Iterable[int]) -> None:
+        """Open connections to those that have none, so that their end is noticed though nothing is sent to them."""
+        self._to_watch.extend(peers)
+        self._wake()
 
     def submit(self, outbox: Outbox) -> None:
         """Hand over what to send; returns at once."""
@@ -212,10 +220,8 @@ class Transport:
         }
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full, so the thread is awake already
             os.write(self._wake_write, b"!")
-        except BlockingIOError:
-            pass  # the pipe is full, so the thread is awake already
 
     # The I/O thread
 
@@ -239,6 +245,8 @@ class Transport:
             key.data(key.fileobj, events)
         while self._submitted and not self._quiet:
             self._enqueue(self._submitted.popleft())
+        while self._to_watch and not self._quiet:
+            self._pump(self._outgoing[self._to_watch.popleft()])
         if self._clock is not None and time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + STATUS_WALL_S
             self._reconnect()
@@ -252,10 +260,8 @@ class Transport:
             self._lose_control()
 
     def _drain_wake(self, _: object, __: int) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
 
     def _read_control(self, _: object, __: int) -> None:
         messages = self._control.receive()
@@ -368,6 +374,9 @@ class Transport:
             frame = outgoing.current
             if frame is None:
                 if not outgoing.queue:
+                    if outgoing.hello is not None:  # a new connection takes so few bytes whole
+                        self._counters.bytes_sent += sock.send(outgoing.hello)
+                        outgoing.hello = None
                     return False
                 frame = outgoing.current = outgoing.queue.popleft()
                 frame.begun_s = self._now()
@@ -446,6 +455,8 @@ class Transport:
 
     def _handle(self, event: object) -> None:
         if isinstance(event, wire.Hello):
+            if event.life:  # what its earlier life owed never comes
+                self._on_peer(event.sender, False)
             self._on_peer(event.sender, True)
         elif isinstance(event, wire.Fragment):
             self._counters.fragments_received += 1

@@ -76,6 +76,8 @@ class Hello:
 
     sender: int
     token: bytes
+    life: int = 0
+    """How often the sender's agent has been restarted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,10 +151,13 @@ def frame_bytes(payload_bytes: int) -> int:
 # Sending
 
 
-def encode_hello(sender: int, token: bytes) -> bytes:
-    """The first frame of a connection. Raises LocalProtocolError where the token is not 16 bytes."""
+def encode_hello(sender: int, token: bytes, life: int = 0) -> bytes:
+    """The first frame of a connection; `life` counts restarts of the sender's agent, in the round's place.
+
+    Raises LocalProtocolError where the token is not 16 bytes.
+    """
     _check_token(token)
-    return _header(crc32(token), Kind.HELLO, DTYPE_NONE, 0, sender, 0, 0, 0, 0, 0.0, TOKEN_BYTES) + token
+    return _header(crc32(token), Kind.HELLO, DTYPE_NONE, 0, sender, life, 0, 0, 0, 0.0, TOKEN_BYTES) + token
 
 
 def encode_bye(sender: int) -> bytes:
@@ -453,14 +458,17 @@ class Receiver:
             if not hmac.compare_digest(token, self._token):
                 raise RemoteProtocolError("another run's token")
             self._sender = header.sender
-            return Hello(header.sender, token)
+            return Hello(header.sender, token, header.round)
         self._closed = True
         return Bye(header.sender)
 
 
 def _check_unused(header: _Header, *, payload_bytes: int) -> None:
-    """HELLO and BYE leave the fragment's fields at zero, so that a later version can give them a meaning."""
+    """HELLO and BYE leave the fragment's fields at zero, so that a later version can give them a meaning.
+
+    But for HELLO's life, which stands in the round's place.
+    """
     if header.payload_bytes != payload_bytes:
         raise RemoteProtocolError(f"{Kind(header.kind).name} with {header.payload_bytes} bytes of payload")
-    if any(header[3:5]) or any(header[6:11]):
+    if any(header[3:5]) or any(header[7:11]) or (header.kind == Kind.BYE and header.round):
         raise RemoteProtocolError(f"{Kind(header.kind).name} with fields of a fragment")

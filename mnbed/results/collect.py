@@ -36,6 +36,8 @@ class NodeRecords:
     snapshots: list[Record] = field(default_factory=list)
     rejected: list[Record] = field(default_factory=list)
     errors: list[Record] = field(default_factory=list)
+    waiting: Record | None = None
+    """The last wait that outlasted a round's computing."""
     ready: Record | None = None
     end: Record | None = None
 
@@ -46,6 +48,8 @@ class NodeRecords:
             self.rounds.append(record)
         elif event == "snapshot":
             self.snapshots.append(record)
+        elif event == "waiting":
+            self.waiting = record
         elif event == "end":
             self.end = record
         elif event == "ready":

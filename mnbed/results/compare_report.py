@@ -209,7 +209,7 @@ def _figure(comparison: Comparison) -> Figure:
     varied = set(comparison.baseline) or set(list(comparison.groups[0].cell)[-1:])
     figure, rows = new_figure(width=7.2, height=3.1 * len(facets) + 0.4, rows=len(facets))
     names = list(dict.fromkeys(_short(group, varied) for group in comparison.groups))
-    best = "higher is better" if comparison.metric == "accuracy" else "lower is better"
+    best = "higher is better" if comparison.best == "max" else "lower is better"
     for axes, (title, groups) in zip(rows, facets, strict=True):
         for group in groups:
             name = _short(group, varied)

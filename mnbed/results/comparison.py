@@ -17,9 +17,9 @@ from statistics import fmean, stdev
 from mnbed.errors import InputError
 from mnbed.labels import find_baseline
 from mnbed.results.compared_runs import ComparedRun, RunSet
-from mnbed.results.exchange import better
 from mnbed.results.likeness import Difference, differences
 from mnbed.results.summary import COMPLETED
+from mnbed.results.targets import time_to
 from mnbed.run_directory import RunDirectory
 
 _CONFIDENCE = 0.95
@@ -107,6 +107,8 @@ class Comparison:
     """All groups, in the order of the runs."""
 
     metric: str
+    best: str
+    """max or min: which of the metric is best."""
     groups: tuple[Group, ...]
     targets: tuple[float, ...]
     baseline: Mapping[str, str]
@@ -148,6 +150,7 @@ def compare(
     first = runs[0].summary
     return Comparison(
         metric=first.metric,
+        best=first.best,
         groups=tuple(
             _group(members, groups.get(against.get(key) or (), []), wanted, unpaired)
             for key, members in groups.items()
@@ -326,20 +329,6 @@ def _group(
     )
 
 
-def crossing(curve: Sequence[tuple[float, float]], target: float, metric: str) -> float | None:
-    """When the curve first reaches the target, between two instants by a straight line; None: never."""
-    sign = 1.0 if better(metric) == "max" else -1.0
-    before: tuple[float, float] | None = None
-    for t, value in curve:
-        if sign * value >= sign * target:
-            if before is None or value == before[1]:
-                return t
-            share = (target - before[1]) / (value - before[1])
-            return before[0] + share * (t - before[0])
-        before = (t, value)
-    return None
-
-
 def _target(
     target: float, runs: Sequence[ComparedRun], baseline: Sequence[ComparedRun], unpaired: bool
 ) -> Target:
@@ -358,7 +347,7 @@ def _target(
 
 
 def _time_to(one: ComparedRun, target: float) -> float | None:
-    return crossing(one.curve, target, one.summary.metric)
+    return time_to(one.curve, target, one.summary.best)
 
 
 Ratios = tuple[list[float], list[float]]

@@ -161,7 +161,7 @@ class SweepRunner:
             return f"{entry.status}: {entry.message}" if entry.message else str(entry.status)
         summary = _summary_of(self.directory / entry.directory)
         metric = summary.get("metric", "accuracy")
-        score = summary["accuracy"] if metric == "accuracy" else summary["scores"].get(metric, {})
+        score = summary[metric] if metric in ("accuracy", "loss") else summary["scores"].get(metric, {})
         final = score.get("final_mean")
         reasons = summary.get("reasons") or []
         verdict = f"{summary['verdict']} ({reasons[0]})" if reasons else summary["verdict"]

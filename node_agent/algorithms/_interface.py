@@ -6,7 +6,7 @@ agent does it.
 
 One round of an agent, on its training thread:
 
-    while not may_start_round(): wait          asked again after each arrival and each lost or joined peer
+    while waits_for(): wait                    asked again after each arrival and each lost or joined peer
     before_local_phase(values, now)            averages in place
     ... local steps change values ...
     after_local_phase(round, values)           -> Outbox
@@ -18,7 +18,7 @@ a lock (FragmentStore has one).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -102,6 +102,8 @@ class Context:
     """Of the run; 0: this node and its peers."""
     overlay: Mapping[int, tuple[int, ...]] | None = None
     """Node -> its overlay neighbours, of this node and its peers; None: everyone is everyone's neighbour."""
+    restarted: bool = False
+    """This node was in the run before: its peers are in the middle of their rounds."""
 
     def neighbours_of(self, node: int) -> tuple[int, ...]:
         """The overlay neighbours of this node or of one of its peers."""
@@ -174,12 +176,18 @@ class Algorithm(ABC):
         """Seed of the cut's permutation, 0 for whole models; the wire refuses another's frames. None: any may come."""
         return 0
 
-    def may_start_round(self) -> bool:
-        """False while the next round has to wait for others; wait-free algorithms leave this alone.
+    def waits_for(self) -> Collection[int]:
+        """The peers without whom the next round does not begin; wait-free algorithms leave this alone.
 
-        Must become true at the latest when every peer it waits for has sent or is lost.
+        Training thread. The agent keeps a connection with each of them, so that a dead one is noticed, and journals
+        how long the node waited, and for whom. Must become empty at the latest when every one of them has sent or is
+        lost.
         """
-        return True
+        return ()
+
+    def may_start_round(self) -> bool:
+        """False while the next round has to wait. An algorithm that says whom it waits for leaves this alone."""
+        return not self.waits_for()
 
     @abstractmethod
     def before_local_phase(self, values: NDArray[np.float32], now_s: float) -> Aggregated:
@@ -200,4 +208,7 @@ class Algorithm(ABC):
         """I/O thread: the connection to that peer broke. It may come back."""
 
     def peer_joined(self, peer: int) -> None:  # noqa: B027
-        """I/O thread: that peer said HELLO on a new connection; its rounds may begin at 0 again."""
+        """I/O thread: that peer said HELLO on a new connection; its rounds may begin at 0 again.
+
+        Of one that was restarted peer_lost is told first, as its end may have gone unnoticed.
+        """

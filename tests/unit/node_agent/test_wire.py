@@ -100,6 +100,12 @@ def test_the_layout_on_the_wire_is_as_documented() -> None:
     assert len(BYE) == 48
 
 
+def test_a_hello_says_how_often_its_sender_was_restarted() -> None:
+    connection = receiver()
+    connection.receive_data(wire.encode_hello(SENDER, TOKEN, 2))
+    assert connection.next_event() == wire.Hello(SENDER, TOKEN, life=2)
+
+
 def test_a_whole_conversation() -> None:
     connection = receiver()
     assert connection.next_event() is wire.NEED_DATA
@@ -232,7 +238,8 @@ REJECTED = {
     "unknown node": (wire.encode_hello(5, TOKEN), "sender 5 of 5 nodes"),
     "hello without token": (forged(HELLO[:48], 40, struct.pack("<I", 0)), "HELLO with 0 bytes of payload"),
     "huge hello": (forged(HELLO, 40, struct.pack("<I", 2**31)), "HELLO with 2147483648 bytes of payload"),
-    "hello with a round": (forged(HELLO, 12, struct.pack("<I", 1)), "HELLO with fields of a fragment"),
+    "hello with an index": (forged(HELLO, 16, struct.pack("<I", 1)), "HELLO with fields of a fragment"),
+    "bye with a round": (HELLO + forged(BYE, 12, struct.pack("<I", 1)), "BYE with fields of a fragment"),
     "bye with payload": (HELLO + forged(BYE, 40, struct.pack("<I", 4)), "BYE with 4 bytes of payload"),
     "after bye": (HELLO + BYE + GOOD, "frame after BYE"),
 }

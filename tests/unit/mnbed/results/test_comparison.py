@@ -14,7 +14,7 @@ import yaml
 from mnbed.cli import main
 from mnbed.errors import InputError
 from mnbed.results.compared_runs import read_runs
-from mnbed.results.comparison import Spread, compare, crossing
+from mnbed.results.comparison import Spread, compare
 
 Run = Callable[..., Path]
 
@@ -104,13 +104,6 @@ def run(tmp_path: Path) -> Run:
         return path
 
     return make
-
-
-def test_the_crossing_lies_between_two_instants() -> None:
-    assert crossing([(0, 0.1), (2, 0.3), (4, 0.7)], 0.4, "accuracy") == pytest.approx(2.5)
-    assert crossing([(0, 0.1), (2, 0.3)], 0.4, "accuracy") is None
-    assert crossing([(0, 0.5)], 0.4, "accuracy") == 0
-    assert crossing([(0, 1.2), (2, 1.0), (4, 0.9)], 0.95, "rmse") == pytest.approx(3.0)
 
 
 def test_a_confidence_interval_by_hand() -> None:
