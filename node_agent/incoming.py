@@ -20,9 +20,9 @@ from node_agent import wire
 from node_agent.counters import Counters
 from node_agent.journal import Journal
 from node_agent.limits import Limits
-from node_agent.outgoing import OUT_OF_DESCRIPTORS
 from node_agent.presence import Presence
 from node_agent.settings import AgentSettings
+from node_agent.tcp import OUT_OF_DESCRIPTORS
 
 log = logging.getLogger(__name__)
 

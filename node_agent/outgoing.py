@@ -4,99 +4,50 @@ A frame is unsent until the kernel has taken its first byte, and only then has i
 still be dropped. Sockets are touched in `advance` alone, once a turn of the I/O thread, after everything that came in.
 
 `exchange: parallel`: every peer's queue moves by itself. `exchange: sequential`: one frame at a time holds the line, in
-the order in which frames were made, until its last byte has left the socket; peers that take nothing are passed over,
-and a frame that holds the line for much longer than others of its size took is left to go on by itself.
+the order in which frames were made, until the kernel has all of it and has sent nearly all. Peers that take nothing are
+passed over; a frame that waits for the peer or for the way there, and not for this node's own link, is left to go on by
+itself, and so is one that takes much longer than others of its size.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import selectors
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import count
 
 from node_agent import wire
 from node_agent.algorithms import Outbox
+from node_agent.connection import LOOK_S, Frame, Outgoing
 from node_agent.counters import Counters
 from node_agent.journal import Journal
 from node_agent.limits import Limits
 from node_agent.presence import Presence
-from node_agent.settings import AgentSettings, PeerSettings
+from node_agent.settings import AgentSettings
+from node_agent.tcp import (
+    LOWAT_EMPTY_BYTES,
+    NOTSENT_LOWAT_BYTES,
+    OUT_OF_DESCRIPTORS,
+    min_round_trip_s,
+    set_lowat,
+    unsent_bytes,
+)
 
 log = logging.getLogger(__name__)
 
-# Unsent bytes the kernel may hold per connection before it takes no more; the write that crosses the mark may bring
-# up to 64 KiB more (one socket buffer). Enough to keep 200 Mbit/s busy between two wake-ups of this thread, and little
-# that is stale when a round replaces another.
-NOTSENT_LOWAT_BYTES = 16384
-_TCP_NOTSENT_LOWAT = 25
-# With this mark a socket is writable only when nothing unsent is left in it.
-_LOWAT_EMPTY_BYTES = 1
-_SIOCOUTQNSD = 0x894B
-# struct tcp_info (linux/tcp.h): offset of tcpi_min_rtt, microseconds.
-_TCP_INFO_MIN_RTT_OFFSET = 148
+# Sequential exchange: the next frame begins when less than this of the earlier ones is unsent, so that the link does
+# not stand still until this thread wakes up.
+_AHEAD_BYTES = 16384
 # Frames to one peer, or in sequence, before incoming connections get their turn.
 _FRAMES_PER_TURN = 16
 # A frame that holds the line for so many times as long as its size should take is slow.
 _SLOW_FACTOR = 4
 # How fast the memory of the fastest frame fades with each frame, for links that become slower.
 _FADING = 0.9
-OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-@dataclass(eq=False)
-class _Frame:
-    """One frame for one peer."""
-
-    frames: wire.RoundFrames
-    round: int
-    fragment: int
-    order: int
-    """Frames are numbered as they are made."""
-    reply_wanted: bool
-    begun_s: float = 0.0
-
-    @property
-    def num_bytes(self) -> int:
-        return self.frames.frame_bytes(self.fragment)
-
-
-@dataclass(eq=False)
-class _Outgoing:
-    """The connection to one peer, and what waits for it."""
-
-    peer: PeerSettings
-    queue: deque[_Frame] = field(default_factory=deque)
-    """Unsent frames."""
-    current: _Frame | None = None
-    """The frame in transit: the kernel has taken its first byte, and not its last."""
-    rest: list[memoryview] = field(default_factory=list)
-    """What the kernel has still to take of the HELLO, of `current`, of the BYE."""
-    socket: socket.socket | None = None
-    connected: bool = False
-    takes_bytes: bool = False
-    """False from the kernel's "no more" until it says that there is room again."""
-    draining: _Frame | None = None
-    """Sequential exchange: a frame that the kernel has all of, while some of it has not left the socket."""
-    watched: int = 0
-    lost: bool = False
-    """It has ended, or could not be made, and has not been made again since."""
-    began_s: float = 0.0
-    retry_at_s: float = 0.0
-    life: int = 0
-    """The peer's latest known life when the connection was made."""
-
-
-def unsent_bytes(sock: socket.socket) -> int:
-    """Bytes that the kernel has taken and not yet handed to the network for the first time."""
-    return int(struct.unpack("i", fcntl.ioctl(sock, _SIOCOUTQNSD, bytes(4)))[0])
 
 
 class Sender:
@@ -125,14 +76,14 @@ class Sender:
         self._now = now
         life = 0 if settings.resume is None else settings.resume.life
         self._hello = wire.encode_hello(settings.index, bytes.fromhex(settings.token), life)
-        self._outgoing = {peer.index: _Outgoing(peer) for peer in settings.peers}
+        self._outgoing = {peer.index: Outgoing(peer) for peer in settings.peers}
         self._orders = count()
         self._finished = False
         # Whether `advance` may have something to do.
         self._stirred = False
         # Sequential exchange: who holds the line and until when; the rate of the fastest frame of late.
-        self._line: _Outgoing | None = None
-        self._line_until_s = 0.0
+        self._line: Outgoing | None = None
+        self._line_until_s = self._look_at_s = 0.0
         self._fastest_Bps = 0.0
 
     # What is to be sent
@@ -152,11 +103,11 @@ class Sender:
             self._bound(self._outgoing[peer], outbox)
         for send in outbox.sends:
             self._outgoing[send.peer].queue.append(
-                _Frame(frames, outbox.round, send.fragment, next(self._orders), outbox.reply_wanted)
+                Frame(frames, outbox.round, send.fragment, next(self._orders), outbox.reply_wanted)
             )
         self._stirred = True
 
-    def _bound(self, outgoing: _Outgoing, outbox: Outbox) -> None:
+    def _bound(self, outgoing: Outgoing, outbox: Outbox) -> None:
         """For a peer that is not there only the newest waits: otherwise `stale: keep` would fill the memory.
 
         The newest of requests and of all other frames, as a request that an answer replaced would never be answered.
@@ -171,7 +122,7 @@ class Sender:
             older = [frame for frame in outgoing.queue if frame.reply_wanted == outbox.reply_wanted]
             self._drop(outgoing, older)
 
-    def _drop(self, outgoing: _Outgoing, frames: list[_Frame]) -> None:
+    def _drop(self, outgoing: Outgoing, frames: list[Frame]) -> None:
         """Newer data takes the place of these unsent frames."""
         if not frames:
             return
@@ -188,7 +139,7 @@ class Sender:
 
     def advance(self) -> None:
         """Give the kernel what it takes, and open the connections that are needed."""
-        if not self._stirred and (self._line is None or self._now() < self._line_until_s):
+        if not self._stirred and (self._line is None or self._now() < self._look_at_s):
             return
         self._stirred = False
         for outgoing in self._outgoing.values():
@@ -207,14 +158,14 @@ class Sender:
         """Emulated seconds after which `advance` wants to be called, whatever happens; None: never."""
         if self._stirred:
             return 0.0
-        return None if self._line is None else max(0.0, self._line_until_s - self._now())
+        return None if self._line is None else max(0.0, self._look_at_s - self._now())
 
     def retry(self) -> None:
         """Time has passed: connections may be tried again."""
         if not self._finished:
             self._stirred = True
 
-    def _advance_one(self, outgoing: _Outgoing) -> None:
+    def _advance_one(self, outgoing: Outgoing) -> None:
         """Frames of that peer's queue, in their order, until the kernel takes no more."""
         try:
             for _ in range(_FRAMES_PER_TURN):
@@ -237,23 +188,33 @@ class Sender:
                 return
         self._stirred = True
 
-    def _line_is_free(self, holder: _Outgoing) -> bool:
+    def _line_is_free(self, holder: Outgoing) -> bool:
         if holder.current is not None and holder.takes_bytes:
             self._go_on(holder)
-        busy = holder.current is not None or holder.draining is not None
-        if busy and self._now() < self._line_until_s:
+        now = self._now()
+        if now < self._line_until_s and self._link_is_busy(holder):
+            self._look_at_s = min(self._line_until_s, now + LOOK_S)
             return False
         self._line = None
         return True
 
+    def _link_is_busy(self, holder: Outgoing) -> bool:
+        """Whether this node's own link has enough to do; what waits for the network does not count."""
+        if holder.current is not None and holder.socket is not None:
+            return not holder.is_stuck(self._now())
+        ahead_bytes = 0
+        for one in self._outgoing.values():
+            if one.draining is not None and one.socket is not None and not one.is_stuck(self._now()):
+                ahead_bytes += unsent_bytes(one.socket)
+        return ahead_bytes >= _AHEAD_BYTES
+
     def _begin_next(self) -> bool:
         """Begin with the oldest unsent frame whose peer takes at least its first byte; False where there is none."""
-        ready = [
-            one
-            for one in self._outgoing.values()
-            if one.queue and one.takes_bytes and not one.rest and not one.draining
-        ]
+        # On a connection that drains another frame may begin, but not behind one that waits for the network.
+        ready = [one for one in self._outgoing.values() if one.queue and one.takes_bytes and not one.rest]
         for outgoing in sorted(ready, key=lambda one: one.queue[0].order):
+            if outgoing.draining is not None and outgoing.is_stuck(self._now()):
+                continue
             try:
                 begun = self._begin(outgoing)
             except OSError as error:
@@ -266,18 +227,20 @@ class Sender:
                 return True
         return False
 
-    def _go_on(self, outgoing: _Outgoing) -> None:
+    def _go_on(self, outgoing: Outgoing) -> None:
         try:
             self._give_rest(outgoing)
         except OSError as error:
             self._lose(outgoing, error.strerror or str(error))
 
-    def _begin(self, outgoing: _Outgoing) -> bool:
+    def _begin(self, outgoing: Outgoing) -> bool:
         """Make the first frame of the queue the one in transit; False where the kernel takes not a byte of it.
 
         Raises OSError.
         """
         assert outgoing.socket is not None
+        if outgoing.draining is not None:
+            set_lowat(outgoing.socket, NOTSENT_LOWAT_BYTES)
         frame = outgoing.queue[0]
         begun_s = self._now()
         header, payload = frame.frames.frame(frame.fragment, begun_s)
@@ -293,7 +256,7 @@ class Sender:
         self._taken(outgoing, num_bytes)
         return True
 
-    def _give_rest(self, outgoing: _Outgoing) -> bool:
+    def _give_rest(self, outgoing: Outgoing) -> bool:
         """Go on with what has been begun; True once the kernel has all of it. Raises OSError."""
         assert outgoing.socket is not None
         while outgoing.rest:
@@ -310,7 +273,7 @@ class Sender:
                 self._drain(outgoing, outgoing.socket, frame)
         return True
 
-    def _taken(self, outgoing: _Outgoing, num_bytes: int) -> None:
+    def _taken(self, outgoing: Outgoing, num_bytes: int) -> None:
         """The kernel has taken that many bytes of the rest."""
         if not self._finished:
             self._counters.bytes_sent += num_bytes
@@ -320,7 +283,7 @@ class Sender:
         if rest:
             rest[0] = rest[0][num_bytes:]
 
-    def _sent(self, outgoing: _Outgoing, frame: _Frame) -> None:
+    def _sent(self, outgoing: Outgoing, frame: Frame) -> None:
         if self._finished:
             return
         self._counters.fragments_sent += 1
@@ -334,21 +297,28 @@ class Sender:
                 bytes=frame.num_bytes,
             )
 
-    def _drain(self, outgoing: _Outgoing, sock: socket.socket, frame: _Frame) -> None:
-        """The line is free again when the frame has left the socket, not already when the kernel has taken it."""
-        if unsent_bytes(sock):
-            outgoing.draining, outgoing.takes_bytes = frame, False
-            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _LOWAT_EMPTY_BYTES)
+    def _drain(self, outgoing: Outgoing, sock: socket.socket, frame: Frame) -> None:
+        """The kernel has all of the frame: wait for it to leave the socket, and be told when it has."""
+        left_bytes = unsent_bytes(sock)
+        if not left_bytes:
+            if outgoing.draining is not None:
+                self._drained(outgoing, sock, frame)
+            return
+        outgoing.draining = frame
+        # A socket is writable when less than half of its mark is unsent.
+        if 2 * left_bytes < NOTSENT_LOWAT_BYTES:
+            set_lowat(sock, LOWAT_EMPTY_BYTES)
 
-    def _drained(self, sock: socket.socket, frame: _Frame) -> None:
+    def _drained(self, outgoing: Outgoing, sock: socket.socket, frame: Frame) -> None:
         # Only of frames that had to wait is it known how fast the network takes them.
         took_s = max(1e-6, self._now() - frame.begun_s)
         self._fastest_Bps = max(self._fastest_Bps * _FADING, frame.num_bytes / took_s)
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+        outgoing.draining = None
+        set_lowat(sock, NOTSENT_LOWAT_BYTES)
 
     # Connections
 
-    def _connect(self, outgoing: _Outgoing) -> None:
+    def _connect(self, outgoing: Outgoing) -> None:
         now = self._now()
         if now < outgoing.retry_at_s:
             return
@@ -365,7 +335,7 @@ class Sender:
             log.warning("no connection to %s for now: %s", outgoing.peer.name, error.strerror)
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+        set_lowat(sock, NOTSENT_LOWAT_BYTES)
         outgoing.socket, outgoing.began_s = sock, now
         outgoing.watched = selectors.EVENT_WRITE
         self._selector.register(sock, outgoing.watched, lambda events: self._on_ready(outgoing, sock, events))
@@ -373,7 +343,7 @@ class Sender:
         if failed not in (0, errno.EINPROGRESS):
             self._lose(outgoing, os.strerror(failed))
 
-    def _on_ready(self, outgoing: _Outgoing, sock: socket.socket, events: int) -> None:
+    def _on_ready(self, outgoing: Outgoing, sock: socket.socket, events: int) -> None:
         """The selector's word; `sock` may have been given up since, in the same batch of events."""
         if outgoing.socket is not sock:
             return
@@ -390,9 +360,8 @@ class Sender:
             return
         elif events & selectors.EVENT_WRITE:
             outgoing.takes_bytes = True
-            if outgoing.draining is not None:
-                self._drained(sock, outgoing.draining)
-                outgoing.draining = None
+            if outgoing.draining is not None and outgoing.current is None:
+                self._drain(outgoing, sock, outgoing.draining)
         self._stirred = True
 
     def notice_end(self, peer: int) -> None:
@@ -401,7 +370,7 @@ class Sender:
         if outgoing.socket is not None and outgoing.connected:
             self._end_if_over(outgoing, outgoing.socket)
 
-    def _end_if_over(self, outgoing: _Outgoing, sock: socket.socket) -> bool:
+    def _end_if_over(self, outgoing: Outgoing, sock: socket.socket) -> bool:
         """Nothing is ever sent back on this connection: what is readable is its end."""
         try:
             gone = not sock.recv(1)
@@ -413,13 +382,13 @@ class Sender:
             self._lose(outgoing, "closed by the peer" if gone else "the peer sent bytes on our connection")
         return True
 
-    def _watch(self, outgoing: _Outgoing) -> None:
+    def _watch(self, outgoing: Outgoing) -> None:
         """Tell the selector what is waited for."""
         sock = outgoing.socket
         if sock is None or not outgoing.connected:
             return
-        blocked = not outgoing.takes_bytes and bool(outgoing.rest or outgoing.queue or outgoing.draining)
-        events = selectors.EVENT_WRITE if blocked else 0
+        blocked = not outgoing.takes_bytes and bool(outgoing.rest or outgoing.queue)
+        events = selectors.EVENT_WRITE if blocked or outgoing.draining is not None else 0
         if not self._finished:
             events |= selectors.EVENT_READ
         if events == outgoing.watched:
@@ -430,7 +399,7 @@ class Sender:
             self._selector.modify(sock, events, lambda ready: self._on_ready(outgoing, sock, ready))
         outgoing.watched = events
 
-    def _lose(self, outgoing: _Outgoing, reason: str) -> None:
+    def _lose(self, outgoing: Outgoing, reason: str) -> None:
         """The connection is gone, and the frame in transit with it; the queue waits for the next try."""
         assert outgoing.socket is not None
         if outgoing.watched:
@@ -439,7 +408,7 @@ class Sender:
         news = outgoing.connected or not outgoing.lost
         torn = outgoing.current is not None
         outgoing.socket, outgoing.connected, outgoing.takes_bytes = None, False, False
-        outgoing.current, outgoing.rest, outgoing.draining = None, [], None
+        outgoing.current, outgoing.rest, outgoing.draining, outgoing.stuck = None, [], None, None
         outgoing.lost, outgoing.watched = True, 0
         self._stirred = True
         if self._finished:
@@ -471,11 +440,9 @@ class Sender:
         times = {}
         for outgoing in self._outgoing.values():
             if outgoing.socket is not None and outgoing.connected:
-                info = outgoing.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-                if len(info) >= _TCP_INFO_MIN_RTT_OFFSET + 4:
-                    (microseconds,) = struct.unpack_from("=I", info, _TCP_INFO_MIN_RTT_OFFSET)
-                    if microseconds != 0xFFFFFFFF:
-                        times[outgoing.peer.name] = microseconds / 1e6 / self._settings.dilation
+                round_trip_s = min_round_trip_s(outgoing.socket)
+                if round_trip_s is not None:
+                    times[outgoing.peer.name] = round_trip_s / self._settings.dilation
         return times
 
     def close(self) -> None:

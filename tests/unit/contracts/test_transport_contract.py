@@ -17,7 +17,7 @@ import pytest
 from node_agent import wire
 from node_agent.algorithms import Outbox
 from node_agent.limits import Limits
-from node_agent.outgoing import NOTSENT_LOWAT_BYTES, unsent_bytes
+from node_agent.tcp import NOTSENT_LOWAT_BYTES, unsent_bytes
 from tests.loopback import (
     MAX_ROUND,
     PATIENCE_S,
