@@ -27,6 +27,7 @@ from node_agent.algorithms import Context, create_algorithm
 from node_agent.clock import EmulatedClock
 from node_agent.control import ControlChannel
 from node_agent.counters import Counters
+from node_agent.incoming import receivers
 from node_agent.journal import Journal
 from node_agent.settings import AgentSettings
 from node_agent.snapshots import SnapshotSchedule, save_snapshot
@@ -106,12 +107,18 @@ class Agent:
             settings,
             counters=self._counters,
             journal=self.journal,
-            new_receiver=self._new_receiver,
+            new_receiver=receivers(
+                settings,
+                num_parameters=self._model.num_parameters,
+                num_fragments=self._algorithm.num_fragments,
+                permutation_seed=self._algorithm.permutation_seed,
+            ),
             on_fragment=self._on_fragment,
             on_peer=self._on_peer,
             control=self.control,
             on_control=self._on_control,
             status=self._status,
+            exchange=self._algorithm.settings.exchange,
         )
 
     def run(self) -> None:
@@ -306,15 +313,6 @@ class Agent:
             )
 
     # Called from the I/O thread
-
-    def _new_receiver(self) -> wire.Receiver:
-        return wire.Receiver(
-            token=bytes.fromhex(self._settings.token),
-            num_nodes=self._settings.num_nodes,
-            num_parameters=self._model.num_parameters,
-            num_fragments=self._algorithm.num_fragments,
-            permutation_seed=self._algorithm.permutation_seed,
-        )
 
     def _on_fragment(self, fragment: wire.Fragment) -> Any:
         reply = self._algorithm.on_fragment(fragment)

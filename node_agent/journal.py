@@ -13,7 +13,9 @@ Every record has `t` (emulated seconds since the common start; null before it), 
                     and every field of counters.Counters
                     `file` is relative to the run directory: flat float32 parameters; `taken_s`: from when they are,
                     `instant_s` or later
-    peer_lost   peer, reason                           a connection broke
+    peer_lost   peer, reason                           a connection to or from it broke, or could not be made
+    peer_ended  peer                                   it said BYE: its part of the experiment is over
+    strangers   address, connections, reason           closed before they said who they are
     rejected    peer, reason                           a foreign, torn or corrupt frame closed a connection
     end         reason, and every field of Counters, memory_bytes, cpu_s,
                     rtt_s: {peer: least round-trip time the kernel saw, emulated seconds},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import secrets
 import selectors
@@ -101,6 +102,13 @@ class Crew:
             on_update=on_update,
         )
 
+    def _max_round(self) -> int:
+        """A round that no node comes to: twice as many as the quickest could do without ever waiting."""
+        experiment = self._plan.experiment
+        step_time_s = min(host.step_time_s for host in self._plan.hosts)
+        round_s = step_time_s * int(getattr(experiment.task, "local_steps", 1))
+        return 16 + 2 * math.ceil(experiment.time.duration / round_s)
+
     def _agent_settings(self) -> list[AgentSettings]:
         experiment, port = self._plan.experiment, self._plan.experiment.agents.port
         peers = {
@@ -134,6 +142,7 @@ class Crew:
                 overlay=None
                 if complete
                 else {str(indices[name]): neighbours[name] for name in (host.name, *host.peers)},
+                max_round=self._max_round(),
             )
             for host in self._plan.hosts
         ]

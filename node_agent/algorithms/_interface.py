@@ -40,7 +40,7 @@ class Send:
 
 @dataclass(frozen=True, kw_only=True)
 class Outbox:
-    """What to send now; the transport sends in this order, as far as each peer's connection takes it."""
+    """What to send now; this order is kept for each peer, and with `exchange: sequential` over all of them."""
 
     round: int
     """The round whose end the payloads show."""
@@ -50,7 +50,7 @@ class Outbox:
     """payloads[i] is fragment i: read-only bytes, little-endian float32, valid while anyone holds them."""
     sends: Sequence[Send]
     replace_unsent: bool
-    """True (`stale: drop`): what this node has not begun to send is dropped first. False: it stays."""
+    """True (`stale: drop`): frames of which not a byte has been sent are dropped first. False: they stay."""
     reply_wanted: bool = False
     """Marks the frames, so that the receiver's on_fragment knows a request from an answer."""
 
@@ -125,6 +125,8 @@ class AlgorithmSettings:
     """Which algorithm: a file in node_agent/algorithms."""
     stale: Literal["drop", "keep"] = "drop"
     """What becomes of data still unsent when newer data exists: `drop` replaces it, `keep` sends it all."""
+    exchange: Literal["parallel", "sequential"] = "parallel"
+    """How frames leave: `parallel` to all peers at once, `sequential` one after the other in the order of the draws."""
     module: str | None = None
     """A Python file of yours that holds the algorithm of that name; relative to the experiment's folder."""
 
@@ -205,7 +207,10 @@ class Algorithm(ABC):
         """I/O thread, on every arrival: keep it, and return what to send at once in reply, if anything."""
 
     def peer_lost(self, peer: int) -> None:  # noqa: B027
-        """I/O thread: the connection to that peer broke. It may come back."""
+        """I/O thread: a connection to or from that peer broke, or it has ended. It may come back.
+
+        What was on its way, in either direction, may be gone.
+        """
 
     def peer_joined(self, peer: int) -> None:  # noqa: B027
         """I/O thread: that peer said HELLO on a new connection; its rounds may begin at 0 again.
