@@ -128,8 +128,8 @@ class Arrivals:
         if not self._accepting and time.monotonic() >= self._accept_at_wall_s:
             self._accept_from_here()
         latest = self._now() - self._limits.hello_s
-        for stranger in [one for one in self._strangers if one.accepted_s < latest]:
-            self._turn_away(stranger, f"no HELLO in {self._limits.hello_s:g} s")
+        while self._strangers and (oldest := next(iter(self._strangers))).accepted_s < latest:
+            self._turn_away(oldest, f"no HELLO in {self._limits.hello_s:g} s")
         for (address, reason), number in self._turned_away.items():
             self._journal.write("strangers", address=address, connections=number, reason=reason)
             log.warning("closed %d connections from %s: %s", number, address, reason)

@@ -311,7 +311,7 @@ class Sender:
             if outgoing.draining is not None:
                 self._drained(outgoing, sock, frame)
             return
-        outgoing.draining = frame
+        outgoing.draining, outgoing.stuck = frame, (left_bytes, self._now())
         # A socket is writable when less than half of its mark is unsent.
         if 2 * left_bytes < NOTSENT_LOWAT_BYTES:
             set_lowat(sock, LOWAT_EMPTY_BYTES)

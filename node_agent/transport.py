@@ -226,8 +226,10 @@ class Transport:
 
     def _timeout_s(self) -> float:
         """Wall seconds."""
-        patience_s = self._sender.patience_s()
         longest_s = self._limits.status_wall_s / 2
+        if self._clock is None:
+            return longest_s
+        patience_s = self._sender.patience_s()
         return longest_s if patience_s is None else min(longest_s, patience_s * self._settings.dilation)
 
     def _look_around(self) -> None:

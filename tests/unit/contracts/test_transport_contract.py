@@ -17,7 +17,7 @@ import pytest
 from node_agent import wire
 from node_agent.algorithms import Outbox
 from node_agent.limits import Limits
-from node_agent.tcp import NOTSENT_LOWAT_BYTES, unsent_bytes
+from node_agent.tcp import LOWAT_EMPTY_BYTES, NOTSENT_LOWAT_BYTES, set_lowat, unsent_bytes
 from tests.loopback import (
     MAX_ROUND,
     PATIENCE_S,
@@ -150,26 +150,29 @@ def settled(node: Node) -> None:
 
 
 def test_a_frame_of_which_no_byte_was_taken_is_unsent(house: House) -> None:
-    """Frames so small that the kernel takes them whole or not at all."""
-    node, (peer,) = house.node_with_peers(1, num_fragments=20_000, num_parameters=20_000 * 16)
-    node.send(0, [(1, index) for index in range(20_000)])
+    node, (peer,) = house.node_with_peers(1, num_fragments=20, num_parameters=20 * 3500)
+    node.send(0, [(1, 0)])
     connection = peer.accept()
-    wait_until(lambda: node.counters.fragments_sent > 0)
+    wait_until(lambda: node.counters.fragments_sent == 1)
     settled(node)
-    frames_bytes = node.counters.bytes_sent - len(wire.encode_hello(0, bytes.fromhex(TOKEN)))
-    begun = -(-frames_bytes // wire.frame_bytes(64))
-    assert 0 < begun < 20_000
-    node.send(1, [(1, 0)])
-    wait_until(lambda: node.counters.fragments_created == 20_001)
-    assert node.counters.fragments_dropped_stale == 20_000 - begun
+    sock = node.transport._sender._outgoing[1].socket
+    assert sock is not None
+    assert unsent_bytes(sock) > 0  # the peer's window is small
+    set_lowat(sock, LOWAT_EMPTY_BYTES)  # the kernel takes nothing more now
+    node.send(1, [(1, index) for index in range(20)])
+    wait_until(lambda: node.counters.fragments_created == 21)
+    settled(node)
+    node.send(2, [(1, 0)])
+    wait_until(lambda: node.counters.fragments_created == 22)
+    assert node.counters.fragments_dropped_stale == 20
     flushed_s = node.clock.now()
-    events = read_events(connection, peer.receiver(), 1 + begun + 1)
-    assert [one.round for one in events[1:] if isinstance(one, wire.Fragment)] == [0] * begun + [1]
-    # Its send time is that of its first byte, not that of its first attempt.
-    assert isinstance(events[-1], wire.Fragment)
-    assert events[-1].sent_s >= flushed_s
-    wait_until(lambda: node.counters.fragments_sent == begun + 1)
-    assert node.counters.fragments_created == begun + 1 + node.counters.fragments_dropped_stale
+    set_lowat(sock, NOTSENT_LOWAT_BYTES)
+    _, *fragments = read_events(connection, peer.receiver(), 3)
+    assert [one.round for one in fragments if isinstance(one, wire.Fragment)] == [0, 2]
+    # Its send time is that of its first byte, not that of an attempt.
+    assert isinstance(fragments[-1], wire.Fragment)
+    assert fragments[-1].sent_s >= flushed_s
+    wait_until(lambda: node.counters.fragments_sent == 2)
 
 
 def test_a_peer_that_reads_nothing_does_not_block_the_others(house: House) -> None:
@@ -253,25 +256,36 @@ def test_a_peer_lost_twice_is_told_twice(house: House) -> None:
 
 
 def test_a_restarted_peer_that_speaks_before_its_old_connection_ends(house: House) -> None:
-    node, (peer,) = house.node_with_peers(1)
+    node, (peer, other) = house.node_with_peers(2)
+    new = stranger(node, peer)
     old = peer.connect()
     wait_until(lambda: node.peers == [(1, True)])
-    blocked = block(node, old, peer)
-    # All of this waits in the kernel at once: the last frames of the old life, and the new life's HELLO and frame.
+    blocked = block(node, other.connect(), other)
+    node.peers.clear()
+    # All of this is in one batch of events, the new life's HELLO and frame before the last frames of the old one.
+    new.sendall(HELLO_OF_LIFE_1 + peer.frame(9))
     for round_ in range(2, 5):
         old.sendall(peer.frame(round_))
-    new = peer.connect(life=1)
-    new.sendall(peer.frame(9))
     blocked.set()
     wait_until(lambda: len(node.arrived) == 5)
     assert [one.round for one in node.arrived] == [1, 2, 3, 4, 9]
-    assert node.peers == [(1, True), (1, False), (1, True)]
+    assert node.peers == [(1, False), (1, True)]
     assert is_closed(old)
     new.sendall(peer.frame(10))
     wait_until(lambda: len(node.arrived) == 6)
-    assert node.peers == [(1, True), (1, False), (1, True)]
+    assert node.peers == [(1, False), (1, True)]
     new.close()
-    wait_until(lambda: node.peers == [(1, True), (1, False), (1, True), (1, False)])
+    wait_until(lambda: node.peers == [(1, False), (1, True), (1, False)])
+
+
+HELLO_OF_LIFE_1 = wire.encode_hello(1, bytes.fromhex(TOKEN), 1)
+
+
+def stranger(node: Node, peer: Peer) -> socket.socket:
+    """A connection that the node has accepted, and that has not said HELLO."""
+    sock = peer.connect(life=None)
+    wait_until(lambda: len(node.transport._arrivals._strangers) == 1)
+    return sock
 
 
 def block(
@@ -316,12 +330,12 @@ def test_the_end_of_the_old_life_and_the_new_ones_hello_in_one_batch(house: Hous
     node.send(0, [(1, 0)])
     to_old = peer.accept()
     read_events(to_old, peer.receiver(), 2)
+    from_new = stranger(node, peer)
     talking = other.connect()
     blocked = block(node, talking, other)
-    from_new = peer.connect(life=1)
+    from_new.sendall(HELLO_OF_LIFE_1 + peer.frame(3))
     reset(to_old)
     blocked.set()
-    from_new.sendall(peer.frame(3))
     wait_until(lambda: len(node.arrived) == 2)
     assert [one for one in node.peers if one[0] == 1] == [(1, False), (1, True)]
 
