@@ -120,9 +120,9 @@ def too_few_steps(evidence: Evidence) -> str | None:
     """Nodes trained less than the experiment says, in the time in which they waited for nobody."""
     slow = []
     for node in _trained_to_the_end(evidence):
-        computed_s = node.present_s - node.waited_s
-        if node.stands_still or not node.step_time_s or not node.round_s:
+        if node.stands_still or not node.tells_waits or not node.step_time_s or not node.round_s:
             continue
+        computed_s = node.present_s - node.waited_s - node.cut_rounds * node.round_s
         share = node.steps * node.step_time_s / computed_s if computed_s > 0 else 1.0
         if computed_s >= MIN_ROUNDS * node.round_s and share < MIN_STEP_SHARE:
             slow.append((share, node.name))

@@ -39,6 +39,10 @@ class NodeProgress:
     round_s: float | None
     """What a round computes, local steps times step time."""
     waited_s: float
+    tells_waits: bool = True
+    """False: its journal is of an older version, and says nothing of waits."""
+    cut_rounds: int = 0
+    """Rounds that events or the run's end cut short: what they had computed may not be recorded."""
     waited_for: Mapping[str, float] = field(default_factory=dict)
     """Peer -> seconds of waits that it ended, or has not ended yet; a wait counts for all whom it was for last."""
     waiting_since_s: float | None = None
@@ -118,6 +122,8 @@ def node_progress(
         step_time_s=step_time_s,
         round_s=round_s,
         waited_s=max(waited_s, counters.waited_s if counters else 0.0),
+        tells_waits=not node.rounds or any("waited_s" in record for record in node.rounds),
+        cut_rounds=1 + sum(action == "kill" for _, action in events),
         waited_for=waited_for,
         waiting_since_s=since_s,
         waiting_for=missing,

@@ -118,7 +118,7 @@ def write_report(run: RunDirectory, collected: Collected, scores: Scores, summar
         cards=_cards(summary),
         details=_details(summary),
         exchange=_exchange_rows(summary),
-        waits=wait_lines(summary),
+        waits=wait_lines(summary.waits),
         nodes=_node_table(collected, scores),
         links=[_link_cells(row) for row in collected.links],
         round_trips=round_trip_errors(collected),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnbed.results.summary import NodeWait, Summary
+from mnbed.results.summary import NodeWait, WaitSummary
 from mnbed.results.text import fraction, seconds
 
 _MAX_WAITS = 12
 _MAX_NAMES = 4
 
 
-def wait_lines(summary: Summary) -> list[str]:
+def wait_lines(waits: WaitSummary) -> list[str]:
     """One line for all nodes, and one for each that waited for most of its time or stood still; none, no line."""
-    waits = summary.waits
     if not waits.nodes:
         return []
     lines = [f"nodes waited for others' models {fraction(waits.mean_share)} of their time on average"]

@@ -247,9 +247,15 @@ def test_outboxes_go_to_peers_and_hold_what_the_layout_says(name: str) -> None:
 def test_only_overlay_neighbours_are_addressed(name: str) -> None:
     context = dataclasses.replace(make_context(0, NUM_NODES, NUM_PARAMETERS), peers=(2, 3, 5, 6, 7, 8))
     algorithm: Algorithm = create_algorithm({"name": name}, context)
+    addressed: set[int] = set()
     for round in range(10):
         sends = algorithm.after_local_phase(round, np.zeros(NUM_PARAMETERS, np.float32)).sends
-        assert {send.peer for send in sends} <= set(context.peers)
+        addressed |= {send.peer for send in sends}
+        for peer in addressed:
+            algorithm.peer_lost(peer)  # no answer comes, and the next exchange may begin
+    assert addressed <= set(context.peers)
+    models, _ = algorithm_class(name).planned_sends(algorithm.settings, len(context.peers))
+    assert bool(addressed) == (models > 0), "what is planned is not what is sent"
 
 
 @every_algorithm
@@ -264,7 +270,7 @@ def test_payloads_stay_as_they_were_while_training_goes_on(name: str) -> None:
 
 @every_algorithm
 def test_averages_stay_between_the_models_they_are_of(name: str) -> None:
-    """Equal models stay equal, and no average leaves the range of what went into it."""
+    """No average leaves the range of what went into it, and averaging brings models nearer to each other."""
     network = FakeNetwork(
         make_algorithms({"name": name}, NUM_NODES, NUM_PARAMETERS), num_parameters=NUM_PARAMETERS
     )
@@ -274,3 +280,18 @@ def test_averages_stay_between_the_models_they_are_of(name: str) -> None:
     for entry in network.nodes.values():
         assert float(entry.values.min()) >= -1e-6
         assert float(entry.values.max()) <= 0.1 * (NUM_NODES - 1) + 1e-6
+    means = [float(entry.values.mean()) for entry in network.nodes.values()]
+    if any(aggregated.of for entry in network.nodes.values() for aggregated in entry.aggregated):
+        assert np.ptp(means) < 0.5 * 0.1 * (NUM_NODES - 1)
+
+
+@every_algorithm
+def test_equal_models_stay_equal(name: str) -> None:
+    network = FakeNetwork(
+        make_algorithms({"name": name}, NUM_NODES, NUM_PARAMETERS), num_parameters=NUM_PARAMETERS
+    )
+    for node in range(NUM_NODES):
+        network.start(node, np.full(NUM_PARAMETERS, 0.7, np.float32), ROUND_S + 0.07 * node)
+    network.run_until(12)
+    for entry in network.nodes.values():
+        assert entry.values == pytest.approx(np.full(NUM_PARAMETERS, 0.7), abs=1e-5)
