@@ -95,7 +95,7 @@ class Loader:
     """The child that loads the data."""
 
     def __init__(self, orders: dict[str, Any]) -> None:
-        """Starts it; meanwhile this process may do other things."""
+        """Starts it."""
         self.descriptor = os.memfd_create("mnbed-data", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._reading, writing = os.pipe()
         self._pid = fork_child(lambda parent: _load(orders, parent, self.descriptor, writing))
@@ -154,12 +154,13 @@ def prepare(orders: dict[str, Any]) -> int:
 
     Raises LoadingFailed.
     """
-    loader = Loader(orders)
     import torch
 
     from node_agent.training import FlatModel, warm_up
 
     torch.set_num_threads(1)
+    # After the import, which is dear: the child needs torch as well where torchvision reads the data.
+    loader = Loader(orders)
     report = loader.wait()
     shape = [int(size) for size in report["data_shape"]]
     if not all(1 <= size <= _MAX_SIZE for size in shape):

@@ -410,7 +410,7 @@ class Prompt(CLI):  # type: ignore[misc]
             return
         if len(words) != 3:
             raise InputError("usage: capture A B FILE | capture stop")
-        capture = self._bench.capture(words[0], words[1], Path(words[2]).expanduser())
+        capture = self._bench.capture(words[0], words[1], Path(words[2]))
         print(f"capturing {capture.interface} to {capture.path}; 'capture stop' ends it")
 
     # Completion: readline asks with the text of the last word, the line, and where the word begins.

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -36,10 +36,10 @@ Answer = tuple[Any, int | None]
 class UserProcess:
     """A method for each call; `self._run` is the run that was created."""
 
-    def __init__(self, channel: UserChannel, out_of_reach: Sequence[str]) -> None:
-        """`out_of_reach`: what mnbed is made of and this user cannot read."""
+    def __init__(self, channel: UserChannel, refusal: MachineError | None) -> None:
+        """`refusal`: why nothing can be done as this user, and the answer to every call."""
         self._channel = channel
-        self._out_of_reach = out_of_reach
+        self._refusal = refusal
         self._created: RunDirectory | None = None
 
     def serve(self) -> None:
@@ -55,7 +55,8 @@ class UserProcess:
     def _reply(self, message: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
         handler: Callable[..., Answer] = getattr(self, f"do_{message['call']}")
         try:
-            self._require_reach()
+            if self._refusal is not None:
+                raise self._refusal
             with _interruptible():
                 result, file = handler(**message["args"])
             return {"result": result}, file
@@ -73,13 +74,6 @@ class UserProcess:
             return _error(1, f"internal error: {type(error).__name__}: {error}", None), None
         finally:
             sys.stdout.flush()
-
-    def _require_reach(self) -> None:
-        if self._out_of_reach:
-            raise MachineError(
-                f"user {_user_name()} cannot read what mnbed is made of: {', '.join(self._out_of_reach)}",
-                "install mnbed where everybody may read it, for example below /opt",
-            )
 
     @property
     def _run(self) -> RunDirectory:
@@ -148,7 +142,7 @@ class UserProcess:
     def do_open_new(self, path: str) -> Answer:
         from mnbed.errors import InputError
 
-        file = Path(path)
+        file = Path(path).expanduser()
         if file.is_dir():
             raise InputError(f"{path} is a directory; give a file, such as {file / 'out.pcap'}")
         try:
@@ -213,6 +207,26 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+def _refusal(orders: dict[str, Any]) -> MachineError | None:
+    """Drop root; returns what stands in the way of working as that user, if anything does."""
+    installed = [path for path in sys.path if os.path.exists(path)]
+    try:
+        drop_for_good(orders["uid"], orders["gid"], orders["groups"])
+    except (OSError, RuntimeError) as error:
+        return MachineError(
+            f"{getattr(error, 'strerror', None) or error}",
+            "a container needs CAP_SETUID, CAP_SETGID and CAP_SETPCAP for it",
+        )
+    end_with_parent(orders["parent"])
+    out_of_reach = [path for path in installed if not os.access(path, os.R_OK)]
+    if not out_of_reach:
+        return None
+    return MachineError(
+        f"user {_user_name()} cannot read what mnbed is made of: {', '.join(out_of_reach)}",
+        "install mnbed where everybody may read it, for example below /opt",
+    )
+
+
 def _user_name() -> str:
     import pwd
 
@@ -255,13 +269,9 @@ def _error(
 def main() -> int:
     """Drop root, then serve on the socket that the orders name."""
     orders = json.loads(sys.argv[1])
-    installed = [path for path in sys.path if os.path.exists(path)]
-    drop_for_good(orders["uid"], orders["gid"], orders["groups"])
-    end_with_parent(orders["parent"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    out_of_reach = [path for path in installed if not os.access(path, os.R_OK)]
     channel = UserChannel(socket.socket(fileno=orders["channel"]))
-    UserProcess(channel, out_of_reach).serve()
+    UserProcess(channel, _refusal(orders)).serve()
     return 0
 
 

@@ -16,8 +16,10 @@ import pytest
 
 from mnbed.errors import InputError, Interrupted, MachineError, RunError
 from mnbed.machine import MachineFacts
+from mnbed.run.user import User
 from mnbed.run.user_channel import UserChannel
 from mnbed.run.user_side import UserSide
+from node_agent.privileges import drop_for_good
 from tests.unit.mnbed.results.builder import RunBuilder
 
 FACTS = MachineFacts(
@@ -245,3 +247,19 @@ def test_ctrl_c_ends_a_measurement_at_once(tmp_path: Path, monkeypatch: pytest.M
             side.load(tmp_path / "x.yaml", [], FACTS)
         thread.join()
         side.revision()  # it is there still
+
+
+@pytest.mark.root
+def test_where_root_cannot_be_given_up_nothing_is_done() -> None:
+    """As in a container without CAP_SETPCAP: here, in a child that has lost it."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            drop_for_good(0, 0, [0])
+            UserSide(User(uid=65534, gid=65534, groups=[], home=Path("/"))).revision()
+        except MachineError as error:
+            status = 0 if "root cannot be given up" in error.message and error.remedy else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
