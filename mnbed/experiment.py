@@ -72,6 +72,13 @@ def _dilation(value: Any) -> float | str:
     return number
 
 
+def _target(value: float) -> float:
+    """What no task's score can reach is refused here, what this task's cannot by `soundness`."""
+    if not 0 < value <= 5:
+        raise ValueError("it must be above 0 and at most 5; an accuracy is a fraction: 0.7 for 70 %")
+    return value
+
+
 def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
     """The allowed name that was meant; hyphens and underscores, capitals and small letters are alike. Raises
     SettingsError.
@@ -264,7 +271,7 @@ class EvaluateSettings(Section):
     """Emulated time between two snapshots of a node's model."""
     samples: Annotated[int, Field(strict=True, ge=1)] | None = 1000
     """Test samples for each snapshot; null: all."""
-    targets: tuple[Annotated[Number, Field(gt=0, le=5)], ...] = ()
+    targets: tuple[Annotated[Number, AfterValidator(_target)], ...] = ()
     """Scores whose first time is reported: accuracies as fractions, [0.5, 0.6], or of movielens RMSE, [1.0, 0.95]."""
     model: Literal["aggregated", "current"] = "aggregated"
     """Which of a node's models is evaluated at an instant: as its last aggregation left it, which is what papers

@@ -242,8 +242,16 @@ def _read_trials(output: str, root: bool) -> dict[str, bool | None]:
     return {name: None if name not in statuses else (statuses[name] == "0" or failed) for name in _TRIALS}
 
 
+def _text(path: str) -> str:
+    """Of a file under /proc; empty where that is hidden."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
 def _free_memory() -> int:
-    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    found = re.search(r"MemAvailable:\s+(\d+) kB", _text("/proc/meminfo"))
     return int(found.group(1)) * 1024 if found else 0
 
 
@@ -265,7 +273,7 @@ def raise_open_files(wanted: int) -> None:
 def _open_files() -> int:
     """What `raise_open_files` can reach as root, which is what a run is."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ceiling = int(Path("/proc/sys/fs/nr_open").read_text())
+    ceiling = int(_text("/proc/sys/fs/nr_open") or hard)
     if hard == resource.RLIM_INFINITY or os.geteuid() != 0 or _may_raise_limits():
         return ceiling
     return hard
@@ -273,7 +281,7 @@ def _open_files() -> int:
 
 def _may_raise_limits() -> bool:
     """Whether root has CAP_SYS_RESOURCE (bit 24), which containers often take away."""
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)", _text("/proc/self/status"), re.MULTILINE)
     return found is not None and bool(int(found[1], 16) >> 24 & 1)
 
 

@@ -55,7 +55,9 @@ def _why_no_networks() -> str | None:
     if os.geteuid() != 0:
         return "needs root: sudo .venv/bin/pytest"
     trial = (
-        "mount -t tmpfs none /mnt && ip link add mnbed-a type veth peer name mnbed-b && readlink /proc/self/ns/net && "
+        "mount -t tmpfs none /mnt && ip link add mnbed-a type veth peer name mnbed-b && "
+        # /proc may be hidden, or be that of other processes.
+        "{ [ /proc/$$/ns/net -ef /proc/self/ns/net ] || { echo /proc shows other processes >&2; false; }; } && "
         "echo 1 > /proc/sys/net/ipv4/ip_forward"  # of the new namespace; containers often have it read-only
     )
     try:

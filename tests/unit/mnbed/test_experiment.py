@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from mnbed import experiment as module
 from mnbed import schema
 from mnbed.experiment import Experiment, Section, keys_of_kind, parse, resolved
+from mnbed.fields import name_problem
 from mnbed.loading import dump_experiment
 from mnbed.yaml_source import parse_yaml
 from node_agent.algorithms import algorithm_class, algorithm_names
@@ -134,7 +135,7 @@ def some(**sections: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 
 EXPERIMENTS = some(
-    name=LINES_OF_TEXT,
+    name=LINES_OF_TEXT.filter(lambda text: name_problem(text) is None),
     seed=st.integers(0, 2**63 - 1),
     data_root=st.none() | LINES_OF_TEXT,
     network=some(

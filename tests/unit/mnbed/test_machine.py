@@ -33,6 +33,8 @@ GOOD = MachineFacts(
 
 
 def test_this_machine() -> None:
+    if not Path("/proc/meminfo").exists():
+        pytest.skip("/proc is hidden here")
     facts = probe()
     assert facts.cores >= 1
     assert 0 < facts.memory_bytes < 2**50

@@ -89,6 +89,11 @@ def test_targets_that_no_score_can_reach(task: str, targets: list[float], words:
     assert words in refusal(task={"name": task}, evaluate={"targets": targets})
 
 
+def test_a_percentage_is_answered_with_the_fraction() -> None:
+    with pytest.raises(ValueError, match=r"at most 5; an accuracy is a fraction: 0\.7 for 70 %"):
+        parse({"evaluate": {"targets": [70]}})
+
+
 def test_targets_within_the_range_stay() -> None:
     planned(evaluate={"targets": [0.001, 1.0]})
     planned(task={"name": "movielens"}, evaluate={"targets": [0.9, 4.5]})
