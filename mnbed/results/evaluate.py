@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import errno
 import json
 import math
 import multiprocessing
@@ -28,7 +29,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnbed.errors import MnbedError, RunError
+from mnbed.errors import MachineError, MnbedError, RunError
 from mnbed.programs import our_program
 from mnbed.results.collect import read_environment, read_experiment
 from mnbed.results.scores import Job, Score, pending_jobs, remove_snapshots, snapshot_jobs
@@ -60,7 +61,7 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
     """Evaluate what is not evaluated yet; `progress(done, total)` is called for every model.
 
     Blocks. On any exception in here, Ctrl-C included, the process and its workers are gone before it travels on.
-    Raises RunError with the last lines the process wrote, where it failed.
+    Raises RunError with the last lines the process wrote, where it failed; MachineError where the disk is full.
     """
     if not pending_jobs(run):
         return
@@ -82,6 +83,11 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
                 state = json.loads(line)
                 progress(state["done"], state["total"])
             status = process.wait()
+        if status == errno.ENOSPC:
+            raise MachineError(
+                f"evaluation: {_last_lines(errors)}",
+                f"make room on the disk that holds {run.path}; then `mnbed report` on it evaluates the rest",
+            )
         if status != 0:
             raise RunError(f"evaluation failed ({_cause(status)}): {_last_lines(errors)}")
 
@@ -133,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not full_disk.is_full(error):
             raise
         print(full_disk.in_words(error, given.run), file=sys.stderr)
-        return 3
+        return errno.ENOSPC
     return 0
 
 

@@ -34,6 +34,7 @@ from mnbed.run.workbench import Workbench
 from mnbed.units import format_bandwidth, format_duration
 
 _TAIL_LINES = 20
+_LOOK_MS = 500
 
 
 def open_prompt(plan: Plan, file: Path, out: Path, facts: MachineFacts) -> None:
@@ -182,14 +183,16 @@ class Prompt(CLI):  # type: ignore[misc]
             quietRun("stty -icanon min 1")
         while node.waiting:
             try:
-                for descriptor, events in poller.poll():
+                # Mininet holds the other end of the shell's terminal, too: nothing tells when the shell ends.
+                found = poller.poll(_LOOK_MS)
+                for descriptor, _ in found:
                     if descriptor == keys:
                         node.write(self.stdin.read(1))
-                    elif events & select.POLLIN:
-                        output(node.monitor())
                     else:
-                        node.waiting = False
-                        raise RunError(f"the shell of {node.name} has ended; the rest of the network goes on")
+                        output(node.monitor())
+                if not found and node.shell.poll() is not None:
+                    node.waiting = False
+                    raise RunError(f"the shell of {node.name} has ended; the rest of the network goes on")
             except KeyboardInterrupt:
                 node.sendInt()
 
@@ -199,6 +202,14 @@ class Prompt(CLI):  # type: ignore[misc]
         if node is not None and node.shell.poll() is not None:
             raise InputError(f"the shell of {node.name} has ended: nothing more can be run there by hand")
         super().default(line)
+
+    def getLocals(self) -> dict[str, Any]:
+        """What the verbs py and px know. Python's own exit() would close the prompt's standard input."""
+
+        def leave(*_: object) -> None:
+            raise SystemExit
+
+        return {**super().getLocals(), "exit": leave, "quit": leave}
 
     def do_wait(self, _line: str) -> None:
         """Mininet's verb waits for controllers; here there are none.

@@ -19,7 +19,7 @@ import pytest
 
 from mnbed.network.mark import state_of
 from tests.network.plans import facts
-from tests.system.conftest import CHECKOUT, PATIENCE_S, QUICKSTART, Cli, marked_processes, sets, wait_until
+from tests.system.conftest import CHECKOUT, PATIENCE_S, QUICKSTART, Cli, marked_processes, sets
 
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
@@ -265,26 +265,19 @@ def test_a_disk_that_is_full_is_named_and_costs_nothing_that_was_there(
             run = cli.directory()
             assert cli("report", str(run)).returncode == 0
             summary = json.loads((run / "summary.json").read_text())
-            assert summary["rounds"]["max"] >= 2
+            assert summary["rounds"]["max"] >= 1
             assert summary["accuracy"]["curve"]
     finally:
         cli.out = whole
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
-def test_a_second_ctrl_c_names_the_directory(cli: Cli) -> None:
-    process = start(cli, "time.duration=60s", "network.topology.nodes=4")
-    reach(cli, "training", process)
-    os.kill(process.pid, signal.SIGINT)
-    reach(cli, "evaluation", process)
-    wait_until(lambda: _interrupt(process), "it does not end")
+def test_however_often_ctrl_c_comes_the_directory_is_named(cli: Cli) -> None:
+    process = start(cli, "time.duration=60s", "network.topology.nodes=4", report=True)
+    for phase in ("training", "evaluation", "report"):
+        reach(cli, phase, process)
+        os.kill(process.pid, signal.SIGINT)
     done = cli.finish(process)
     assert done.returncode == 130
     assert f"run directory: {cli.directory()}" in done.stdout
     assert_nothing_is_lost(cli, 2)
-
-
-def _interrupt(process: subprocess.Popen[str]) -> bool:
-    if process.poll() is None:
-        os.kill(process.pid, signal.SIGINT)
-    return process.poll() is not None
