@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,9 +220,7 @@ def _figure(comparison: Comparison) -> Figure:
             mean = [row[1] for row in group.curve]
             axes.plot(t, mean, color=colour, linestyle=dash, label=name)
             if any(row[2] is not None for row in group.curve):
-                low = [row[1] - (row[2] or 0.0) for row in group.curve]
-                high = [row[1] + (row[2] or 0.0) for row in group.curve]
-                axes.fill_between(t, low, high, color=colour, alpha=0.15, linewidth=0)
+                axes.fill_between(t, *_band(group, comparison.metric), color=colour, alpha=0.15, linewidth=0)
         for target in comparison.targets:
             axes.axhline(target, color="#9aa1ab", linewidth=0.7, linestyle=(0, (1, 3)))
         standin = " (stand-in data)" if comparison.standin else ""
@@ -230,6 +229,15 @@ def _figure(comparison: Comparison) -> Figure:
         axes.legend(loc="best")
     rows[-1].set_xlabel("emulated time (s)")
     return figure
+
+
+def _band(group: Group, metric: str) -> tuple[list[float], list[float]]:
+    """(low, high); cut where no score can be: of two seeds an interval may be wider than the axis."""
+    most = 1.0 if metric == "accuracy" else math.inf
+    half_widths = [row[2] or 0.0 for row in group.curve]
+    low = [max(0.0, row[1] - half) for row, half in zip(group.curve, half_widths, strict=True)]
+    high = [min(most, row[1] + half) for row, half in zip(group.curve, half_widths, strict=True)]
+    return low, high
 
 
 def _short(group: Group, varied: set[str]) -> str:

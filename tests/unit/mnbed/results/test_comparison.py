@@ -13,6 +13,7 @@ import yaml
 
 from mnbed.cli import main
 from mnbed.errors import InputError
+from mnbed.results.compare_report import _band
 from mnbed.results.compared_runs import read_runs
 from mnbed.results.comparison import Spread, compare, crossing
 
@@ -120,6 +121,15 @@ def test_a_confidence_interval_by_hand() -> None:
     assert spread.half_width == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
     assert Spread(values=(1.0,)).half_width is None
     assert Spread(values=()).mean is None
+
+
+def test_a_band_stays_where_scores_can_be(run: Run) -> None:
+    """Two seeds, 0.1 and 0.7 at the end: Student's t of one degree of freedom makes that 0.4 +- 3.8."""
+    (group,) = compare(read_runs([run(seed=1, slope=0.0), run(seed=2, slope=0.1)])).groups
+    assert group.curve[-1][2] == pytest.approx(12.706 * 0.3, rel=1e-3)
+    low, high = _band(group, "accuracy")
+    assert (low[-1], high[-1]) == (0.0, 1.0)
+    assert _band(group, "rmse")[1][-1] == pytest.approx(0.4 + 12.706 * 0.3, rel=1e-3)
 
 
 def test_groups_targets_and_speed_ups(run: Run) -> None:
