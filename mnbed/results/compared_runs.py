@@ -28,6 +28,7 @@ _NOT_COMPARED = (
     "agents.",
     "evaluate.targets",
     "evaluate.keep_snapshots",
+    "task.on_missing",
 )
 # What a run found rather than was told, where its experiment left it to the machine.
 _LEFT_TO_MACHINE = {"auto", "measured"}
@@ -142,6 +143,10 @@ def _read_run(directory: RunDirectory, cell: Mapping[str, str]) -> ComparedRun:
         settings["time.dilation"] = f"{summary.dilation:g}"
     if summary.delay_backend is not None:
         settings["network.delay_backend"] = summary.delay_backend
+    digest = environment.get("algorithm_digest")
+    if digest is not None and "algorithm.module" in settings:
+        # By what it holds, wherever it lies.
+        settings["algorithm.module"] = f"{Path(settings['algorithm.module']).name} #{str(digest)[:6]}"
     return ComparedRun(run=directory, summary=summary, cell=cell, settings=settings, environment=environment)
 
 

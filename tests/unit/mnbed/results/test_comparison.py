@@ -56,6 +56,7 @@ def run(tmp_path: Path) -> Run:
                 for name in ("h1", "h2")
             ],
             "left_to_machine": {"time.dilation": "auto"},
+            "algorithm_digest": more.get("digest"),
         }
         (path / "environment.json").write_text(json.dumps(environment))
         (path / "experiment.yaml").write_text(yaml.safe_dump(experiment))
@@ -261,6 +262,18 @@ def test_every_spelling_of_an_algorithm_is_one(
     assert status == 0
     assert "AD" not in out
     assert "_" not in out.partition("page:")[0]
+
+
+def test_another_text_of_ones_own_algorithm_is_another_group(run: Run) -> None:
+    """Same name, same file, changed in between; and the same text in another place."""
+    paths = [
+        run("mine", seed, settings={"module": f"/{place}/mine.py"}, digest=digest)
+        for seed, place, digest in ((1, "a", "11aa11aa"), (2, "b", "11aa11aa"), (3, "a", "22bb22bb"))
+    ]
+    assert [(group.label, len(group.runs)) for group in compare(read_runs(paths)).groups] == [
+        ("mine module=mine.py #11aa11", 2),
+        ("mine module=mine.py #22bb22", 1),
+    ]
 
 
 def test_two_runs_of_one_seed_are_both_there_and_said(run: Run) -> None:
