@@ -204,16 +204,24 @@ def _with_cells(runs: Sequence[ComparedRun]) -> Iterable[ComparedRun]:
 
 def _by_chance(run: ComparedRun) -> set[str]:
     """The keys that this run's experiment left to the machine."""
+    by_sweep = {"time.dilation"} if _dilation_of_sweep(run.run.path) else set()
     left = run.environment.get("left_to_machine")
     if isinstance(left, dict):
-        return set(left)
+        return by_sweep | set(left)
     # Older directories: the experiment was kept as it was asked for, and of the backend nothing is known.
     asked = {key for key, value in run.settings.items() if value in _LEFT_TO_MACHINE}
-    return (
-        asked
-        | {"network.delay_backend"}
-        | ({"time.dilation"} if run.environment.get("dilation_asked") == "auto" else set())
-    )
+    auto = {"time.dilation"} if run.environment.get("dilation_asked") == "auto" else set()
+    return by_sweep | asked | auto | {"network.delay_backend"}
+
+
+def _dilation_of_sweep(path: Path) -> bool:
+    """Whether the run is one of a sweep that chose its dilation."""
+    try:
+        data = json.loads((path.parent / "sweep.json").read_text())
+        chosen = [entry["directory"] for entry in data["runs"] if entry["dilation"] is not None]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return path.name in chosen
 
 
 def _algorithm_label(one: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:

@@ -55,7 +55,7 @@ def run(tmp_path: Path) -> Run:
                 }
                 for name in ("h1", "h2")
             ],
-            "left_to_machine": {"time.dilation": "auto"},
+            "left_to_machine": more.get("left", {"time.dilation": "auto"}),
             "algorithm_digest": more.get("digest"),
         }
         (path / "environment.json").write_text(json.dumps(environment))
@@ -271,8 +271,8 @@ def test_another_text_of_ones_own_algorithm_is_another_group(run: Run) -> None:
         for seed, place, digest in ((1, "a", "11aa11aa"), (2, "b", "11aa11aa"), (3, "a", "22bb22bb"))
     ]
     assert [(group.label, len(group.runs)) for group in compare(read_runs(paths)).groups] == [
-        ("mine module=mine.py #11aa11", 2),
-        ("mine module=mine.py #22bb22", 1),
+        ("module=mine.py #11aa11", 2),
+        ("module=mine.py #22bb22", 1),
     ]
 
 
@@ -417,6 +417,23 @@ def test_two_sweeps_do_not_run_into_each_other(run: Run, sweep: Callable[..., Pa
     found = read_runs([first, second])
     assert found.sweep is None
     assert [one.label for one in found.runs] == ["count=0", "count=4"]
+
+
+def test_a_dilation_that_a_sweep_chose_makes_no_groups_either(run: Run, tmp_path: Path) -> None:
+    """Its runs were told a number, and another sweep of the same cells another one."""
+    paths = []
+    for name, dilation in (("a", 2.0), ("b", 3.0)):
+        path = run("divshare", len(paths) + 1, dilation=dilation, left={})
+        folder = tmp_path / f"sweep-{name}"
+        folder.mkdir()
+        paths.append(path.rename(folder / path.name))
+        entry = {"directory": path.name, "dilation": dilation}
+        (folder / "sweep.json").write_text(json.dumps({"runs": [entry]}))
+    (group,) = compare(read_runs(paths)).groups
+    assert len(group.runs) == 2
+    for path in paths:
+        (path.parent / "sweep.json").unlink()
+    assert len(compare(read_runs(paths)).groups) == 2
 
 
 # --- Where it is written ---
