@@ -152,7 +152,9 @@ def _runs_in(folder: Path) -> set[str] | None:
 
 def _write(comparison: Comparison, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tables(comparison, folder)
+    _write_table(comparison, folder)
+    _write_curves(comparison, folder)
+    _write_runs(comparison, folder)
     with style():
         svg = save(_figure(comparison), "curves", folder)
     header, rows = table_rows(comparison)
@@ -245,7 +247,7 @@ def _short(group: Group, varied: set[str]) -> str:
     return group.marked(name or group.label)
 
 
-def _write_tables(comparison: Comparison, folder: Path) -> None:
+def _write_table(comparison: Comparison, folder: Path) -> None:
     with replacing(folder / "compare.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         axes = list(comparison.groups[0].cell)
@@ -277,10 +279,16 @@ def _write_tables(comparison: Comparison, folder: Path) -> None:
                 row += [found.reached, found.times_s.mean, found.times_s.std]
                 row += [found.speedup.mean, found.bytes.mean]
             writer.writerow(row)
+
+
+def _write_curves(comparison: Comparison, folder: Path) -> None:
     with replacing(folder / "curves.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["group", "emulated_s", comparison.metric, "half_width_95"])
         writer.writerows([group.label, *row] for group in comparison.groups for row in group.curve)
+
+
+def _write_runs(comparison: Comparison, folder: Path) -> None:
     with replacing(folder / _RUNS) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["group", "seed", "verdict", "dilation", "final", "directory"])
