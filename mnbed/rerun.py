@@ -32,9 +32,15 @@ def left_to_machine(experiment: Experiment) -> dict[str, Any]:
     return {key: value for key, value in asked.items() if value in ("auto", "measured")}
 
 
-def rerunnable(plan: Plan) -> Experiment:
-    """The plan's experiment with every choice written out: on any machine that can do it, it plans the same run."""
+def rerunnable(plan: Plan, *, real_data: bool = False) -> Experiment:
+    """The plan's experiment with every choice written out: on any machine that can do it, it plans the same run.
+
+    real_data: the run found its data, so no stand-in may take their place the next time.
+    """
     experiment = plan.experiment
+    task = experiment.task
+    if real_data and getattr(task, "on_missing", None) == "synthetic":
+        task = replace(task, on_missing="fail")  # type: ignore[call-arg]
     network, compute = experiment.network, experiment.compute
     if plan.delay_backend != "none":
         network = replace(network, delay_backend=plan.delay_backend)  # type: ignore[arg-type]
@@ -44,6 +50,7 @@ def rerunnable(plan: Plan) -> Experiment:
     return replace(
         experiment,
         network=network,
+        task=task,
         compute=compute,
         time=replace(experiment.time, dilation=plan.dilation),
         agents=replace(experiment.agents, ledger=keeps_ledger(plan)),

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mnbed.fields import twelve_digits
 
-# Above these a figure is of a bad moment. Repetitions on an idle machine stay within a tenth of each other, and a
-# quarter of the cores taken by others makes caches and clock rates differ from those that a run will find.
+# Above these a figure is of a bad moment. Measured on 2 cores with GN-LeNet: with 8 % of the cores taken by others the
+# repetitions differ by 7 %; with 59 %, by 31 %, and a step seems 16 % dearer.
 MAX_OTHERS_BUSY = 0.2
 MAX_STOLEN = 0.02
 MAX_SPREAD = 0.25

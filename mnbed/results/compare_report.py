@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,7 +152,9 @@ def _runs_in(folder: Path) -> set[str] | None:
 
 def _write(comparison: Comparison, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tables(comparison, folder)
+    _write_table(comparison, folder)
+    _write_curves(comparison, folder)
+    _write_runs(comparison, folder)
     with style():
         svg = save(_figure(comparison), "curves", folder)
     header, rows = table_rows(comparison)
@@ -219,9 +222,7 @@ def _figure(comparison: Comparison) -> Figure:
             mean = [row[1] for row in group.curve]
             axes.plot(t, mean, color=colour, linestyle=dash, label=name)
             if any(row[2] is not None for row in group.curve):
-                low = [row[1] - (row[2] or 0.0) for row in group.curve]
-                high = [row[1] + (row[2] or 0.0) for row in group.curve]
-                axes.fill_between(t, low, high, color=colour, alpha=0.15, linewidth=0)
+                axes.fill_between(t, *_band(group, comparison.metric), color=colour, alpha=0.15, linewidth=0)
         for target in comparison.targets:
             axes.axhline(target, color="#9aa1ab", linewidth=0.7, linestyle=(0, (1, 3)))
         standin = " (stand-in data)" if comparison.standin else ""
@@ -232,12 +233,21 @@ def _figure(comparison: Comparison) -> Figure:
     return figure
 
 
+def _band(group: Group, metric: str) -> tuple[list[float], list[float]]:
+    """(low, high); cut where no score can be: of two seeds an interval may be wider than the axis."""
+    most = 1.0 if metric == "accuracy" else math.inf
+    half_widths = [row[2] or 0.0 for row in group.curve]
+    low = [max(0.0, row[1] - half) for row, half in zip(group.curve, half_widths, strict=True)]
+    high = [min(most, row[1] + half) for row, half in zip(group.curve, half_widths, strict=True)]
+    return low, high
+
+
 def _short(group: Group, varied: set[str]) -> str:
     name = ", ".join(value for axis, value in group.cell.items() if axis in varied)
     return group.marked(name or group.label)
 
 
-def _write_tables(comparison: Comparison, folder: Path) -> None:
+def _write_table(comparison: Comparison, folder: Path) -> None:
     with replacing(folder / "compare.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         axes = list(comparison.groups[0].cell)
@@ -269,10 +279,16 @@ def _write_tables(comparison: Comparison, folder: Path) -> None:
                 row += [found.reached, found.times_s.mean, found.times_s.std]
                 row += [found.speedup.mean, found.bytes.mean]
             writer.writerow(row)
+
+
+def _write_curves(comparison: Comparison, folder: Path) -> None:
     with replacing(folder / "curves.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["group", "emulated_s", comparison.metric, "half_width_95"])
         writer.writerows([group.label, *row] for group in comparison.groups for row in group.curve)
+
+
+def _write_runs(comparison: Comparison, folder: Path) -> None:
     with replacing(folder / _RUNS) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["group", "seed", "verdict", "dilation", "final", "directory"])

@@ -27,6 +27,7 @@ _NOT_COMPARED = (
     "agents.",
     "evaluate.targets",
     "evaluate.keep_snapshots",
+    "task.on_missing",
 )
 # What a run found rather than was told, where its experiment left it to the machine.
 _LEFT_TO_MACHINE = {"auto", "measured"}
@@ -141,6 +142,10 @@ def _read_run(directory: RunDirectory, cell: Mapping[str, str]) -> ComparedRun:
         settings["time.dilation"] = f"{summary.dilation:g}"
     if summary.delay_backend is not None:
         settings["network.delay_backend"] = summary.delay_backend
+    digest = environment.get("algorithm_digest")
+    if digest is not None and "algorithm.module" in settings:
+        # By what it holds, wherever it lies.
+        settings["algorithm.module"] = f"{Path(settings['algorithm.module']).name} #{str(digest)[:6]}"
     return ComparedRun(run=directory, summary=summary, cell=cell, settings=settings, environment=environment)
 
 
@@ -198,16 +203,24 @@ def _with_cells(runs: Sequence[ComparedRun]) -> Iterable[ComparedRun]:
 
 def _by_chance(run: ComparedRun) -> set[str]:
     """The keys that this run's experiment left to the machine."""
+    by_sweep = {"time.dilation"} if _dilation_of_sweep(run.run.path) else set()
     left = run.environment.get("left_to_machine")
     if isinstance(left, dict):
-        return set(left)
+        return by_sweep | set(left)
     # Older directories: the experiment was kept as it was asked for, and of the backend nothing is known.
     asked = {key for key, value in run.settings.items() if value in _LEFT_TO_MACHINE}
-    return (
-        asked
-        | {"network.delay_backend"}
-        | ({"time.dilation"} if run.environment.get("dilation_asked") == "auto" else set())
-    )
+    auto = {"time.dilation"} if run.environment.get("dilation_asked") == "auto" else set()
+    return by_sweep | asked | auto | {"network.delay_backend"}
+
+
+def _dilation_of_sweep(path: Path) -> bool:
+    """Whether the run is one of a sweep that chose its dilation."""
+    try:
+        data = json.loads((path.parent / "sweep.json").read_text())
+        chosen = [entry["directory"] for entry in data["runs"] if entry["dilation"] is not None]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return path.name in chosen
 
 
 def _algorithm_label(one: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:

@@ -134,10 +134,7 @@ def compare(
     """
     runs = found.runs
     _check_targets(targets, runs[0].summary.metric)
-    obstacles = list(_obstacles(runs))
-    if obstacles and not anyway:
-        raise InputError("; ".join(obstacles), _remedy(found))
-    warnings = [*found.notes, *obstacles]
+    warnings = [*found.notes, *_obstacles(found, anyway)]
     chosen = _baseline(found, baseline, warnings)
     groups = {key: [one for one in runs if tuple(one.cell.values()) == key] for key in _cells(runs)}
     against = _against(groups, chosen, found.sweep is not None, unpaired, warnings)
@@ -147,17 +144,16 @@ def compare(
     warnings += _unlike(groups, chosen if found.sweep is not None else {}, meant)
     warnings += _all_degraded(runs)
     wanted = sorted({*targets, *(float(name) for one in runs for name in one.summary.time_to)})
-    first = runs[0].summary
     return Comparison(
-        metric=first.metric,
-        best=first.best,
+        metric=runs[0].summary.metric,
+        best=runs[0].summary.best,
         groups=tuple(
             _group(members, groups.get(against.get(key) or (), []), wanted, unpaired)
             for key, members in groups.items()
         ),
         targets=tuple(wanted),
         baseline=chosen,
-        task=first.task or "",
+        task=runs[0].summary.task or "",
         standin=any(one.summary.standin for one in runs),
         warnings=tuple(dict.fromkeys(warnings)),
         unpaired=unpaired,
@@ -287,7 +283,15 @@ def _all_degraded(runs: Sequence[ComparedRun]) -> list[str]:
     return []
 
 
-def _obstacles(runs: Sequence[ComparedRun]) -> Iterable[str]:
+def _obstacles(found: RunSet, anyway: bool) -> list[str]:
+    """Why the runs should not be compared. Raises InputError with it, unless it is wanted `anyway`."""
+    obstacles = list(_found_obstacles(found.runs))
+    if obstacles and not anyway:
+        raise InputError("; ".join(obstacles), _remedy(found))
+    return obstacles
+
+
+def _found_obstacles(runs: Sequence[ComparedRun]) -> Iterable[str]:
     for what, values in (
         ("tasks", {f"{one.summary.task}" for one in runs}),
         ("metrics", {one.summary.metric for one in runs}),

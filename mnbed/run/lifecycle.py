@@ -222,6 +222,11 @@ class Job:
         """Without a warm parent only the agents know what their data is; they all have the same."""
         ready = next(agent.ready for agent in session.agents.values() if agent.ready)
         self._write_environment(standin=ready["standin"], data=ready["data"])
+        if not ready["standin"]:
+            # The directory is the user's by now, who could have put a link in its place.
+            flags = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
+            with os.fdopen(os.open(self._run.experiment, flags), "w") as file:
+                file.write(dump_experiment(rerunnable(self._plan, real_data=True)))
 
     def _supervise(
         self,

@@ -92,3 +92,12 @@ def test_what_was_chosen_is_written_out() -> None:
 def test_a_large_network_keeps_no_ledger_the_second_time_either() -> None:
     plan = make_plan(parse({"network": {"topology": {"kind": "star", "nodes": 65}}}), NOW, STEP_NOW)
     assert rerunnable(plan).agents.ledger is False
+
+
+@pytest.mark.parametrize("task", ["cifar10", "movielens"])
+def test_no_stand_in_takes_the_place_of_data_that_the_run_found(task: str) -> None:
+    plan = make_plan(parse({"task": {"name": task, "on_missing": "synthetic"}}), NOW, STEP_NOW)
+    kept = rerunnable(plan, real_data=True)
+    assert kept.task.on_missing == "fail"  # type: ignore[attr-defined]
+    assert rerunnable(plan).task.on_missing == "synthetic"  # type: ignore[attr-defined]
+    assert decided(make_plan(kept, NOW)) == decided(plan)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mnbed.cli import main
 from mnbed.errors import MachineError
 from mnbed.run.run_starter import LocalStarter
 from mnbed.run.sweeping import COMPLETED, SweepRunner, read_index
@@ -72,3 +73,15 @@ def test_a_directory_that_cannot_be_made_is_the_machines_fault(file: Path) -> No
     with pytest.raises(MachineError, match="Not a directory") as error:
         runner(file).execute(lambda *_: None)
     assert "--out" in str(error.value)
+
+
+def test_a_dry_run_says_which_runs_would_fail(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("base: base.yaml\ngrid: {network.stragglers.count: [0, 9]}\nseeds: 2\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", str(file), "--dry-run"])
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out.endswith("4 runs\n")
+    assert shown.err.splitlines()[1:] == [
+        "    count=9: network.stragglers.count: got 9; the network has 8 hosts"
+    ]

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from node_agent.settings import AgentSettings, ResumeSettings
-from node_agent.transport import Transport
-from tests.unit.node_agent.test_transport import Node, free_ports, wait_until
-
-
-class Returned(Node):
-    """A node in its second life."""
-
-    def _transport(self, settings: AgentSettings, num_nodes: int) -> Transport:
-        resume = ResumeSettings(life=1, round=5, steps=10, counters={}, snapshot=None)
-        return super()._transport(replace(settings, resume=resume), num_nodes)
+from tests.loopback import Node, free_ports, wait_until
 
 
 def test_the_end_of_a_watched_peer_is_noticed(tmp_path: Path) -> None:
@@ -59,7 +48,7 @@ def test_a_watched_peer_gets_frames_on_the_same_connection(tmp_path: Path) -> No
 def test_of_whom_comes_back_the_earlier_life_counts_as_lost(tmp_path: Path) -> None:
     ports = free_ports(3)
     first, second = Node(tmp_path, 0, ports), Node(tmp_path, 1, ports)
-    returned = Returned(tmp_path, 2, ports)
+    returned = Node(tmp_path, 2, ports, life=1)
     returned.transport.watch([0, 1])
     try:
         for node in (first, second):
