@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -76,7 +75,6 @@ def describe(plan: Plan, started: datetime, revision: str | None) -> dict[str, A
         "switch": plan.experiment.network.switch,
         "dilation": plan.dilation,
         "dilation_asked": plan.dilation_asked,
-        "algorithm_digest": _algorithm_digest(plan),
         "left_to_machine": left_to_machine(plan.experiment),
         "step": None if plan.step is None else asdict(plan.step),
         "budget": _budget(plan),
@@ -168,16 +166,6 @@ def _budget(plan: Plan) -> dict[str, Any]:
         "cores": costs.cores,
         "fitting_dilation": costs.fitting_dilation,
     }
-
-
-def _algorithm_digest(plan: Plan) -> str | None:
-    """Of the file that holds the user's own algorithm: its name and place stay when its text changes."""
-    if plan.experiment.algorithm.module is None:
-        return None
-    try:
-        return hashlib.sha256(Path(plan.experiment.algorithm.module).read_bytes()).hexdigest()[:16]
-    except OSError:
-        return None
 
 
 def _machine() -> dict[str, Any]:

@@ -223,10 +223,7 @@ class Job:
         ready = next(agent.ready for agent in session.agents.values() if agent.ready)
         self._write_environment(standin=ready["standin"], data=ready["data"])
         if not ready["standin"]:
-            # The directory is the user's by now, who could have put a link in its place.
-            flags = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW
-            with os.fdopen(os.open(self._run.experiment, flags), "w") as file:
-                file.write(dump_experiment(rerunnable(self._plan, real_data=True)))
+            self._side.write_experiment(dump_experiment(rerunnable(self._plan, real_data=True)))
 
     def _supervise(
         self,
@@ -321,7 +318,10 @@ class Job:
         self._side.create_run(self._run.path, dump_experiment(rerunnable(self._plan)))
         revision = self._side.revision()
         self._environment: dict[str, Any] = environment.describe(self._plan, self._started, revision)
-        self._write_environment(data_root=str(data_root(self._experiment.data_root, self._side.user)))
+        self._write_environment(
+            data_root=str(data_root(self._experiment.data_root, self._side.user)),
+            algorithm_digest=self._side.algorithm_digest(self._experiment.algorithm.module),
+        )
 
     def _write_environment(self, **more: Any) -> None:
         self._environment |= more

@@ -7,6 +7,7 @@ call after the other, and ends when root hangs up.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -150,12 +151,27 @@ class UserProcess:
         except OSError as error:
             raise InputError(f"{path}: cannot be captured to: {error.strerror}") from None
 
+    def do_write_experiment(self, text: str) -> Answer:
+        return self._replace(self._run.experiment, text)
+
     def do_write_environment(self, text: str) -> Answer:
+        return self._replace(self._run.environment, text)
+
+    def _replace(self, path: Path, text: str) -> Answer:
         from mnbed.results.files import replacing
 
-        with replacing(self._run.environment) as partial:
+        with replacing(path) as partial:
             partial.write_text(text)
         return None, None
+
+    def do_algorithm_digest(self, module: str | None) -> Answer:
+        """Its name and place stay when its text changes."""
+        if module is None:
+            return None, None
+        try:
+            return hashlib.sha256(Path(module).read_bytes()).hexdigest()[:16], None
+        except OSError:
+            return None, None
 
     def do_revision(self) -> Answer:
         from mnbed.run.revision import git_revision

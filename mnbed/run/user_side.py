@@ -129,9 +129,18 @@ class UserSide:
         """A file to write to, emptied. Raises InputError."""
         return self._open("open_new", path=str(path))
 
+    def write_experiment(self, text: str) -> None:
+        """experiment.yaml of the run once more. Raises MachineError."""
+        self._ask("write_experiment", text=text)
+
     def write_environment(self, text: str) -> None:
         """environment.json of the run. Raises MachineError."""
         self._ask("write_environment", text=text)
+
+    def algorithm_digest(self, module: str | None) -> str | None:
+        """Of the file that holds the user's own algorithm; None where there is none, or it cannot be read."""
+        found = self._ask("algorithm_digest", module=module)
+        return None if found is None else str(found)
 
     def revision(self) -> str | None:
         """Of mnbed's source, which may be the user's, and so may what git runs on the way."""

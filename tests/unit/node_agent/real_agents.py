@@ -17,7 +17,7 @@ from typing import Any
 
 from node_agent.control import ControlChannel
 from node_agent.settings import AgentSettings, PeerSettings, ResumeSettings
-from tests.unit.node_agent.test_transport import TOKEN, free_ports
+from tests.loopback import TOKEN, free_ports
 
 PATIENCE_S = 90.0
 TASK = {"name": "digits", "model": "mlp", "partition": {"kind": "iid"}, "local_steps": 2}
@@ -46,6 +46,8 @@ class RealAgents:
             "uid": os.getuid(),
             "gid": os.getgid(),
             "groups": [],
+            "home": str(self.folder),
+            "umask": 0o022,
             "data_root": str(self.folder),
             "seed": 1,
             "num_nodes": self.num_nodes,

@@ -52,7 +52,7 @@ def test_the_controller_is_told_before_the_journal() -> None:
     ours, theirs = socket.socketpair()
     journal = Journal(FULL, "h1", lambda: 1.0)
     agent: Any = SimpleNamespace(journal=journal, control=ControlChannel(ours))
-    settings: Any = SimpleNamespace(name="h1", run_directory="/runs/one")
+    settings: Any = SimpleNamespace(name="h1", run_directory="/runs/one", algorithm={"name": "local"})
     report_failure(
         settings, agent, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/one/nodes/h1.jsonl")
     )
