@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mininet.log import setLogLevel
+from mininet.net import Mininet
 from mininet.node import Host
 
 from mnbed.errors import MachineError, RunError
@@ -148,8 +149,9 @@ def build_network(
     _check_mnexec()
     raise_open_files(plan.open_files)
     setLogLevel("warning")
-    # Mininet's own initialisation changes system-wide sysctls and leaves them so; nothing of it is needed here.
-    EmulatedNet.inited = True
+    # Mininet's own initialisation changes system-wide sysctls and leaves them so; nothing of it is needed here. Its
+    # constructor asks Mininet itself, not the subclass.
+    Mininet.inited = True
     mininet = EmulatedNet(topo=None, build=False, controller=None, link=ShapedLink)
     with contextlib.ExitStack() as stack:
         forwarding = stack.enter_context(_start_switches(plan))

@@ -220,3 +220,13 @@ def test_descriptors_are_given_back() -> None:
         with build_network(plan):
             pass
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_mininets_own_initialisation_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It raises system-wide limits, and says so where it may not."""
+    called: list[bool] = []
+    monkeypatch.setattr("mininet.net.fixLimits", lambda: called.append(True))
+    monkeypatch.setattr("mininet.net.Mininet.inited", False)
+    with build_network(plan_for({"kind": "star", "nodes": 2})):
+        pass
+    assert called == []
