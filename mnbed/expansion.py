@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import networkx as nx
 
@@ -50,6 +51,7 @@ from mnbed.node_events import (
     unfold_nodes,
     unfold_partition,
 )
+from topologies.properties import TRACED
 
 
 def expand(
@@ -254,10 +256,10 @@ def _unfold_points(
             if at_s >= world.duration_s:
                 break
             last = at_s
-            bandwidth = point.bandwidth_bps
-            if bandwidth is not None:
-                bandwidth = max(bandwidth, MIN_WIRE_BPS * world.dilation)
-            change = PartialLinkSettings(bandwidth=bandwidth, delay=point.delay_s)
+            values: dict[str, Any] = dict(point.values)
+            if "bandwidth" in values:
+                values["bandwidth"] = max(values["bandwidth"], MIN_WIRE_BPS * world.dilation)
+            change = PartialLinkSettings(**values)
             story.changes.append(
                 Change(
                     at_s=at_s,
@@ -267,14 +269,10 @@ def _unfold_points(
                     text=f"{name}: {_words(change)}",
                 )
             )
-    for key, used in (
-        ("bandwidth", any(point.bandwidth_bps is not None for point in points)),
-        ("delay", any(point.delay_s is not None for point in points)),
-    ):
-        if used:
-            for ends in directions:
-                span = Span(start_s=entry.at + points[0].at_s, end_s=last, entry=number)
-                story.spans.setdefault((ends, key), []).append(span)
+    for key in [one.key for one in TRACED if any(one.key in point.values for point in points)]:
+        for ends in directions:
+            span = Span(start_s=entry.at + points[0].at_s, end_s=last, entry=number)
+            story.spans.setdefault((ends, key), []).append(span)
 
 
 def _check_spans(story: Story) -> None:

@@ -26,6 +26,7 @@ from topologies import rules
 from topologies.building import MAX_HOSTS
 from topologies.description import put_properties
 from topologies.formats import safe_xml
+from topologies.properties import ATTRIBUTES
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)bps", re.IGNORECASE)
 _SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -238,8 +239,8 @@ def _write_bridged(graph: nx.Graph, root: Any, services: Any) -> list[dict[str, 
     for a, b, data in graph.edges(data=True):
         towards = data.get("towards", {})
         up, down = {**data, **towards.get(b, {})}, {**data, **towards.get(a, {})}
-        for key in ("delay_s", "jitter_s", "loss"):
-            if up.get(key, 0.0) != down.get(key, 0.0):
+        for key in ATTRIBUTES:
+            if key != "bandwidth_bps" and up.get(key, 0.0) != down.get(key, 0.0):
                 raise ValueError(
                     f"link {a} - {b}: {key} differs between its directions, which Kollaps cannot express"
                 )
