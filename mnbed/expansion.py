@@ -42,8 +42,9 @@ from mnbed.event_story import (
     until_in_time,
 )
 from mnbed.events import Event, Reshape, SetLink
-from mnbed.link_plans import MIN_WIRE_BPS, LinkPlan, direction_problems, merged, no_such_link
+from mnbed.link_plans import LinkPlan, direction_problems, in_words, merged, no_such_link
 from mnbed.link_settings import PartialLinkSettings
+from mnbed.links import MIN_WIRE_BPS
 from mnbed.node_events import (
     check_nodes,
     check_partitions,
@@ -136,18 +137,6 @@ def _name(pairs: Sequence[Ends], one_way: bool) -> str:
     return ", ".join(shown) + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
 
 
-def _words(change: PartialLinkSettings) -> str:
-    parts = []
-    for name in changed_keys(change):
-        value = getattr(change, name)
-        if name == "bandwidth":
-            value = units.format_bandwidth(float(f"{value:.4g}"))
-        elif name in ("delay", "jitter"):
-            value = units.format_duration(float(f"{value:.4g}"))
-        parts.append(f"{name} {value}")
-    return ", ".join(parts)
-
-
 def _unfold_change(number: int, entry: LinkChange, pairs: list[Ends], world: World, story: Story) -> None:
     directions = _both_ways(pairs, entry.one_way)
     change = _only(entry)
@@ -158,7 +147,7 @@ def _unfold_change(number: int, entry: LinkChange, pairs: list[Ends], world: Wor
             entry=number,
             directions=directions,
             change=change,
-            text=f"{name}: {_words(change)}",
+            text=f"{name}: {in_words(change, brief=True)}",
         )
     )
     end = entry.at
@@ -266,7 +255,7 @@ def _unfold_points(
                     entry=number,
                     directions=directions,
                     change=change,
-                    text=f"{name}: {_words(change)}",
+                    text=f"{name}: {in_words(change, brief=True)}",
                 )
             )
     for key in [one.key for one in TRACED if any(one.key in point.values for point in points)]:

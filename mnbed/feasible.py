@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from mnbed.errors import MachineError
 from mnbed.experiment import Experiment
-from mnbed.links import LinkProperties
+from mnbed.link_property import unable
+from mnbed.links import PROPERTIES, LinkProperties
 from mnbed.machine import MachineFacts
 
 # Proportional memory, measured with GN-LeNet on Python 3.11: an agent forked from the warm parent takes 16 MB
@@ -34,7 +35,7 @@ _NETEM_REMEDY = (
 def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts: MachineFacts) -> str:
     """ "netem", "nfqueue", or "none" where nothing is to be delayed or lost. Raises MachineError."""
     links = list(links)
-    if not any(link.delay_s or link.jitter_s or link.loss or link.reorder for link in links):
+    if not any(unable(PROPERTIES, links, "none")):
         return "none"
     asked = experiment.network.delay_backend
     if asked == "auto":
@@ -48,10 +49,10 @@ def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts
                 if asked == "netem"
                 else "install iptables, and a kernel with NFQUEUE; or use netem",
             )
-    if chosen == "nfqueue" and any(link.reorder for link in links):
+    for row in unable(PROPERTIES, links, chosen):
         raise MachineError(
-            "network.link.reorder: asked for, which the backend nfqueue cannot do; netem can",
-            _NETEM_REMEDY if facts.netem is False else "set network.delay_backend to netem",
+            f"network.link.{row.key}: asked for, which the backend {chosen} cannot do; {' or '.join(row.backends)} can",
+            _NETEM_REMEDY if facts.netem is False else f"set network.delay_backend to {row.backends[0]}",
         )
     return chosen
 

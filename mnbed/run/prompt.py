@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from mnbed.errors import InputError, MnbedError
 from mnbed.link_settings import PartialLinkSettings
+from mnbed.links import PROPERTIES
 from mnbed.machine import MachineFacts
 from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import MARK, remove_leftovers
@@ -27,9 +28,10 @@ from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
 from mnbed.run.session import AgentState
 from mnbed.run.signals import Signals
 from mnbed.run.workbench import Workbench
-from mnbed.units import format_bandwidth, format_duration, parse_bandwidth, parse_duration
+from mnbed.units import format_bandwidth, format_duration
 
-_PROPERTIES = ("bw", "delay", "jitter", "loss", "reorder", "queue")
+# What `shape` changes, by the names it takes.
+_PROPERTIES = {row.prompt.name: (row, row.prompt) for row in PROPERTIES if row.prompt is not None}
 _TAIL_LINES = 20
 
 
@@ -252,10 +254,6 @@ class Prompt(CLI):  # type: ignore[misc]
     # Links
 
     def do_shape(self, line: str) -> None:
-        """Give a link other properties at once; what is not named stays.
-        Usage: shape A B [oneway] [bw 5] [delay 20ms] [jitter 2ms] [loss 1] [reorder 1] [queue 100]
-        bw: Mbit/s, or with a unit: 500kbit; loss, reorder: percent; queue: packets, or 2bdp.
-        oneway: only the direction from A to B. All in emulated time, as in the experiment."""
         words = line.split()
         if len(words) < 4:
             raise InputError("usage: shape A B [oneway] bw 5 delay 20ms loss 1")
@@ -263,11 +261,10 @@ class Prompt(CLI):  # type: ignore[misc]
         one_way = rest[0] == "oneway"
         change = _change(rest[1:] if one_way else rest)
         for one in self._bench.shape(a, b, change, one_way=one_way):
-            asked = one.asked
-            print(
-                f"{one.source} -> {one.target}: {format_bandwidth(asked.bandwidth_bps)}, delay "
-                f"{format_duration(asked.delay_s)}, jitter {format_duration(asked.jitter_s)}, loss {asked.loss:.3%}"
+            answers = (
+                words_of.answer(getattr(one.asked, row.field)) for row, words_of in _PROPERTIES.values()
             )
+            print(f"{one.source} -> {one.target}: {', '.join(filter(None, answers))}")
 
     def do_linkstat(self, line: str) -> None:
         """Links as asked, and what they carry at this moment; bytes, drops and backlog of their queues.
@@ -374,6 +371,21 @@ class Prompt(CLI):  # type: ignore[misc]
         return [name for name in self.mn if name.startswith(text)]
 
 
+def _shape_help() -> str:
+    words = [words_of for _, words_of in _PROPERTIES.values()]
+    by_units: dict[str, list[str]] = {}
+    for one in words:
+        if one.units:
+            by_units.setdefault(one.units, []).append(one.name)
+    return f"""Give a link other properties at once; what is not named stays.
+        Usage: shape A B [oneway] {" ".join(f"[{one.name} {one.example}]" for one in words)}
+        {"; ".join(f"{', '.join(names)}: {units}" for units, names in by_units.items())}.
+        oneway: only the direction from A to B. All in emulated time, as in the experiment."""
+
+
+Prompt.do_shape.__doc__ = _shape_help()
+
+
 def _state(agent: AgentState) -> str:
     if agent.failure is not None:
         return "failed"
@@ -388,53 +400,17 @@ def _state(agent: AgentState) -> str:
     return "training" if agent.status else "ready"
 
 
-def _percentage(text: str) -> float:
-    value = float(text.removesuffix("%")) / 100
-    if not 0 <= value <= 1:
-        raise ValueError("it must be 0 to 100 percent")
-    return value
-
-
-def _bandwidth(text: str) -> float:
-    """Mininet's `bw` is a number of Mbit/s."""
-    try:
-        rate = float(text) * 1e6
-    except ValueError:
-        rate = parse_bandwidth(text)
-    if not rate > 0:
-        raise ValueError("it must be above 0")
-    return rate
-
-
-def _queue(text: str) -> int | str:
-    if text.isdigit() and 1 <= int(text) <= 1_000_000:
-        return int(text)
-    if text.endswith("bdp") and float(text.removesuffix("bdp")) > 0:
-        return text
-    raise ValueError("it must be a number of packets, or of bandwidth-delay products, such as 2bdp")
-
-
-_PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "bw": ("bandwidth", _bandwidth),
-    "delay": ("delay", parse_duration),
-    "jitter": ("jitter", parse_duration),
-    "loss": ("loss", _percentage),
-    "reorder": ("reorder", _percentage),
-    "queue": ("queue", _queue),
-}
-
-
 def _change(words: list[str]) -> PartialLinkSettings:
     """ "bw 5 delay 20ms" -> the settings. Raises InputError."""
     if not words or len(words) % 2:
         raise InputError(f"a name and a value each, as in: bw 5 delay 20ms (names: {', '.join(_PROPERTIES)})")
     found: dict[str, Any] = {}
     for name, value in zip(words[::2], words[1::2], strict=True):
-        if name not in _PARSERS:
+        if name not in _PROPERTIES:
             raise InputError(f"{name!r} is no property of a link; there are: {', '.join(_PROPERTIES)}")
-        key, parse = _PARSERS[name]
+        row, words_of = _PROPERTIES[name]
         try:
-            found[key] = parse(value)
+            found[row.key] = words_of.parse(value)
         except ValueError as error:
             raise InputError(f"{name} {value}: {error}") from None
     return PartialLinkSettings(**found)
