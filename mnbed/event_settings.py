@@ -31,8 +31,7 @@ from topologies.properties import TRACED, EdgeProperty
 
 _RATE_UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 # A point of a trace, in words.
-_POINT = "[time, bandwidth, delay or null]"
-_NEITHER = "neither bandwidth nor delay"
+_POINT = "[time, bandwidth, delay or null, loss or null]"
 # A cell of a trace: a name with its digits, no blanks.
 _LINK_NAME = re.compile(r"\S+-\S+")
 
@@ -99,7 +98,7 @@ def _point(number: int, item: Any) -> Point:
             if value is not None
         }
         if not values:
-            raise ValueError(f"it changes nothing: {_NEITHER}")
+            raise ValueError(f"it changes nothing: neither {' nor '.join(one.key for one in TRACED)}")
         if link is not None and not _LINK_NAME.fullmatch(link):
             raise ValueError(f"got {link!r} for its link; write for example h3-s1")
         return Point(twelve_digits(units.parse_duration(time)), values, link)
@@ -312,14 +311,14 @@ class Churn(_Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Trace(_OfLinks, Section):
-    """A link follows a recording of bandwidths, and of delays."""
+    """A link follows a recording of bandwidths, delays and losses."""
 
     at: Duration = 0.0
     """When the recording begins."""
     one_way: bool = False
     """Only the direction from the first end to the second."""
     trace: str | None = None
-    """A CSV file with the columns time, link, bandwidth and perhaps delay; read when the experiment is loaded."""
+    """A CSV file with the columns time, link and some of bandwidth, delay, loss; read when the experiment is loaded."""
     mahimahi: str | None = None
     """A packet-delivery trace of Mahimahi; read when the experiment is loaded."""
     bin: PositiveDuration | None = None
@@ -329,7 +328,7 @@ class Trace(_OfLinks, Section):
     period: PositiveDuration | None = None
     """After how long the recording begins again; with mahimahi: the file's length."""
     points: Points = ()
-    """What was read: [time, bandwidth, delay or null] each; may be written here instead of a file."""
+    """What was read: [time, bandwidth, delay or null, loss] each; may be written here instead of a file."""
 
     def __post_init__(self) -> None:
         problems: list[tuple[str | None, str]] = []

@@ -65,6 +65,9 @@ class Property:
     """The value in words, where the kernel has another than asked."""
     prompt: PromptWords | None = None
     """None: the prompt cannot change it."""
+    from_graph: Callable[[Any], Any] = lambda value: value
+    """From the attribute of a graph's link to the value; `to_graph` is the way back."""
+    to_graph: Callable[[Any], Any] = lambda value: value
 
     @property
     def edge(self) -> EdgeProperty | None:
@@ -77,7 +80,8 @@ class Property:
 
     def of_edge(self, edge: Mapping[str, Any]) -> Any:
         """The value that a graph's link or path gives; None: it gives none."""
-        return None if self.edge is None else edge.get(self.edge.attribute)
+        value = None if self.edge is None else edge.get(self.edge.attribute)
+        return None if value is None else self.from_graph(value)
 
     def words(self, value: Any, *, brief: bool = False) -> str:
         """ "delay 20ms", for a value in an experiment; brief: to four digits."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
 from mnbed.link_property import BACKENDS, PromptWords, Property, within
+from topologies.burst_loss import NO_BURSTS, NONE, BurstLoss, format_burst_loss, parse_burst_loss
 from topologies.units import format_bandwidth, format_duration, parse_bandwidth, parse_duration
 
 # Fewer packets than this and TCP cannot fill a link at all, whatever its delay.
@@ -45,6 +46,8 @@ class LinkProperties:
     """How the delay is spread: one of DISTRIBUTIONS."""
     loss: float = 0.0
     """Probability of losing a packet, 0 to 1."""
+    burst_loss: BurstLoss = NO_BURSTS
+    """Instead of `loss`: losing packets in bursts."""
     reorder: float = 0.0
     """Probability that a packet is sent without delay, past those that wait, 0 to 1."""
     queue_packets: int | None = None
@@ -60,6 +63,11 @@ class LinkProperties:
         product = self.bandwidth_bps * 2 * self.delay_s / 8 / FRAME_BYTES
         # 12 digits first: a dilated product differs from its original in the last bit.
         return max(MIN_QUEUE_PACKETS, math.ceil(float(f"{product * self.queue_bdp:.12g}")))
+
+    @property
+    def loss_share(self) -> float:
+        """Packets lost in the long run, one by one or in bursts, 0 to 1."""
+        return self.loss or self.burst_loss.loss_share
 
     def dilated(self, dilation: float) -> LinkProperties:
         """The properties to put on the wire when one emulated second lasts `dilation` wall seconds.
@@ -110,6 +118,8 @@ class PathProperties:
     jitter_s: float = 0.0
     distribution: str = "normal"
     loss: float = 0.0
+    bursts: tuple[tuple[int, BurstLoss], ...] = ()
+    """(which of the directions along the way, from 0, how it loses) of those that lose in bursts, in order."""
 
 
 def along(directions: Iterable[LinkProperties], pair: PairProperties | None = None) -> PathProperties:
@@ -122,6 +132,7 @@ def along(directions: Iterable[LinkProperties], pair: PairProperties | None = No
     names = {one.distribution for one in directions if one.jitter_s}
     return PathProperties(
         distribution=names.pop() if len(names) == 1 else "normal",
+        bursts=tuple((number, one.burst_loss) for number, one in enumerate(directions) if one.burst_loss),
         **{
             row.field: row.together(
                 [*(getattr(one, row.field) for one in directions), getattr(pair, row.field)]
@@ -163,6 +174,14 @@ def _jitter_problems(asked: LinkProperties, wire: LinkProperties, where: str) ->
         yield f"{jitter} {where} is above its delay, {delay}: delays would be below zero"
 
 
+def _burst_problems(asked: LinkProperties, _wire: LinkProperties, where: str) -> Iterator[str]:
+    if asked.burst_loss and asked.loss:
+        yield (
+            f"{format_burst_loss(asked.burst_loss)} {where}, which has loss {asked.loss:g} too: a link loses packets "
+            "one by one or in bursts; set loss: 0, or burst_loss: none"
+        )
+
+
 def _reorder_problems(asked: LinkProperties, _wire: LinkProperties, where: str) -> Iterator[str]:
     if asked.reorder and not asked.delay_s:
         yield f"{asked.reorder:g} {where}, which has no delay: nothing can overtake"
@@ -190,6 +209,22 @@ def _share_words(name: str) -> Callable[[LinkProperties], str]:
         return f" {name} {share * 100:.6f}%" if share else ""
 
     return words
+
+
+def _burst_words(wire: LinkProperties) -> str:
+    shares = astuple(wire.burst_loss)
+    return " loss gemodel" + "".join(f" {share * 100:.9g}%" for share in shares) if wire.burst_loss else ""
+
+
+def _read_bursts(options: Mapping[str, Any]) -> BurstLoss:
+    shown = options.get("loss-gemodel")
+    if shown is None:
+        return NO_BURSTS
+    return BurstLoss(**{ours: float(shown[theirs]) for ours, theirs in _GEMODEL.items()})
+
+
+# Ours -> netem's, as tc shows it.
+_GEMODEL = {"p": "p", "r": "r", "loss_bad": "1-h", "loss_good": "1-k"}
 
 
 def _option(outer: str, inner: str) -> Callable[[Mapping[str, Any]], float]:
@@ -221,6 +256,16 @@ def _prompt_share(text: str) -> float:
     if not 0 <= value <= 1:
         raise ValueError("it must be 0 to 100 percent")
     return value
+
+
+def _prompt_bursts(text: str) -> BurstLoss:
+    if text == NONE:
+        return NO_BURSTS
+    return parse_burst_loss("/".join(str(_prompt_share(part)) for part in text.split("/")))
+
+
+def _answer_bursts(burst: BurstLoss) -> str:
+    return f"loss {burst.loss_share:.3%} in bursts of {burst.mean_burst:.3g}" if burst else ""
 
 
 def _prompt_queue(text: str) -> int | str:
@@ -304,6 +349,25 @@ PROPERTIES: tuple[Property, ...] = (
             parse=_prompt_share,
             units="percent",
             answer=lambda value: f"loss {value:.3%}",
+        ),
+    ),
+    Property(
+        key="burst_loss",
+        field="burst_loss",
+        form=format_burst_loss,
+        problems=_burst_problems,
+        netem=_burst_words,
+        read_back=_read_bursts,
+        close=lambda one, other: all(map(within(SHARE_TOLERANCE), astuple(one), astuple(other))),
+        kernel_text=format_burst_loss,
+        from_graph=parse_burst_loss,
+        to_graph=format_burst_loss,
+        prompt=PromptWords(
+            name="burst_loss",
+            example="1/25",
+            parse=_prompt_bursts,
+            units="p/r in percent, or none",
+            answer=_answer_bursts,
         ),
     ),
     Property(

@@ -37,7 +37,7 @@ class NetworkView:
     notes: Sequence[str] = field(default=())
 
     def direction(self, source: str, target: str) -> Mapping[str, Any]:
-        """bandwidth_bps, delay_s, jitter_s, loss from one end of a link to the other, as far as they are given."""
+        """The properties of `topologies.properties` from one end of a link to the other, as far as they are given."""
         data = self.graph.edges[source, target]
         return {**data, **data.get("towards", {}).get(target, {})}
 
@@ -83,7 +83,7 @@ def resolved_network(experiment: Experiment) -> tuple[nx.Graph, frozenset[str]]:
             edge.pop(key, None)
         forward, backward = (
             {
-                row.edge.attribute: value
+                row.edge.attribute: row.to_graph(value)
                 for row in PROPERTIES
                 if row.edge is not None
                 and ((value := getattr(one.asked, row.field)) or row.key in ("bandwidth", "delay"))

@@ -53,7 +53,7 @@ def with_points(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def read_csv(path: Path, *, links_given: bool) -> Iterator[PlainPoint]:
-    """Points of a file with the columns time, link, bandwidth and perhaps delay, in its order.
+    """Points of a file with the columns time, link, and some of bandwidth, delay and loss, in its order.
 
     Times are emulated seconds, or text with a unit; an empty cell changes nothing. `links_given`: the entry names the
     links, and the file must not. Raises TraceError.
@@ -114,7 +114,7 @@ def _point(where: str, cells: Mapping[str, str]) -> tuple[PlainPoint, str | None
     if time is None:
         raise TraceError(f"{where}: no time")
     if not values:
-        raise TraceError(f"{where}: neither a bandwidth nor a delay")
+        raise TraceError(f"{where}: neither {' nor '.join(one.key for one in TRACED)}")
     link = cells.get("link")
     if link is not None and link.count("-") != 1:
         raise TraceError(f"{where}: got {link!r} for its link; write for example h3-s1")

@@ -1,6 +1,6 @@
 """What files call the properties of nodes and links, and what they mean here.
 
-ours            bandwidth_bps, delay_s, jitter_s, loss; and with units bandwidth ("60mbit"), delay, jitter
+ours            bandwidth_bps, delay_s, jitter_s, loss, burst_loss ("0.01/0.25"); with units bandwidth, delay, jitter
 Mininet         bw (Mbit/s), delay ("5ms"), jitter, loss (percent: only beside bw)
 Topology Zoo    LinkSpeedRaw (bit/s), else LinkSpeed with LinkSpeedUnits, else LinkLabel where it is a rate
 Shadow          latency ("10 ms"), packet_loss

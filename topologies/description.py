@@ -129,7 +129,7 @@ def _add_paths(graph: nx.Graph, data: Mapping[str, Any]) -> None:
         where = f"paths[{number}]"
         if not isinstance(entry, Mapping):
             raise ValueError(f"{where}: got {entry!r}; write {{between: [tokyo, ohio], bandwidth: 86mbit}}")
-        _known(entry, ("between", *BY_KEY), where)
+        _known(entry, ("between", *(one.key for one in EDGE_PROPERTIES if one.of_paths)), where)
         between = list(_pair(entry.get("between"), f"{where}.between"))
         graph.graph["paths"].append({"between": between, **_properties_in(entry, where)})
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from topologies.burst_loss import format_burst_loss, parse_burst_loss
 from topologies.units import format_bandwidth, format_duration, parse_bandwidth, parse_duration
 
 
@@ -52,7 +53,11 @@ class EdgeProperty:
     parallel: Callable[[Iterable[Any]], Any] = min
     """What links side by side have together."""
     unit: str | None = None
-    """Of a bare number in a trace; None: no trace gives this property."""
+    """Of a bare number in a trace, empty for those without; None: no trace gives this property."""
+    of_paths: bool = True
+    """Whether paths between regions can have it too."""
+    rare: bool = False
+    """Tables leave its column out where no link has it."""
 
     def read(self, value: Any) -> Any:
         """A value in any file's attributes under `key`. Raises ValueError."""
@@ -70,6 +75,18 @@ def _bandwidth(value: Any) -> float:
 
 def _duration(value: Any) -> float:
     return twelve_digits(parse_duration(value))
+
+
+def _burst_loss(value: Any) -> str:
+    return format_burst_loss(parse_burst_loss(value))
+
+
+def _wrong_burst_loss(value: Any) -> str | None:
+    try:
+        parse_burst_loss(value)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _as_given(value: Any) -> Any:
@@ -118,6 +135,19 @@ EDGE_PROPERTIES: tuple[EdgeProperty, ...] = (
         parse=_as_given,
         form=_as_given,
         wrong=_within(1.0, "0 to 1"),
+        unit="",
+    ),
+    # In a graph as text, as most formats hold nothing else: "0.01/0.25".
+    EdgeProperty(
+        key="burst_loss",
+        attribute="burst_loss",
+        parse=_burst_loss,
+        form=str,
+        plain=_burst_loss,
+        wrong=_wrong_burst_loss,
+        parallel=lambda values: min(values, key=lambda text: parse_burst_loss(text).loss_share),
+        of_paths=False,
+        rare=True,
     ),
 )
 BY_KEY = {one.key: one for one in EDGE_PROPERTIES}

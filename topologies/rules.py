@@ -108,6 +108,9 @@ def _paths(graph: nx.Graph) -> Iterator[str]:
             yield f"path {a} - {b} is given twice"
         seen.add(frozenset((a, b)))
         yield from (f"path {a} - {b} has {text}" for text in wrong_properties(path))
+        for one in EDGE_PROPERTIES:
+            if not one.of_paths and path.get(one.attribute) is not None:
+                yield f"path {a} - {b} has {one.attribute}, which only links can have"
 
 
 def _hosts(graph: nx.Graph) -> Iterator[str]:

@@ -177,6 +177,7 @@ def _print_view(view: NetworkView) -> None:
     from rich.table import Table
 
     from topologies import rules
+    from topologies.burst_loss import NONE
     from topologies.properties import EDGE_PROPERTIES, EdgeProperty
 
     graph = view.graph
@@ -194,21 +195,26 @@ def _print_view(view: NetworkView) -> None:
 
     labelled = any(label for _, label in graph.nodes(data="label"))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("link", *(one.key for one in EDGE_PROPERTIES), "", *(["labels"] if labelled else [])):
+    shown = [
+        one
+        for one in EDGE_PROPERTIES
+        if not one.rare or any(both(a, b, one) not in ("", NONE) for a, b in _ends(view))
+    ]
+    for header in ("link", *(one.key for one in shown), "", *(["labels"] if labelled else [])):
         table.add_column(header)
     for a, b in _ends(view)[:_MAX_ROWS]:
         labels = " - ".join(str(graph.nodes[node].get("label") or node) for node in (a, b))
         table.add_row(
             f"{a} - {b}",
-            *(both(a, b, one) for one in EDGE_PROPERTIES),
+            *(both(a, b, one) for one in shown),
             "straggler" if {a, b} & view.stragglers else "",
             *([labels] if labelled else []),
         )
     console.print(table)
     if graph.number_of_edges() > _MAX_ROWS:
         console.print(f"... and {graph.number_of_edges() - _MAX_ROWS:,} more links")
-    properties = table.columns[1 : 1 + len(EDGE_PROPERTIES)]
-    if any("/" in str(cell) for column in properties for cell in column.cells):
+    properties = table.columns[1 : 1 + len(shown)]
+    if any(" / " in str(cell) for column in properties for cell in column.cells):
         console.print("(where directions differ: from the first node to the second / back)")
     _print_paths(view, console)
 

@@ -24,6 +24,7 @@ import networkx as nx
 
 from topologies import rules
 from topologies.building import MAX_HOSTS
+from topologies.burst_loss import NONE
 from topologies.description import put_properties
 from topologies.formats import safe_xml
 from topologies.properties import ATTRIBUTES
@@ -283,6 +284,10 @@ def _service(services: Any, name: str, replicas: int) -> None:
 
 def _link_attributes(a: str, b: str, up: Mapping[str, Any], down: Mapping[str, Any]) -> dict[str, str]:
     for properties in (up, down):
+        if properties.get("burst_loss", NONE) != NONE:
+            raise ValueError(
+                f"link {a} - {b} loses packets in bursts (burst_loss), which Kollaps cannot express"
+            )
         if properties.get("bandwidth_bps") is None:
             raise ValueError(
                 f"link {a} - {b} has no bandwidth, and Kollaps has no default; export an experiment instead"
