@@ -217,6 +217,10 @@ def write(graph: nx.Graph) -> str:
     """Raises ValueError where the graph has what Kollaps cannot express, or leaves rates to the experiment."""
     if graph.graph.get("per_pair"):
         raise ValueError("Kollaps limits pairs by links between services; use kind: regions, or a star")
+    for a, b, data in graph.edges(data=True):
+        for properties in (data, *data.get("towards", {}).values()):
+            if properties.get("burst_loss", NONE) != NONE:
+                raise ValueError(f"link {a} - {b} loses packets in bursts, which Kollaps cannot express")
     root = ElementTree.Element("experiment", boot="kollaps:2.0")
     services = ElementTree.SubElement(root, "services")
     ElementTree.SubElement(
@@ -284,10 +288,6 @@ def _service(services: Any, name: str, replicas: int) -> None:
 
 def _link_attributes(a: str, b: str, up: Mapping[str, Any], down: Mapping[str, Any]) -> dict[str, str]:
     for properties in (up, down):
-        if properties.get("burst_loss", NONE) != NONE:
-            raise ValueError(
-                f"link {a} - {b} loses packets in bursts (burst_loss), which Kollaps cannot express"
-            )
         if properties.get("bandwidth_bps") is None:
             raise ValueError(
                 f"link {a} - {b} has no bandwidth, and Kollaps has no default; export an experiment instead"

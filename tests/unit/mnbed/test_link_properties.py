@@ -11,14 +11,14 @@ import networkx as nx
 import pytest
 
 import topologies
-from mnbed.errors import MachineError
+from mnbed.errors import InputError, MachineError
 from mnbed.experiment import parse, resolved
 from mnbed.link_plans import in_words, merged
 from mnbed.link_property import Property
 from mnbed.link_settings import LinkSettings, PartialLinkSettings
 from mnbed.links import PROPERTIES, LinkProperties
 from mnbed.machine import MachineFacts
-from mnbed.network.delay import Paths
+from mnbed.network.delay import Paths, host_paths
 from mnbed.network.shaping import asked_shape, differences, parse_shapes, tc_commands
 from mnbed.plan import Plan, make_plan
 from topologies.burst_loss import BurstLoss
@@ -239,10 +239,9 @@ def test_without_netem_the_process_does_the_same(row: Property) -> None:
     assert (told[0] != told[1]) == (words != with_it)
 
 
-@ROWS
+@pytest.mark.parametrize("row", [row for row in PROPERTIES if row.edge], ids=lambda row: row.key)
 def test_graphs_carry_it_through_every_form(row: Property) -> None:
-    if row.edge is None:
-        pytest.skip("graphs do not carry it")
+    assert row.edge is not None
     value = row.to_graph(asked_of(row, values(row)[0])[row.field])
     graph = topologies.generate("star", {"nodes": 2}, 1)
     graph.edges["h1", "s1"][row.edge.attribute] = value
@@ -261,3 +260,39 @@ def test_the_prompt_takes_it(row: Property) -> None:
     merged(LinkProperties(bandwidth_bps=1e6), change)
     with pytest.raises(ValueError, match=r"."):
         row.prompt.parse("nonsense")
+
+
+def test_bursts_go_with_no_other_losses() -> None:
+    with pytest.raises(
+        InputError, match=r"link\.burst_loss: 0.1/0.5 on link h1 - s1, which has loss 0.02 too"
+    ):
+        plan_of({"burst_loss": "0.1/0.5", "loss": 0.02})
+    link = {"link": ["h1", "s1"], "burst_loss": "none"}
+    assert plan_of({"burst_loss": "0.1/0.5"}, links=[link]).directions["h1", "s1"].asked.loss_share == 0
+
+
+def test_bursts_of_a_link_and_losses_of_a_path_behind_it_are_too_much() -> None:
+    """They would meet in one netem."""
+    graph = topologies.generate("regions", {"hosts_per_region": 1}, 1)
+    inline = {"kind": "inline", **to_description(graph)}
+    plan_of({"burst_loss": "0.1/0.5"}, topology=inline)
+    for path in inline["paths"]:
+        path["loss"] = 0.01
+    with pytest.raises(InputError, match=r"has loss 0\.01 too"):
+        plan_of({"burst_loss": "0.1/0.5"}, topology=inline)
+
+
+def test_a_burst_names_its_link_whatever_path_it_is_on() -> None:
+    links = [{"link": ["h1", "s1"], "one_way": True, "burst_loss": "0.1/0.5"}]
+    plan = plan_of({}, backend="nfqueue", topology={"kind": "star", "nodes": 3}, links=links)
+    told = Paths(plan).effects({ends: one.wire for ends, one in plan.directions.items()})
+    first = plan.host("h1").address
+    (burst,) = told["h2"][first].bursts
+    assert told["h3"][first].bursts == (burst,)
+    assert burst[1:] == (0.1, 0.5, 1.0, 0.0)
+    assert told["h2"][plan.host("h3").address].bursts == ()
+    assert {one.host: one.lossy for one in host_paths(plan, Paths(plan))} == {
+        "h1": False,
+        "h2": True,
+        "h3": True,
+    }
