@@ -265,7 +265,7 @@ def _prompt_bursts(text: str) -> BurstLoss:
 
 
 def _answer_bursts(burst: BurstLoss) -> str:
-    return f"loss {burst.loss_share:.3%} in bursts of {burst.mean_burst:.3g}" if burst else ""
+    return f"burst_loss {burst.loss_share:.3%} in bursts of {burst.mean_burst:.3g}" if burst else ""
 
 
 def _prompt_queue(text: str) -> int | str:

@@ -17,8 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mnbed.errors import InputError, MnbedError
-from mnbed.link_settings import PartialLinkSettings
-from mnbed.links import PROPERTIES
 from mnbed.machine import MachineFacts
 from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import MARK, remove_leftovers
@@ -26,12 +24,11 @@ from mnbed.plan import Plan
 from mnbed.run.lifecycle import Job, Outcome
 from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
 from mnbed.run.session import AgentState
+from mnbed.run.shape_words import PROPERTIES, answer, parse_change, shape_help
 from mnbed.run.signals import Signals
 from mnbed.run.workbench import Workbench
 from mnbed.units import format_bandwidth, format_duration
 
-# What `shape` changes, by the names it takes.
-_PROPERTIES = {row.prompt.name: (row, row.prompt) for row in PROPERTIES if row.prompt is not None}
 _TAIL_LINES = 20
 
 
@@ -259,12 +256,9 @@ class Prompt(CLI):  # type: ignore[misc]
             raise InputError("usage: shape A B [oneway] bw 5 delay 20ms loss 1")
         a, b, *rest = words
         one_way = rest[0] == "oneway"
-        change = _change(rest[1:] if one_way else rest)
+        change = parse_change(rest[1:] if one_way else rest)
         for one in self._bench.shape(a, b, change, one_way=one_way):
-            answers = (
-                words_of.answer(getattr(one.asked, row.field)) for row, words_of in _PROPERTIES.values()
-            )
-            print(f"{one.source} -> {one.target}: {', '.join(filter(None, answers))}")
+            print(f"{one.source} -> {one.target}: {answer(one.asked)}")
 
     def do_linkstat(self, line: str) -> None:
         """Links as asked, and what they carry at this moment; bytes, drops and backlog of their queues.
@@ -338,8 +332,8 @@ class Prompt(CLI):  # type: ignore[misc]
         words = line[:begin].split()
         if len(words) < 3:
             return self._nodes(text, line, begin)
-        wanted = [name for name in ("oneway", *_PROPERTIES) if name not in words]
-        return [name for name in wanted if name.startswith(text)] if words[-1] not in _PROPERTIES else []
+        wanted = [name for name in ("oneway", *PROPERTIES) if name not in words]
+        return [name for name in wanted if name.startswith(text)] if words[-1] not in PROPERTIES else []
 
     def complete_linkstat(self, text: str, line: str, begin: int, _end: int) -> list[str]:
         return self._nodes(text, line, begin) if len(line[:begin].split()) < 3 else []
@@ -371,19 +365,7 @@ class Prompt(CLI):  # type: ignore[misc]
         return [name for name in self.mn if name.startswith(text)]
 
 
-def _shape_help() -> str:
-    words = [words_of for _, words_of in _PROPERTIES.values()]
-    by_units: dict[str, list[str]] = {}
-    for one in words:
-        if one.units:
-            by_units.setdefault(one.units, []).append(one.name)
-    return f"""Give a link other properties at once; what is not named stays.
-        Usage: shape A B [oneway] {" ".join(f"[{one.name} {one.example}]" for one in words)}
-        {"; ".join(f"{', '.join(names)}: {units}" for units, names in by_units.items())}.
-        oneway: only the direction from A to B. All in emulated time, as in the experiment."""
-
-
-Prompt.do_shape.__doc__ = _shape_help()
+Prompt.do_shape.__doc__ = shape_help()
 
 
 def _state(agent: AgentState) -> str:
@@ -398,19 +380,3 @@ def _state(agent: AgentState) -> str:
     if agent.ready is None:
         return "starting"
     return "training" if agent.status else "ready"
-
-
-def _change(words: list[str]) -> PartialLinkSettings:
-    """ "bw 5 delay 20ms" -> the settings. Raises InputError."""
-    if not words or len(words) % 2:
-        raise InputError(f"a name and a value each, as in: bw 5 delay 20ms (names: {', '.join(_PROPERTIES)})")
-    found: dict[str, Any] = {}
-    for name, value in zip(words[::2], words[1::2], strict=True):
-        if name not in _PROPERTIES:
-            raise InputError(f"{name!r} is no property of a link; there are: {', '.join(_PROPERTIES)}")
-        row, words_of = _PROPERTIES[name]
-        try:
-            found[row.key] = words_of.parse(value)
-        except ValueError as error:
-            raise InputError(f"{name} {value}: {error}") from None
-    return PartialLinkSettings(**found)

@@ -12,6 +12,7 @@ import pytest
 
 import topologies
 from mnbed.errors import InputError, MachineError
+from mnbed.event_settings import changed_keys
 from mnbed.experiment import parse, resolved
 from mnbed.link_plans import in_words, merged
 from mnbed.link_property import Property
@@ -21,7 +22,8 @@ from mnbed.machine import MachineFacts
 from mnbed.network.delay import Paths, host_paths
 from mnbed.network.shaping import asked_shape, differences, parse_shapes, tc_commands
 from mnbed.plan import Plan, make_plan
-from topologies.burst_loss import BurstLoss
+from mnbed.run.shape_words import answer, parse_change, shape_help
+from topologies.burst_loss import NO_BURSTS, BurstLoss
 from topologies.description import to_description
 from topologies.properties import EDGE_PROPERTIES
 
@@ -256,10 +258,20 @@ def test_the_prompt_takes_it(row: Property) -> None:
     if row.prompt is None:
         assert row.key == "distribution"
         return
-    change = PartialLinkSettings(**{row.key: row.prompt.parse(row.prompt.example)})
-    merged(LinkProperties(bandwidth_bps=1e6), change)
-    with pytest.raises(ValueError, match=r"."):
-        row.prompt.parse("nonsense")
+    change = parse_change([row.prompt.name, row.prompt.example])
+    assert changed_keys(change) == (row.key,)
+    assert f"[{row.prompt.name} {row.prompt.example}]" in shape_help()
+    with pytest.raises(InputError, match=f"{row.prompt.name} nonsense: "):
+        parse_change([row.prompt.name, "nonsense"])
+
+
+def test_the_prompt_speaks_of_losses_in_percent() -> None:
+    before = LinkProperties(bandwidth_bps=5e6, delay_s=0.02)
+    assert answer(before) == "5mbit, delay 20ms, jitter 0s, loss 0.000%"
+    after = merged(before, parse_change(["burst_loss", "1/25%/80", "reorder", "5"]))
+    assert after.burst_loss == BurstLoss(p=0.01, r=0.25, loss_bad=0.8)
+    assert answer(after).endswith("loss 0.000%, burst_loss 3.077% in bursts of 2.5")
+    assert merged(after, parse_change(["burst_loss", "none"])).burst_loss == NO_BURSTS
 
 
 def test_bursts_go_with_no_other_losses() -> None:
