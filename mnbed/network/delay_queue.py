@@ -34,7 +34,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -43,8 +43,8 @@ from typing import Any
 from mnbed.network import steering
 from mnbed.network.delay_line import DelayLine, Released
 from mnbed.network.delay_spread import spread
-from mnbed.network.loss_chain import LossChain
-from topologies.burst_loss import BurstLoss
+from mnbed.network.loss_chain import LossChains
+from mnbed.network.path_effect import PathEffect
 
 # linux/netlink.h, linux/netfilter/nfnetlink_queue.h
 _NETLINK_NETFILTER = 12
@@ -99,45 +99,22 @@ class Statistics:
     """Of cpu_s, in the kernel: a released packet's way up the receiver's stack counts here."""
 
 
-class _Path:
-    """What happens to one source's packets."""
-
-    __slots__ = ("chains", "delay_s", "draw", "loss")
-
-    def __init__(
-        self,
-        rng: random.Random,
-        delay_s: float,
-        jitter_s: float,
-        distribution: str,
-        loss: float,
-        chains: tuple[LossChain, ...],
-    ) -> None:
-        self.delay_s = delay_s
-        self.loss = loss
-        self.chains = chains
-        self.draw: Callable[[], float] | None = (
-            spread(rng, delay_s, jitter_s, distribution) if jitter_s else None
-        )
-
-
 class _Host:
     """One host's queue."""
 
-    __slots__ = ("chains", "due", "gso", "line", "number", "paths", "random", "rng", "socket")
+    __slots__ = ("chains", "due", "gso", "line", "number", "paths", "rng", "socket")
 
     def __init__(
-        self, number: int, sock: socket.socket, order: Mapping[str, Any], chains: dict[int, LossChain]
+        self, number: int, sock: socket.socket, order: Mapping[str, Any], chains: LossChains
     ) -> None:
-        """`chains`: seed -> chain, of all links of the network."""
+        """`chains`: of all links of the network."""
         self.number = number
         self.chains = chains
         self.socket = sock
         self.gso = bool(order["gso"])
         self.line = DelayLine()
         self.rng = random.Random(order["seed"])
-        self.random = self.rng.random
-        self.paths: dict[int, _Path] = {}
+        self.paths: dict[int, PathEffect] = {}
         self.due: float | None = None
         """The deadline that the loop knows of."""
         self.change(order["sources"])
@@ -147,32 +124,22 @@ class _Host:
         for address, (delay_s, jitter_s, distribution, loss, bursts) in sources.items():
             source = int(IPv4Address(address))
             if delay_s or jitter_s or loss or bursts:
-                chains = tuple(self._chain(*burst) for burst in bursts)
-                self.paths[source] = _Path(self.rng, delay_s, jitter_s, distribution, loss, chains)
+                draw = spread(self.rng, delay_s, jitter_s, distribution) if jitter_s else None
+                chains = tuple(self.chains.following(*burst) for burst in bursts)
+                self.paths[source] = PathEffect(self.rng.random, delay_s, draw, loss, chains)
             else:
                 self.paths.pop(source, None)
-        if self.gso and any(path.loss or path.chains for path in self.paths.values()):
+        if self.gso and any(path.lossy for path in self.paths.values()):
             # From now on frames get lost one by one.
             self.gso = False
             self.socket.send(_configuration(_NLM_F_REQUEST, *_gso_flag(False)))
-
-    def _chain(self, seed: int, *model: float) -> LossChain:
-        chain = self.chains.get(seed)
-        if chain is None:
-            chain = self.chains[seed] = LossChain(random.Random(seed).random)
-        p, r, loss_bad, loss_good = model
-        chain.follow(BurstLoss(p=p, r=r, loss_bad=loss_bad, loss_good=loss_good))
-        return chain
 
     def take(self, number: int, source: int, arrived_s: float) -> int:
         """A packet has come. Returns 0: it is to be dropped; 1: it may pass at once; -1: it waits."""
         path = self.paths.get(source)
         if path is None:
             return _ACCEPT
-        for chain in path.chains:
-            if chain.loses():
-                return _DROP
-        if path.loss and self.random() < path.loss:
+        if path.lossy and path.loses():
             return _DROP
         if path.draw is not None:
             self.line.add_spread(number, arrived_s + path.draw())
@@ -301,7 +268,7 @@ class _Delayer:
         # (deadline, number of the host); an entry counts only while it is the host's `due`.
         self._due: list[tuple[float, int]] = []
         self._namespaces: list[int] = []
-        chains: dict[int, LossChain] = {}
+        chains = LossChains(lambda seed: random.Random(seed).random)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._inbox = _Inbox(self._libc)
         self._orders = b""

@@ -29,3 +29,18 @@ class LossChain:
         if self._random() < (model.r if bad else model.p):
             self._bad = not bad
         return self._random() < (model.loss_bad if bad else model.loss_good)
+
+
+class LossChains:
+    """The chains of a network's links, each known by the seed of its draws."""
+
+    def __init__(self, random_of: Callable[[int], Callable[[], float]]) -> None:
+        self._random_of = random_of
+        self._chains: dict[int, LossChain] = {}
+
+    def following(self, seed: int, p: float, r: float, loss_bad: float, loss_good: float) -> LossChain:
+        """The chain of that link, with these parameters from now on."""
+        if seed not in self._chains:
+            self._chains[seed] = LossChain(self._random_of(seed))
+        self._chains[seed].follow(BurstLoss(p=p, r=r, loss_bad=loss_bad, loss_good=loss_good))
+        return self._chains[seed]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mnbed.network.delay_queue import _ACCEPT, _DROP, _Host
-from mnbed.network.loss_chain import LossChain
+from mnbed.network.loss_chain import LossChain, LossChains
 from topologies.burst_loss import NO_BURSTS, BurstLoss
 
 ALTERNATING = BurstLoss(p=1, r=1)
@@ -77,12 +77,16 @@ def effect(*bursts: list[float], delay_s: float = 0.0) -> dict[str, Any]:
     return {"10.0.0.1": [delay_s, 0.0, "normal", 0.0, list(bursts)]}
 
 
+def new_chains() -> LossChains:
+    return LossChains(lambda seed: random.Random(seed).random)
+
+
 SOURCE = 0x0A000001
 
 
 def test_paths_over_one_link_share_its_state(kernel: tuple[socket.socket, socket.socket]) -> None:
     """Every second packet of the link is lost, whoever it is for."""
-    chains: dict[int, LossChain] = {}
+    chains = new_chains()
     alternating = [77, 1, 1, 1, 0]
     order = {"gso": False, "seed": 1, "sources": effect(alternating)}
     near, far = (_Host(number, kernel[0], order, chains) for number in range(2))
@@ -106,13 +110,13 @@ def test_a_link_that_a_packet_does_not_reach_takes_no_step(
 ) -> None:
     """The first link loses every second packet, the second one every second of those it gets."""
     order = {"gso": False, "seed": 1, "sources": effect([1, 1, 1, 1, 0], [2, 1, 1, 1, 0])}
-    host = _Host(0, kernel[0], order, {})
+    host = _Host(0, kernel[0], order, new_chains())
     taken = [host.take(number, SOURCE, 0.0) for number in range(8)]
     assert taken == [_ACCEPT, _DROP, _DROP, _DROP] * 2
 
 
 def test_frames_are_cut_up_as_soon_as_bursts_begin(kernel: tuple[socket.socket, socket.socket]) -> None:
-    host = _Host(0, kernel[0], {"gso": True, "seed": 1, "sources": effect(delay_s=0.1)}, {})
+    host = _Host(0, kernel[0], {"gso": True, "seed": 1, "sources": effect(delay_s=0.1)}, new_chains())
     assert host.gso
     host.change(effect([7, 0.1, 0.5, 1, 0], delay_s=0.1))
     assert not host.gso
