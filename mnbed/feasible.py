@@ -6,7 +6,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mnbed.errors import MachineError
 from mnbed.experiment import Experiment
@@ -35,11 +35,12 @@ _NETEM_REMEDY = (
 def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts: MachineFacts) -> str:
     """ "netem", "nfqueue", or "none" where nothing is to be delayed or lost. Raises MachineError."""
     links = list(links)
-    if not any(unable(PROPERTIES, links, "none")):
+    keys = [row.key for row in unable(PROPERTIES, links, "none")]
+    if not keys:
         return "none"
     asked = experiment.network.delay_backend
     if asked == "auto":
-        chosen = _automatic(facts)
+        chosen = _automatic(facts, keys)
     else:
         chosen = asked
         if getattr(facts, asked) is False:
@@ -69,7 +70,8 @@ def check_distributions(
         )
 
 
-def _automatic(facts: MachineFacts) -> str:
+def _automatic(facts: MachineFacts, keys: Sequence[str]) -> str:
+    """`keys`: the properties that need it."""
     if facts.netem:
         return "netem"
     if facts.nfqueue:
@@ -77,8 +79,9 @@ def _automatic(facts: MachineFacts) -> str:
     if facts.netem is None:
         return "netem"
     raise MachineError(
-        "a link delay was asked for, and this kernel has neither netem nor a usable NFQUEUE",
-        f"{_NETEM_REMEDY}; or install iptables, for NFQUEUE; or set every delay to 0",
+        f"a link {', '.join(keys)} was asked for, and this kernel has neither netem nor a usable NFQUEUE",
+        f"{_NETEM_REMEDY}; or install iptables, for NFQUEUE; or "
+        + ("set every delay to 0" if keys == ["delay"] else f"do without {', '.join(keys)}"),
     )
 
 
