@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mininet.link import TCIntf, TCLink
@@ -58,7 +58,8 @@ class Shape:
 
     def record(self) -> dict[str, Any]:
         """As environment.json has it."""
-        return {"rate_bps": self.rate_bps, **self.effects, "limit": self.limit}
+        plain = asdict(self)
+        return {"rate_bps": self.rate_bps, **plain["effects"], "limit": self.limit}
 
 
 def leaves_of(

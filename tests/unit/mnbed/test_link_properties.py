@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import networkx as nx
@@ -131,6 +131,9 @@ def test_from_yaml_to_the_kernel_and_back(row: Property, dilation: float) -> Non
     said = kernel_says(tc_commands("x", direction.wire, "netem"))
     found = parse_shapes(said, ["x"])["x"].shape
     assert differences(asked, found) == []
+    assert found is not None
+    kept = json.loads(json.dumps({**found.record(), **asdict(direction.asked)}))
+    assert {"rate_bps", "limit", row.field} <= kept.keys()
     # And another value is noticed, or tc does not show it.
     other = replace(direction.asked, **asked_of(row, second)).dilated(dilation)
     said = kernel_says(tc_commands("x", other, "netem"))
