@@ -286,7 +286,7 @@ class Prompt(CLI):  # type: ignore[misc]
                 f"{state.source} -> {state.target}",
                 format_bandwidth(float(f"{asked.bandwidth_bps:.4g}")),
                 format_duration(float(f"{asked.delay_s:.4g}")),
-                f"{asked.loss_share:.2%}{' in bursts' if asked.burst_loss else ''}",
+                f"{asked.loss_share:.2%}",
                 format_bandwidth(float(f"{state.rate_bps:.4g}")),
                 f"{state.rate_bps / asked.bandwidth_bps:.0%}",
                 f"{state.bytes_sent / 1e6:.2f}",
