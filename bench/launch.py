@@ -61,6 +61,8 @@ def main() -> None:
     rows = []
     for number in range(options.repeat):
         with tempfile.TemporaryDirectory() as folder:
+            # Results are written by the user behind sudo.
+            Path(folder).chmod(0o777)
             rows.append((*launch(options.nodes, Path(folder)), import_torch()))
         print(f"run {number + 1} of {options.repeat} done", file=sys.stderr)
     medians = tuple(median([row[column] for row in rows]) for column in range(4))

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mnbed.feasible import memory_bytes
+from mnbed.foreign import planned_sends
 from mnbed.links import FRAME_BYTES
 from mnbed.step_cost import StepCost
-from node_agent.algorithms import algorithm_class
 
 if TYPE_CHECKING:
     from mnbed.plan import HostPlan, Plan
@@ -241,8 +241,7 @@ def _local_steps(plan: Plan) -> int:
 
 def _planned_sends(plan: Plan, host: HostPlan) -> tuple[float, int]:
     """(whole models that a host sends in a round, fragments of each)."""
-    settings = plan.experiment.algorithm
-    return algorithm_class(settings.name, settings.module).planned_sends(settings, len(host.peers))
+    return planned_sends(plan.experiment.algorithm, len(host.peers))
 
 
 def _evaluation_s(plan: Plan, cores: int, step: StepCost, snapshots: int) -> float:

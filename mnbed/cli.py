@@ -21,13 +21,16 @@ from typing import Annotated, Any
 import typer
 
 from mnbed import __version__, commands
-from mnbed.errors import MnbedError
+from mnbed.errors import MachineError, MnbedError
 
 _HELP = """Emulated networks for decentralized learning: mnbed builds a network with Mininet, trains a node in
 every host, collects, evaluates and reports.
 
 Exit status: 0 done; 1 the run failed; 2 the input is wrong; 3 this machine cannot do it; 130 interrupted."""
+_MAX_MESSAGE = 20_000
 _INTERRUPTED = 130
+# Verbs that need root, or need it at first; all others give it back before they look at a file.
+_PART_WITH_ROOT_THEMSELVES = ("run", "cli", "sweep", "plan", "doctor", "clean")
 
 
 @dataclass
@@ -58,10 +61,11 @@ def make_app() -> typer.Typer:
         if hasattr(module, "VERBS"):
             group = typer.Typer(help=module.__doc__, no_args_is_help=True, rich_markup_mode=None)
             for verb, function in module.VERBS.items():
-                group.command(verb, help=function.__doc__)(_guarded(function, options))
+                group.command(verb, help=function.__doc__)(_guarded(_as_user(function), options))
             app.add_typer(group, name=name)
         else:
-            app.command(name, help=module.__doc__, no_args_is_help=False)(_guarded(module.main, options))
+            function = module.main if name in _PART_WITH_ROOT_THEMSELVES else _as_user(module.main)
+            app.command(name, help=module.__doc__, no_args_is_help=False)(_guarded(function, options))
     return app
 
 
@@ -91,6 +95,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _as_user(main_of_verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The verb, as the user behind sudo."""
+
+    @functools.wraps(main_of_verb)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if os.geteuid() == 0:
+            from mnbed.run.user import become_invoking_user
+
+            become_invoking_user()
+        return main_of_verb(*args, **kwargs)
+
+    return run
+
+
 def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..., None]:
     """The verb, with every exception turned into one message and an exit status."""
 
@@ -113,6 +131,9 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise typer.Exit(1) from None
         except Exception as error:
+            if (told := _full_disk(error)) is not None:
+                _say(error, f"error: {told}", options)
+                raise typer.Exit(told.exit_status) from None
             text = " ".join(str(error).split()) or "no message"
             _say(
                 error,
@@ -124,11 +145,24 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
     return run
 
 
+def _full_disk(error: Exception) -> MnbedError | None:
+    """What to say of a disk without room, wherever a verb came across it; None: the error is another one."""
+    from node_agent import full_disk
+
+    if not isinstance(error, OSError) or not full_disk.is_full(error):
+        return None
+    return MachineError(full_disk.in_words(error), full_disk.remedy(error, os.getcwd()))
+
+
 def _say(error: BaseException, text: str, options: _Options) -> None:
     sys.stdout.flush()
     if options.debug:
         traceback.print_exception(error, file=sys.stderr)
-    print(f"mnbed: {text}", file=sys.stderr)
+    if len(text) > _MAX_MESSAGE:  # it quotes what somebody wrote, and a terminal is to stay readable
+        text = f"{text[:_MAX_MESSAGE]}\n... and {len(text) - _MAX_MESSAGE:,} characters more"
+    # What cannot be written in the terminal's encoding is a question mark, not another error.
+    encoding = sys.stderr.encoding or "utf-8"
+    print(f"mnbed: {text}".encode(encoding, "replace").decode(encoding), file=sys.stderr)
 
 
 def _debug_first(arguments: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from mnbed.step_cost import StepCost
 from mnbed.step_time import StepTimeDistribution
 from mnbed.units import format_duration
 from node_agent.streams import stream, stream_seed
+from topologies.reading import brief
 from topologies.regular import connected_regular, networkx_graph, small_world_edges
 
 # A distribution that so many draws in a row leave outside min and max has next to nothing inside.
@@ -29,7 +30,8 @@ def straggler_factors(experiment: Experiment, hosts: Sequence[str], problems: li
     """Straggler -> what its access link's bandwidth is multiplied with: 1 / factor, give or take the spread."""
     wanted = experiment.network.stragglers
     names = _chosen("network.stragglers", wanted, experiment.seed, hosts, problems)
-    spread = _spreads("network.stragglers", wanted.spread, experiment.seed)
+    # A factor of 1 slows nobody, and so changes nothing.
+    spread = _spreads("network.stragglers", wanted.spread if wanted.factor > 1 else 0.0, experiment.seed)
     return {name: spread(name) / wanted.factor for name in names}
 
 
@@ -61,7 +63,7 @@ def _base_times(
         if step is None:
             problems.append(f"{key}: measured, and no step was measured")
             return [1e-3] * num_hosts
-        return [step.wall_s] * num_hosts
+        return [step.emulated_s] * num_hosts
     return [wanted] * num_hosts
 
 
@@ -145,7 +147,7 @@ def _named_edges(pairs: Sequence[tuple[str, str]] | str, hosts: Sequence[str]) -
         for end in (a, b):
             if end not in places:
                 raise ValueError(
-                    f"no host {end!r}{did_you_mean(end, hosts if len(hosts) <= 12 else hosts[:12])}"
+                    f"no host {brief(end)}{did_you_mean(end, hosts if len(hosts) <= 12 else hosts[:12])}"
                 )
         if a == b:
             raise ValueError(f"{a} cannot be its own neighbour")
@@ -185,7 +187,7 @@ def _named(
     for name in unknown:
         shown = hosts if len(hosts) <= 12 else [*hosts[:3], "...", hosts[-1]]
         problems.append(
-            f"{key}.hosts: no host {name!r}{did_you_mean(name, hosts if len(hosts) <= 12 else shown)}"
+            f"{key}.hosts: no host {brief(name)}{did_you_mean(name, hosts if len(hosts) <= 12 else shown)}"
         )
     repeated = sorted({name for name in wanted if wanted.count(name) > 1})
     if repeated:

@@ -28,6 +28,7 @@ from mnbed.fields import (
 from mnbed.link_settings import PartialLinkSettings
 from mnbed.variants import field_types, key_of
 from topologies.properties import TRACED, EdgeProperty
+from topologies.reading import brief
 
 _RATE_UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 # A point of a trace, in words.
@@ -91,7 +92,7 @@ def _point(number: int, item: Any) -> Point:
         # Text behind bandwidth and delay can only be the link.
         link = given.pop() if len(given) > 2 and isinstance(given[-1], str) else None
         if len(given) > len(TRACED):
-            raise ValueError(f"got {given[-1]!r} for its link; write for example h3-s1")
+            raise ValueError(f"got {brief(given[-1])} for its link; write for example h3-s1")
         values = {
             one.key: traced_value(one, value)
             for one, value in zip(TRACED, given, strict=False)
@@ -100,7 +101,7 @@ def _point(number: int, item: Any) -> Point:
         if not values:
             raise ValueError(f"it changes nothing: neither {' nor '.join(one.key for one in TRACED)}")
         if link is not None and not _LINK_NAME.fullmatch(link):
-            raise ValueError(f"got {link!r} for its link; write for example h3-s1")
+            raise ValueError(f"got {brief(link)} for its link; write for example h3-s1")
         return Point(twelve_digits(units.parse_duration(time)), values, link)
     except ValueError as error:
         raise SettingsError([(None, f"point {number}: {error}")]) from None

@@ -9,10 +9,10 @@ turns the errors into messages for the user.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo
 
 import topologies
 from mnbed.event_settings import EventEntry
@@ -23,10 +23,12 @@ from mnbed.fields import (
     Section,
     SettingsError,
     did_you_mean,
+    file_name,
     no_bool,
     one_line,
 )
 from mnbed.fields import adapter as _adapter
+from mnbed.foreign import foreign_settings, plain
 from mnbed.link_settings import LinkSettings, OneLinkSettings
 from mnbed.step_time import StepTime
 from mnbed.variants import field_types, variants
@@ -35,6 +37,7 @@ from node_agent.algorithms import AlgorithmSettings
 from node_agent.tasks._interface import TaskSettings
 from topologies.description import KEYS as DESCRIPTION_KEYS
 from topologies.description import from_description, to_description
+from topologies.reading import brief
 
 # What a section is about that does not say so.
 DEFAULT_NAMES = {"algorithm": "divshare", "task": "digits", "topology": "star"}
@@ -54,7 +57,7 @@ INLINE = "inline"
 
 
 def _as_dict(settings: Any) -> dict[str, Any]:
-    return asdict(settings)
+    return plain(settings)
 
 
 def _dilation(value: Any) -> float | str:
@@ -69,15 +72,29 @@ def _dilation(value: Any) -> float | str:
     return number
 
 
+def _target(value: float) -> float:
+    """What no task's score can reach is refused here, what this task's cannot by `soundness`."""
+    if not 0 < value <= 5:
+        raise ValueError("it must be above 0 and at most 5; an accuracy is a fraction: 0.7 for 70 %")
+    return value
+
+
 def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
-    """The allowed name that was meant, hyphens and underscores being alike. Raises SettingsError."""
-    name = str(given).replace("-", "_")
+    """The allowed name that was meant; hyphens and underscores, capitals and small letters are alike. Raises
+    SettingsError.
+    """
+    name = algorithms.canonical_name(str(given))
+    if what != "algorithm":
+        name = name.replace("-", "_")
     if name not in allowed:
-        raise SettingsError([("name", f"unknown {what} {given!r}{did_you_mean(name, allowed)}")])
+        raise SettingsError([("name", f"unknown {what} {brief(given)}{did_you_mean(name, allowed)}")])
     return name
 
 
-def _algorithm(section: Any) -> Any:
+def _algorithm(section: Any, info: ValidationInfo | None) -> Any:
+    sends = None if info is None or info.context is None else info.context["planned_sends"]
+    if sends is not None and isinstance(section, Mapping) and section.get("module") is not None:
+        return foreign_settings(section, sends)
     settings = _settings_class("algorithm", section)
     return _adapter(settings).validate_python({**section, "name": _name("algorithm", section)})
 
@@ -94,7 +111,12 @@ def _name(what: str, section: Any) -> str:
     if what == "algorithm" and section.get("module") is not None:
         if not isinstance(section.get("name"), str):
             raise SettingsError([("name", "missing; an algorithm of your own needs a name")])
-        return str(section["name"])
+        own = algorithms.canonical_name(section["name"])
+        if own in algorithms.algorithm_names():
+            raise SettingsError(
+                [("name", f"got {section['name']}, which comes with mnbed; give your own another name")]
+            )
+        return own
     allowed = algorithms.algorithm_names() if what == "algorithm" else tasks.task_names()
     return known_name(what, section.get("name", DEFAULT_NAMES[what]), allowed)
 
@@ -139,7 +161,7 @@ class StragglerSettings(Section):
     factor: Annotated[Number, Field(ge=1)] = 5.0
     """How much slower."""
     spread: Annotated[Number, Field(ge=0, lt=1)] = 0.1
-    """Each straggler's bandwidth is drawn within this fraction around bandwidth / factor."""
+    """Each straggler's bandwidth is drawn within this fraction around bandwidth / factor; not with a factor of 1."""
     hosts: tuple[str, ...] | None = None
     """Names of the stragglers, e.g. [h1, h3], instead of `count` drawn ones."""
 
@@ -249,7 +271,7 @@ class EvaluateSettings(Section):
     """Emulated time between two snapshots of a node's model."""
     samples: Annotated[int, Field(strict=True, ge=1)] | None = 1000
     """Test samples for each snapshot; null: all."""
-    targets: tuple[Annotated[Number, Field(gt=0, le=5)], ...] = ()
+    targets: tuple[Annotated[Number, AfterValidator(_target)], ...] = ()
     """Scores whose first time is reported: accuracies as fractions, [0.5, 0.6], or of movielens RMSE, [1.0, 0.95]."""
     model: Literal["aggregated", "current"] = "aggregated"
     """Which of a node's models is evaluated at an instant: as its last aggregation left it, which is what papers
@@ -274,7 +296,7 @@ class AgentsSettings(Section):
 class Experiment(Section):
     """One experiment file, every default filled in."""
 
-    name: Annotated[str, Field(max_length=100), AfterValidator(one_line)] = "experiment"
+    name: Annotated[str, Field(max_length=100), AfterValidator(file_name)] = "experiment"
     """What the run directory and the report are called."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 1
     """Fixes everything random: stragglers, overlay, data split, initial parameters, peers drawn."""
@@ -283,7 +305,7 @@ class Experiment(Section):
     network: NetworkSettings = field(default_factory=NetworkSettings)
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     algorithm: Annotated[AlgorithmSettings, PlainValidator(_algorithm), PlainSerializer(_as_dict)] = field(
-        default_factory=lambda: _algorithm({})
+        default_factory=lambda: _algorithm({}, None)
     )
     """What is exchanged, and when: a name and its settings."""
     task: Annotated[TaskSettings, PlainValidator(_task), PlainSerializer(_as_dict)] = field(
@@ -296,9 +318,15 @@ class Experiment(Section):
     agents: AgentsSettings = field(default_factory=AgentsSettings)
 
 
-def parse(sections: Mapping[str, Any]) -> Experiment:
-    """The experiment of those sections. Raises pydantic.ValidationError with every error."""
-    experiment: Experiment = _adapter(Experiment).validate_python(sections)
+def parse(
+    sections: Mapping[str, Any], planned_sends: Mapping[int, tuple[float, int]] | None = None
+) -> Experiment:
+    """The experiment of those sections. Raises pydantic.ValidationError with every error.
+
+    planned_sends: where it is given, an algorithm in a user's file is not imported; see `foreign.py`.
+    """
+    context = {"planned_sends": planned_sends}
+    experiment: Experiment = _adapter(Experiment).validate_python(sections, context=context)
     return experiment
 
 

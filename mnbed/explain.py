@@ -6,6 +6,7 @@ Knows the shape of the settings classes (to name the keys a section may have), n
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from mnbed.experiment import Experiment, settings_class
 from mnbed.fields import SettingsError, did_you_mean
 from mnbed.variants import field_types, key_of, sections_in, variants
 from mnbed.yaml_source import KeyPath
+from topologies.reading import brief
 
 _WANTED = {
     "int": "it must be a whole number",
@@ -30,6 +32,8 @@ _WANTED = {
     "list": "it must be a list",
     "finite": "it must be a finite number",
 }
+_MAX_DETAILS = 1000
+_SHOWN_ITEMS, _SHOWN_LEVELS = 80, 2
 # Entries of a list, each of the kind that its keys tell.
 _EVENTS: KeyPath = ("network", "events")
 _LIMITS = {
@@ -51,10 +55,9 @@ class Problem:
 
 
 def problems_of(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
-    """Every problem that `error` found in the sections of `data`."""
-    return [
-        problem for detail in error.errors(include_url=False) for problem in _problems(dict(detail), data)
-    ]
+    """The problems that `error` found in the sections of `data`; of very many the first."""
+    details = error.errors(include_url=False)[:_MAX_DETAILS]
+    return [problem for detail in details for problem in _problems(dict(detail), data)]
 
 
 def _problems(detail: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -93,13 +96,27 @@ def _text(detail: Mapping[str, Any], path: KeyPath, section: type | None) -> str
 
 
 def _shown(value: Any) -> str:
-    """The value as it would stand in the file, on one line."""
+    """The value as it would stand in the file, on one line; of a long one the beginning."""
     try:
-        text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    except yaml.YAMLError:
-        text = repr(value)
+        text = yaml.safe_dump(_beginning(value), default_flow_style=True, width=10_000, allow_unicode=True)
+    except (yaml.YAMLError, ValueError):  # a whole number may be too long to be written
+        text = brief(value)
     text = text.removesuffix("\n").removesuffix("\n...").strip()
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _beginning(value: Any, depth: int = 0) -> Any:
+    """As much of it as a message has room for."""
+    if depth > _SHOWN_LEVELS:
+        return "..."
+    if isinstance(value, str):
+        return value[:_SHOWN_ITEMS]
+    if isinstance(value, Mapping):
+        items = itertools.islice(value.items(), _SHOWN_ITEMS)
+        return {_beginning(key, depth + 1): _beginning(below, depth + 1) for key, below in items}
+    if isinstance(value, (list, tuple)):
+        return [_beginning(below, depth + 1) for below in value[:_SHOWN_ITEMS]]
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,12 @@ _BASE_BYTES = 500e6
 # Socket buffers and Python objects for one connection.
 _PEER_BYTES = 64e3
 # Mininet keeps a pseudo-terminal and pipes for each node; the controller one control connection for each
-# agent.
-_FILES_PER_NODE = 8
-_FILES_BASE = 128
+# agent and two sockets that read counters.
+_FILES_PER_NODE = 10
+# A connection to each peer and one from it, in an agent.
+_FILES_PER_PEER = 2
+# Libraries, logs, data; and in an agent room for connections that are about to end or turn out not to be peers.
+_FILES_BASE = 256
 _NETEM_REMEDY = (
     "install the module sch_netem: linux-modules-extra-$(uname -r) on Ubuntu, kernel-modules-extra on Fedora and RHEL; "
     "or use another kernel"
@@ -122,20 +125,35 @@ def memory_bytes(experiment: Experiment, num_hosts: int, num_switches: int, num_
     return _BASE_BYTES + num_hosts * agent + (num_hosts + num_switches) * _SHELL_BYTES
 
 
+def open_files(num_hosts: int, num_switches: int, num_peers: int) -> int:
+    """Files that the busiest process of a run has open: the controller, or an agent with `num_peers` peers."""
+    return _FILES_BASE + max(_FILES_PER_NODE * (num_hosts + num_switches), _FILES_PER_PEER * num_peers)
+
+
 def check_size(experiment: Experiment, num_hosts: int, num_switches: int, facts: MachineFacts) -> None:
     """Raises MachineError, with the number of hosts that it can do, where files or memory do not suffice."""
     switches_per_host = num_switches / num_hosts
 
+    def peers(hosts: int) -> int:
+        overlay = experiment.overlay
+        return {"complete": hosts - 1, "ring": 2}.get(overlay.kind, overlay.degree or 0)
+
+    def switches(hosts: int) -> int:
+        return min(num_switches, max(1, round(hosts * switches_per_host)))
+
     def files(hosts: int) -> float:
-        return _FILES_BASE + _FILES_PER_NODE * hosts * (1 + switches_per_host)
+        return open_files(hosts, switches(hosts), peers(hosts))
 
     def memory(hosts: int) -> float:
-        overlay = experiment.overlay
-        peers = {"complete": hosts - 1, "ring": 2}.get(overlay.kind, overlay.degree or 0)
-        return memory_bytes(experiment, hosts, round(hosts * switches_per_host), peers)
+        return memory_bytes(experiment, hosts, switches(hosts), peers(hosts))
 
     for what, need, have, remedy in (
-        ("open files", files, facts.open_files, "raise the limit: `ulimit -Hn`, or run as root"),
+        (
+            "open files",
+            files,
+            facts.open_files,
+            "raise the limit: `ulimit -Hn`, LimitNOFILE= of the service, or `docker run --ulimit nofile=...`",
+        ),
         ("bytes of free memory", memory, facts.memory_bytes, "free memory, or use fewer nodes"),
     ):
         if have and need(num_hosts) > have:

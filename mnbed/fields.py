@@ -65,6 +65,28 @@ def one_line(value: str) -> str:
     return value
 
 
+_MAX_NAME_BYTES = 100
+
+
+def name_problem(name: object) -> str | None:
+    """What is wrong with the name of a run, a sweep or an experiment, which becomes part of a directory's name."""
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        return "it must be one line of printable text"
+    if "/" in name or "\\" in name:
+        return "it must be a name, not a path: no / and no \\"
+    if not name.strip(" ."):
+        return "it must have a letter or a digit"
+    if len(name.encode(errors="replace")) > _MAX_NAME_BYTES:
+        return f"it must have at most {_MAX_NAME_BYTES} bytes"
+    return None
+
+
+def file_name(value: str) -> str:
+    if problem := name_problem(value):
+        raise ValueError(problem)
+    return value
+
+
 def _queue(value: Any) -> Any:
     """Packets, or bandwidth-delay products as text: "2bdp"."""
     if value is None:

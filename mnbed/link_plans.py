@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 import networkx as nx
@@ -15,7 +16,10 @@ from mnbed.experiment import Experiment
 from mnbed.link_settings import LinkSettings, PartialLinkSettings
 from mnbed.links import PROPERTIES, LinkProperties, PairProperties
 from topologies import rules
+from topologies.reading import brief
 
+# Of the median bandwidth of the hosts' access links: below it a host is a straggler.
+SLOW_SHARE = 0.5
 # An access link that does not limit.
 UNLIMITED_BPS = 10e9
 
@@ -57,7 +61,7 @@ class LinkPlan:
     """From a to b: on an access link from the host to its switch."""
     backward: Direction
     straggler: bool = False
-    """True for the slowed access link of a straggler."""
+    """True for a straggler's access link: of `network.stragglers`, or slower than half of the hosts' median."""
 
     @property
     def a(self) -> str:
@@ -119,6 +123,7 @@ def plan_links(
                 )
             )
         links.append(LinkPlan(forward=directions[0], backward=directions[1], straggler=a in stragglers))
+    links = _with_slow_ones(graph, links)
     links = with_branches(graph, links, dilation)
     # One complaint for each kind of trouble, not one for each link.
     found: dict[str, str] = {}
@@ -128,6 +133,21 @@ def plan_links(
                 found.setdefault(key, text)
     problems += [f"{key}: {text}" for key, text in found.items()]
     return tuple(links)
+
+
+def _with_slow_ones(graph: nx.Graph, links: list[LinkPlan]) -> list[LinkPlan]:
+    """A host that is slow for another reason than `stragglers`, as by the topology's file, is one all the same."""
+    rates = {
+        link.a: min(one.asked.bandwidth_bps for one in link.directions)
+        for link in links
+        if graph.nodes[link.a]["kind"] == "host"
+    }
+    if not rates:
+        return links
+    limit_bps = SLOW_SHARE * median(rates.values())
+    return [
+        replace(link, straggler=link.straggler or rates.get(link.a, limit_bps) < limit_bps) for link in links
+    ]
 
 
 Groups = dict[str, list[tuple[tuple[str, ...], PairProperties]]]
@@ -244,7 +264,7 @@ def no_such_link(graph: nx.Graph, a: str, b: str) -> str:
         if node not in graph:
             shown = sorted(graph, key=rules.natural_order)
             shown = shown if len(shown) <= 12 else [*shown[:6], "...", shown[-1]]
-            return f"no node {node!r} in the network; it has: {', '.join(shown)}"
+            return f"no node {brief(node)} in the network; it has: {', '.join(shown)}"
     neighbours = sorted(graph.neighbors(a), key=rules.natural_order)
     shown = neighbours if len(neighbours) <= 12 else [*neighbours[:6], "...", neighbours[-1]]
     return f"no link {a} - {b}; {a} is linked to: {', '.join(shown)}"
@@ -253,7 +273,7 @@ def no_such_link(graph: nx.Graph, a: str, b: str) -> str:
 def _properties(
     experiment: Experiment, edge: Mapping[str, Any], factor: float, backward: bool
 ) -> LinkProperties:
-    """What the experiment says of all links, over it what the graph says of this one, over that `link.reverse`."""
+    """Later ones win, property by property: `link`, the graph's edge, `link.reverse`; then a straggler's factor."""
     link = experiment.network.link
     asked = merged(LinkProperties(bandwidth_bps=link.bandwidth), link)
     asked = replace(

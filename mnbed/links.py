@@ -269,7 +269,7 @@ def _answer_bursts(burst: BurstLoss) -> str:
 
 
 def _prompt_queue(text: str) -> int | str:
-    if text.isdigit() and 1 <= int(text) <= 1_000_000:
+    if text.isdecimal() and 1 <= int(text) <= 1_000_000:
         return int(text)
     if text.endswith("bdp") and float(text.removesuffix("bdp")) > 0:
         return text

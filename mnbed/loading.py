@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,14 @@ from mnbed.explain import Problem, problems_of
 from mnbed.topology_files import read_edges, with_graph
 from mnbed.traces import with_points
 from mnbed.yaml_source import KeyPath, Source, dotted, parse_value, parse_yaml
+from node_agent.algorithms import canonical_name
+from topologies.reading import brief, read_text
 
 # An experiment is a page of text; a data set named by mistake must not be read whole.
 MAX_FILE_BYTES = 1_000_000
+# Of a message.
+_MAX_PROBLEMS = 30
+_MAX_SHOWN_OVERRIDE = 200
 
 
 def load_experiment(
@@ -37,19 +42,24 @@ def load_experiment(
     chose another task, say; by default it goes to stderr. Raises InputError with every error, one in each
     line.
     """
-    source = parse_yaml(_read(Path(path)), str(path))
+    source = parse_yaml(read_experiment_text(Path(path)), str(path))
+    if "base" in source.data:
+        raise InputError(f"{path}: a sweep, not an experiment", f"`mnbed sweep {path}` runs it")
     note = note or _note_on_stderr
     changed = _apply(source, [_parse_override(text) for text in overrides], note)
     _read_topology(changed, Path(path).parent, note)
     _read_traces(changed, Path(path).parent)
     _read_overlay(changed, Path(path).parent)
+    _drop_files_module(changed, Path(path).parent, note)
     _find_module(changed, Path(path).parent)
     _drop_other_algorithms_keys(changed, note)
     try:
         return parse(changed.data)
     except ValidationError as error:
         problems = sorted(problems_of(error, changed.data), key=lambda item: source.line(item.path) or 0)
-        raise InputError("\n".join(dict.fromkeys(map(changed.describe, problems)))) from None
+        lines = list(dict.fromkeys(map(changed.describe, problems)))
+        more = len(lines) - _MAX_PROBLEMS
+        raise InputError("\n".join(lines[:_MAX_PROBLEMS] + [f"... and {more:,} more"] * (more > 0))) from None
 
 
 def dump_experiment(experiment: Experiment) -> str:
@@ -80,9 +90,8 @@ def _read_topology(changed: _Changed, folder: Path, note: Callable[[str], None])
         problem = Problem(path=("network", "topology", "file"), text="give either file or kind")
         raise InputError(changed.describe(problem))
     try:
-        # A file given by --set is looked for from where the user stands.
-        overridden = ("network", "topology", "file") in changed.overridden
-        network["topology"] = with_graph(section, Path() if overridden else folder, note)
+        base = changed.folder_of(("network", "topology", "file"), folder)
+        network["topology"] = with_graph(section, base, note)
     except ValueError as error:
         raise InputError(
             changed.describe(Problem(path=("network", "topology", "file"), text=str(error)))
@@ -96,7 +105,7 @@ def _read_overlay(changed: _Changed, folder: Path) -> None:
         return
     path = ("overlay", "edges")
     try:
-        base = Path() if path in changed.overridden else folder
+        base = changed.folder_of(path, folder)
         overlay["edges"] = read_edges(base / Path(overlay["edges"]).expanduser())
     except ValueError as error:
         raise InputError(changed.describe(Problem(path=path, text=str(error)))) from None
@@ -108,12 +117,32 @@ def _find_module(changed: _Changed, folder: Path) -> None:
     if not isinstance(algorithm, dict) or not isinstance(algorithm.get("module"), str):
         return
     path = ("algorithm", "module")
-    base = Path() if path in changed.overridden else folder
+    base = changed.folder_of(path, folder)
     file = (base / Path(algorithm["module"]).expanduser()).resolve()
     if file.suffix != ".py" or not file.is_file():
         text = f"got {algorithm['module']}; there is no such Python file: {file}"
         raise InputError(changed.describe(Problem(path=path, text=text)))
     algorithm["module"] = str(file)
+
+
+def _drop_files_module(changed: _Changed, folder: Path, note: Callable[[str], None]) -> None:
+    """With `--set algorithm.name=...` alone, the file's own algorithm goes: it must not run under another's name."""
+    algorithm, before = changed.data.get("algorithm"), changed.source.data.get("algorithm")
+    text = changed.overridden.get(("algorithm", "name"))
+    if text is None or not isinstance(algorithm, dict) or not isinstance(before, dict):
+        return
+    module = before.get("module")
+    same = canonical_name(str(algorithm.get("name"))) == canonical_name(str(before.get("name")))
+    if same or not isinstance(module, str) or ("algorithm", "module") in changed.overridden:
+        return
+    foreign: set[str] = set()
+    with suppress(ValueError):
+        own = algorithm_keys({**before, "module": str((folder / Path(module).expanduser()).resolve())})
+        foreign = set(own) - set(algorithm_keys({"name": algorithm.get("name")}))
+    dropped = [key for key in algorithm if key in foreign and ("algorithm", key) not in changed.overridden]
+    for key in ("module", *dropped):
+        del algorithm[key]
+    note(f"--set {text}: dropped {', '.join(f'algorithm.{key}' for key in ('module', *dropped))}")
 
 
 def _drop_other_algorithms_keys(changed: _Changed, note: Callable[[str], None]) -> None:
@@ -144,7 +173,8 @@ def _read_traces(changed: _Changed, folder: Path) -> None:
     for number, entry in enumerate(events):
         if isinstance(entry, dict):
             try:
-                events[number] = with_points(entry, folder)
+                base = changed.folder_of(("network", "events", number), folder)
+                events[number] = with_points(entry, base)
             except ValueError as error:
                 key = "trace" if "trace" in entry else "mahimahi"
                 path = ("network", "events", number, key)
@@ -157,25 +187,14 @@ def _note_on_stderr(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
-def _read(path: Path) -> str:
-    if path.is_dir():
-        raise InputError(f"{path} is a directory, not an experiment file")
+def read_experiment_text(path: Path) -> str:
+    """The text of an experiment, or of another file of ours as short. Raises InputError."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
+        return read_text(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_yaml_files_near(path)}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(raw) > MAX_FILE_BYTES:
-        raise InputError(f"{path}: more than {MAX_FILE_BYTES} bytes; this is not an experiment file")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file in UTF-8; an experiment is YAML") from None
-    if "\0" in text:
-        raise InputError(f"{path}: a binary file; an experiment is YAML")
-    return text
+    except ValueError as error:
+        raise InputError(f"{error}; this is not an experiment file, which is a page of YAML") from None
 
 
 def _yaml_files_near(path: Path) -> str:
@@ -189,6 +208,7 @@ class _Override:
     """One `--set`."""
 
     text: str
+    """For messages."""
     path: tuple[str, ...]
     value: Any
 
@@ -201,6 +221,11 @@ class _Changed:
     data: dict[str, Any]
     overridden: dict[KeyPath, str] = field(default_factory=dict)
     """Path -> text of the `--set` that put it there."""
+
+    def folder_of(self, path: KeyPath, folder: Path) -> Path:
+        """Where a file named there is looked for: beside the experiment or, named by --set, where the user stands."""
+        given = any(path[:end] in self.overridden for end in range(1, len(path) + 1))
+        return Path() if given else folder
 
     def describe(self, problem: Problem) -> str:
         """The user's line for that problem."""
@@ -220,12 +245,13 @@ class _Changed:
 def _parse_override(text: str) -> _Override:
     key, equals, value = text.partition("=")
     path = tuple(part.strip() for part in key.split("."))
+    shown = text if len(text) <= _MAX_SHOWN_OVERRIDE else text[: _MAX_SHOWN_OVERRIDE - 3] + "..."
     if not equals or not all(path):
-        raise InputError(f"--set {text}: write key.path=value, for example --set time.duration=30s")
+        raise InputError(f"--set {shown}: write key.path=value, for example --set time.duration=30s")
     try:
-        return _Override(text=text, path=path, value=parse_value(value))
+        return _Override(text=shown, path=path, value=parse_value(value))
     except ValueError as error:
-        raise InputError(f"--set {text}: {error}") from None
+        raise InputError(f"--set {shown}: {error}") from None
 
 
 def _apply(source: Source, overrides: Sequence[_Override], note: Callable[[str], None]) -> _Changed:
@@ -255,7 +281,7 @@ def _section(data: dict[str, Any], override: _Override) -> dict[str, Any]:
             below = data[part] = {}
         if not isinstance(below, dict):
             raise InputError(
-                f"--set {override.text}: {dotted(override.path[:depth])} is no section, its value is {below!r}"
+                f"--set {override.text}: {dotted(override.path[:depth])} is no section, its value is {brief(below)}"
             )
         data = below
     return data

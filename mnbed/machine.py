@@ -23,6 +23,7 @@ from mnbed.errors import MachineError
 # Tried in this order in one shell; each line stands alone. Loading a kernel module is left to the kernel, as
 # in a run.
 _TRIALS = {
+    "sysctl": "echo 1 > /proc/sys/net/ipv4/ip_forward",
     "veth": "ip link add mnbed-a type veth peer name mnbed-b",
     "bridge": "ip link add mnbed-br type bridge && bridge fdb show br mnbed-br",
     "htb": "tc qdisc replace dev lo root handle 5: htb default 1",
@@ -61,6 +62,8 @@ class MachineFacts:
     """Version of Mininet's Python module."""
     htb: bool | None = None
     netem: bool | None = None
+    sysctl: bool | None = None
+    """A network namespace's settings under /proc/sys can be written; containers often have them read-only."""
     bfifo: bool | None = None
     u32: bool | None = None
     veth: bool | None = None
@@ -120,6 +123,12 @@ def checks(facts: MachineFacts) -> list[Check]:
             ok=facts.mininet is not None,
             detail=facts.mininet or f"not importable by {sys.executable}",
             remedy="run install.sh: it makes a .venv that sees the system's mininet package",
+        ),
+        Check(
+            name="/proc/sys",
+            ok=facts.sysctl,
+            detail="settings of network namespaces",
+            remedy="run it on the machine itself, or in a container with --privileged",
         ),
         Check(name="tc htb", ok=facts.htb, detail="bandwidth", remedy=f"install {modules}"),
         Check(name="veth", ok=facts.veth, detail="links", remedy=f"install {modules}"),
@@ -233,22 +242,53 @@ def _read_trials(output: str, root: bool) -> dict[str, bool | None]:
     return {name: None if name not in statuses else (statuses[name] == "0" or failed) for name in _TRIALS}
 
 
+def _text(path: str) -> str:
+    """Of a file under /proc; empty where that is hidden."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
 def _free_memory() -> int:
-    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    found = re.search(r"MemAvailable:\s+(\d+) kB", _text("/proc/meminfo"))
     return int(found.group(1)) * 1024 if found else 0
 
 
+def raise_open_files(wanted: int) -> None:
+    """Let this process, and all that it starts afterwards, have `wanted` files open. Raises MachineError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    limits = (wanted, hard if hard == resource.RLIM_INFINITY else max(wanted, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    except (ValueError, OSError):
+        raise MachineError(
+            f"a process of this run needs {wanted:,} open files, and at most {hard:,} are allowed here",
+            "raise the limit: `ulimit -Hn`, LimitNOFILE= of the service, or `docker run --ulimit nofile=...`",
+        ) from None
+
+
 def _open_files() -> int:
+    """What `raise_open_files` can reach as root, which is what a run is."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ceiling = int(Path("/proc/sys/fs/nr_open").read_text())
-    # root may raise its own hard limit up to the kernel's.
-    return ceiling if hard == resource.RLIM_INFINITY or os.geteuid() == 0 else hard
+    ceiling = int(_text("/proc/sys/fs/nr_open") or hard)
+    if hard == resource.RLIM_INFINITY or os.geteuid() != 0 or _may_raise_limits():
+        return ceiling
+    return hard
+
+
+def _may_raise_limits() -> bool:
+    """Whether root has CAP_SYS_RESOURCE (bit 24), which containers often take away."""
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)", _text("/proc/self/status"), re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> 24 & 1)
 
 
 def _mininet_version() -> str | None:
     """Asked of another process: importing Mininet here would change this one's log levels and file limits."""
     done = subprocess.run(
-        [sys.executable, "-c", "import mininet.net; print(mininet.net.VERSION)"],
+        [sys.executable, "-I", "-c", "import mininet.net; print(mininet.net.VERSION)"],
         capture_output=True,
         text=True,
         check=False,

@@ -12,6 +12,7 @@ from mnbed.event_story import MAX_EVENTS, Story, World, end_in_time, in_time, ti
 from mnbed.events import NodeEvent, SetPartition
 from mnbed.fields import did_you_mean
 from node_agent.streams import stream
+from topologies.reading import brief
 
 # So many live nodes are the least that churn leaves: one alone has nobody to talk to.
 _MIN_ALIVE = 2
@@ -66,7 +67,7 @@ def _known_hosts(number: int, key: str, names: Iterable[str], world: World, stor
     wrong = [name for name in dict.fromkeys(names) if name not in world.hosts]
     for name in wrong:
         few = world.hosts if len(world.hosts) <= 12 else [*world.hosts[:3], "...", world.hosts[-1]]
-        what = f"{name!r} is a switch, not a host" if name in world.graph else f"no host {name!r}"
+        what = f"{brief(name)} is a switch, not a host" if name in world.graph else f"no host {brief(name)}"
         story.wrong(number, key, f"{what}{did_you_mean(name, few)}")
     return not wrong
 

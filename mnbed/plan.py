@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 import networkx as nx
 
 import topologies
-from mnbed import budget, draws, feasible, routes, units
+from mnbed import budget, draws, feasible, routes, soundness, units
 from mnbed.errors import InputError, MachineError
 from mnbed.events import Event, Reshape
 from mnbed.expansion import expand
@@ -24,7 +24,6 @@ from mnbed.link_plans import Direction, LinkPlan, plan_links
 from mnbed.links import LinkProperties, PairProperties, PathProperties, along
 from mnbed.machine import MachineFacts
 from mnbed.step_cost import StepCost
-from node_agent.algorithms import algorithm_class
 from node_agent.streams import stream_seed
 from topologies import rules
 from topologies.description import from_description
@@ -85,6 +84,12 @@ class Plan:
     def host(self, name: str) -> HostPlan:
         """The host of that name. Raises KeyError."""
         return self._hosts_by_name[name]
+
+    @property
+    def open_files(self) -> int:
+        """Files that the busiest process of the run has open."""
+        peers = max(len(host.peers) for host in self.hosts)
+        return feasible.open_files(len(self.hosts), len(self.switches), peers)
 
     @functools.cached_property
     def _hosts_by_name(self) -> Mapping[str, HostPlan]:
@@ -183,7 +188,10 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     peers = draws.overlay_peers(experiment, names, problems)
     links = plan_links(experiment, graph, stragglers, dilation, problems)
     # A wrong overlay has too few peers by itself: one complaint is enough.
-    problems += [] if problems else _algorithm_problems(experiment, {len(row) for row in peers})
+    if not problems:
+        num_parameters = None if step is None else step.num_parameters
+        problems += soundness.algorithm_problems(experiment, peers, num_parameters)
+    problems += soundness.task_problems(experiment, len(names))
     if problems:
         raise InputError("\n".join(problems))
     timeline = expand(
@@ -209,13 +217,14 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     backend = feasible.delay_backend(experiment, [*asked, *later], facts)
     feasible.check_distributions(asked, later, backend)
     feasible.check_congestion_control(experiment, facts)
+    slow = {link.a for link in links if link.straggler}
     hosts = tuple(
         HostPlan(
             name=name,
             index=index,
             address=str(IPv4Address("10.0.0.0") + index + 1),
             mac=_mac(index),
-            straggler=name in stragglers,
+            straggler=name in slow,
             step_time_s=step_times[index],
             peers=tuple(names[peer] for peer in peers[index]),
             label=graph.nodes[name].get("label"),
@@ -276,14 +285,6 @@ def _time_problems(experiment: Experiment, step_time: float) -> list[str]:
             f"and {MAX_SNAPSHOTS_PER_NODE:,} are allowed"
         )
     return problems
-
-
-def _algorithm_problems(experiment: Experiment, peer_counts: set[int]) -> list[str]:
-    """What the algorithm says to the numbers of peers that nodes have."""
-    settings = experiment.algorithm
-    check = algorithm_class(settings.name, settings.module).check_settings
-    found = (check(settings, count) for count in sorted(peer_counts))
-    return [f"algorithm.{problem}" for problem in dict.fromkeys(found) if problem is not None]
 
 
 def plan_routes(

@@ -118,10 +118,24 @@ def new_run_id(name: str, now: datetime) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{slug}"
 
 
+def require_folder(path: Path) -> None:
+    """Raises InputError where `--out` cannot become a folder, as a file is in the way."""
+    for found in (path, *path.parents):
+        if found.is_dir():
+            return
+        if found.exists():
+            raise InputError(f"--out {path}: {found} is a file", "give a folder, or none for ./runs")
+
+
 def require_run(run: RunDirectory) -> None:
     """Raises InputError, naming the newest runs where `run` is the folder that holds them."""
     if run.experiment.is_file():
         return
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(
+            f"{run.path}: a file, not a run directory",
+            "give a run directory, as `mnbed run` names it at its end",
+        )
     if not run.path.is_dir():
         raise InputError(
             f"{run.path}: no such directory", "give a run directory, as `mnbed run` names it at its end"

@@ -10,6 +10,7 @@ from mnbed.experiment import INLINE
 from mnbed.fields import did_you_mean
 from topologies import files, parameters_of
 from topologies.description import to_description
+from topologies.reading import brief, read_text
 
 
 def with_graph(section: Mapping[str, Any], folder: Path, note: Callable[[str], None]) -> dict[str, Any]:
@@ -23,9 +24,9 @@ def with_graph(section: Mapping[str, Any], folder: Path, note: Callable[[str], N
         if key not in options:
             raise ValueError(f"{key}: no such key beside file{did_you_mean(str(key), ['file', *options])}")
         if not isinstance(value, options[key].type) or isinstance(value, bool):
-            raise ValueError(f"{key}: got {value!r}; it must be {options[key].type_name}")
+            raise ValueError(f"{key}: got {brief(value)}; it must be {options[key].type_name}")
     if not isinstance(section["file"], str) or not section["file"].strip():
-        raise ValueError(f"got {section['file']!r}; it must be the name of a file ({files.endings()})")
+        raise ValueError(f"got {brief(section['file'])}; it must be the name of a file ({files.endings()})")
     graph = files.load(folder / Path(section["file"]).expanduser(), **given)
     for text in graph.graph.get("notes", ()):
         note(f"{section['file']}: {text}")
@@ -37,17 +38,19 @@ def read_edges(path: Path) -> list[list[str]]:
     their number. Raises ValueError.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        lines = read_text(path, files.MAX_FILE_BYTES).splitlines()
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     pairs: dict[tuple[str, str], None] = {}
     for number, line in enumerate(lines, start=1):
         words = line.partition("#")[0].split()
-        if not words or (number == 1 and len(words) == 1 and words[0].isdigit()):
+        if not words or (number == 1 and len(words) == 1 and words[0].isdecimal()):
             continue
         if len(words) != 2:
-            raise ValueError(f"{path}: line {number}: a pair of hosts is wanted, got {line.strip()[:60]!r}")
-        a, b = (f"h{int(word) + 1}" if word.isdigit() else word for word in words)
+            raise ValueError(
+                f"{path}: line {number}: a pair of hosts is wanted, got {brief(line.strip()[:60])}"
+            )
+        a, b = (f"h{int(word) + 1}" if word.isdecimal() else word for word in words)
         if (b, a) not in pairs:
             pairs[a, b] = None
     if not pairs:

@@ -24,6 +24,7 @@ from mnbed.yaml_source import parse_value, parse_yaml
 from topologies import files, rules
 from topologies.description import put_properties
 from topologies.properties import ATTRIBUTES
+from topologies.reading import brief, read_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def view_of(name: str, overrides: Sequence[str], *, seed: int = 1, **options: An
     if path.suffix.lower() in files.FORMATS:
         return _of_file(path, overrides, options)
     if path.exists():
-        raise InputError(f"{name}: unknown ending {path.suffix!r}; there are: {files.endings()}")
+        raise InputError(f"{name}: unknown ending {brief(path.suffix)}; there are: {files.endings()}")
     given = _parameters(overrides)
     try:
         graph = topologies.generate(name, given, seed)
@@ -91,7 +92,7 @@ def resolved_network(experiment: Experiment) -> tuple[nx.Graph, frozenset[str]]:
             for one in link.directions
         )
         put_properties(edge, link.a, link.b, forward, backward)
-    return graph, frozenset(stragglers)
+    return graph, frozenset(link.a for link in links if link.straggler)
 
 
 def _of_experiment(path: Path, overrides: Sequence[str]) -> NetworkView:
@@ -117,8 +118,8 @@ def _of_file(path: Path, overrides: Sequence[str], options: Mapping[str, Any]) -
 def _is_experiment(path: Path) -> bool:
     """Whether a YAML file has a section of experiments; one that cannot be read is told about by its loader."""
     try:
-        data = parse_yaml(path.read_text(), str(path)).data
-    except (InputError, OSError, UnicodeDecodeError):
+        data = parse_yaml(read_text(path, files.MAX_FILE_BYTES), str(path)).data
+    except (InputError, OSError, ValueError):
         return False
     return bool(data.keys() & Experiment.__dataclass_fields__.keys()) and "hosts" not in data
 

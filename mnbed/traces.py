@@ -16,6 +16,7 @@ from mnbed import units
 from mnbed.event_settings import plain_point, traced_value
 from mnbed.fields import did_you_mean
 from topologies.properties import TRACED
+from topologies.reading import brief, read_text
 
 # Text of a day's trace at 10 points a second; more is not a trace of a link.
 _MAX_FILE_BYTES = 64_000_000
@@ -87,7 +88,7 @@ def _check_header(path: Path, header: list[str], links_given: bool) -> None:
         if name == "link" and links_given:
             raise TraceError(f"{path}:1: a column link, and the entry names links too: leave one of them out")
         if name not in wanted:
-            raise TraceError(f"{path}:1: no such column as {name!r}{did_you_mean(name, wanted)}")
+            raise TraceError(f"{path}:1: no such column as {brief(name)}{did_you_mean(name, wanted)}")
     missing = [name for name in wanted if name not in header and name in ("time", "link")]
     if not any(one.key in header for one in TRACED):
         missing.append("bandwidth")
@@ -117,7 +118,7 @@ def _point(where: str, cells: Mapping[str, str]) -> tuple[PlainPoint, str | None
         raise TraceError(f"{where}: neither {' nor '.join(one.key for one in TRACED)}")
     link = cells.get("link")
     if link is not None and link.count("-") != 1:
-        raise TraceError(f"{where}: got {link!r} for its link; write for example h3-s1")
+        raise TraceError(f"{where}: got {brief(link)} for its link; write for example h3-s1")
     return plain_point(units.format_duration(time), values, link), link
 
 
@@ -142,9 +143,9 @@ def read_mahimahi(path: Path, bin_s: float) -> tuple[list[PlainPoint], float]:
         text = line.strip()
         if not text:
             continue
-        if not text.isdigit():
+        if not text.isdecimal():
             raise TraceError(
-                f"{path}:{number}: got {text[:40]!r}; each line must be a time in whole milliseconds"
+                f"{path}:{number}: got {brief(text[:40])}; each line must be a time in whole milliseconds"
             )
         at = int(text)
         if at < last:
@@ -173,12 +174,8 @@ def read_mahimahi(path: Path, bin_s: float) -> tuple[list[PlainPoint], float]:
 def _lines(path: Path) -> list[str]:
     """The file's lines. Raises TraceError."""
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise TraceError(
-                f"{path}: more than {_MAX_FILE_BYTES // 1_000_000} MB; this is not a trace of a link"
-            )
-        return path.read_text("utf-8-sig").splitlines()
-    except OSError as error:
-        raise TraceError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    except UnicodeDecodeError:
-        raise TraceError(f"{path}: not a text file") from None
+        return read_text(path, _MAX_FILE_BYTES).splitlines()
+    except FileNotFoundError as error:
+        raise TraceError(f"{path}: {str(error.strerror).lower()}") from None
+    except ValueError as error:
+        raise TraceError(f"{error}; this is not a trace of a link") from None

@@ -25,10 +25,25 @@ __all__ = [
     "format_bandwidth",
     "format_duration",
     "format_size",
+    "format_wall_time",
     "parse_bandwidth",
     "parse_duration",
     "parse_size",
 ]
+
+
+def format_wall_time(seconds: float) -> str:
+    """5025 -> "1 h 24 min": as one says it, to about a hundredth."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60:,} h"
+
 
 Bandwidth = Annotated[
     float,

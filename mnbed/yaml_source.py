@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from mnbed.errors import InputError
+from topologies import plain_yaml
+from topologies.reading import brief
 
 KeyPath = tuple[str | int, ...]
 
@@ -33,20 +35,23 @@ class Source:
 
 def parse_yaml(text: str, file: str) -> Source:
     """Raises InputError on syntax errors, duplicate keys, keys that are not text, and anything but a mapping."""
-    loader = yaml.SafeLoader(text)
     try:
+        plain_yaml.check_text(text)
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        plain_yaml.check(node)
         lines, problems = _lines(node)
         if problems:
             raise InputError("\n".join(f"{file}:{problem}" for problem in problems))
         data = loader.construct_document(node) if node is not None else None
     except yaml.YAMLError as error:
         raise InputError(_syntax_message(error, file)) from None
-    except (ValueError, RecursionError) as error:
-        # PyYAML builds dates by itself: 2026-13-45 fails in datetime.
+    except plain_yaml.YamlProblem as problem:
+        raise InputError(f"{file}:{problem.line}: {problem.text}") from None
+    except RecursionError:
+        raise InputError(f"{file}: sections in sections, more than {plain_yaml.MAX_DEPTH} deep") from None
+    except ValueError as error:
         raise InputError(f"{file}: a value cannot be read: {error}") from None
-    finally:
-        loader.dispose()
     if data is None:
         raise InputError(f"{file}: the file is empty; see docs/experiment-file.md for what belongs in it")
     if not isinstance(data, dict):
@@ -57,10 +62,11 @@ def parse_yaml(text: str, file: str) -> Source:
 def parse_value(text: str) -> Any:
     """One YAML value, as in `--set key=VALUE`. Raises ValueError."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or str(error)
-        raise ValueError(f"not a YAML value: {problem}") from None
+        return plain_yaml.load(text)
+    except plain_yaml.YamlProblem as problem:
+        raise ValueError(problem.text) from None
+    except ValueError as error:
+        raise ValueError(f"not a YAML value: {str(error).removeprefix('not valid YAML: ')}") from None
 
 
 def _lines(root: yaml.Node | None) -> tuple[dict[KeyPath, int], list[str]]:
@@ -112,11 +118,11 @@ def dotted(path: KeyPath) -> str:
 
 
 def _shown(node: yaml.Node) -> str:
-    return repr(node.value) if isinstance(node, yaml.ScalarNode) else "(a list or mapping)"
+    return brief(node.value) if isinstance(node, yaml.ScalarNode) else "(a list or mapping)"
 
 
 def _kind(data: Any) -> str:
-    return "list" if isinstance(data, list) else f"single value ({data!r:.40})"
+    return "list" if isinstance(data, list) else f"single value ({brief(data)})"
 
 
 def _syntax_message(error: yaml.YAMLError, file: str) -> str:

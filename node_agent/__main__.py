@@ -1,30 +1,40 @@
 """One agent as a program of its own: `python -m node_agent ORDERS.json`, for debugging and foreign machines.
 
-The file holds what the warm parent gets for one agent: {"uid", "gid", "groups", "data_root", "seed", "num_nodes",
-"task", "settings"}. The process is expected to stand in its host's namespace already.
+The file, - for standard input, holds what the warm parent gets for one agent: {"uid", "gid", "groups", "home", "umask",
+"data_root", "seed", "num_nodes", "task", "settings"}. The process is expected to stand in its host's namespace already.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
-from node_agent.agent import run_agent
-from node_agent.namespaces import drop_root
-from node_agent.settings import AgentSettings
-from node_agent.tasks import create_task
+from node_agent.privileges import drop_for_good
 
 
 def main() -> int:
-    """Load the data, drop root, run."""
+    """Drop root, send output to the node's log where nobody looks, load the data, run."""
+    given = sys.argv[1]
+    orders = json.loads(sys.stdin.read() if given == "-" else Path(given).read_text())
+    drop_for_good(orders["uid"], orders["gid"], orders["groups"])
+    os.umask(orders["umask"])
+    os.environ["HOME"] = orders["home"]
+
     import torch
 
-    orders = json.loads(Path(sys.argv[1]).read_text())
-    drop_root(orders["uid"], orders["gid"], orders["groups"])
+    from node_agent.agent import run_agent
+    from node_agent.settings import AgentSettings
+    from node_agent.tasks import create_task
+
+    settings = AgentSettings.from_json(json.dumps(orders["settings"]))
+    if given == "-":
+        log = Path(settings.run_directory) / "nodes" / f"{settings.name}.log"
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644), 1)
+        os.dup2(1, 2)
     torch.set_num_threads(1)
     sys.setswitchinterval(0.0005)
-    settings = AgentSettings.from_json(json.dumps(orders["settings"]))
     task = create_task(orders["task"], Path(orders["data_root"]), orders["seed"])
     task.load()
     return run_agent(settings, task, task.partition(orders["num_nodes"])[settings.index])

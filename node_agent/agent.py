@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from node_agent import wire
+from node_agent import failures, full_disk, wire
 from node_agent.algorithms import Context, create_algorithm
 from node_agent.clock import EmulatedClock
 from node_agent.control import ControlChannel
 from node_agent.counters import Counters
+from node_agent.incoming import receivers
 from node_agent.journal import Journal
 from node_agent.settings import AgentSettings
 from node_agent.snapshots import SnapshotSchedule, save_snapshot
@@ -60,7 +61,7 @@ class Agent:
             lambda: None if self._clock is None else self._clock.now(),
         )
         self.control = ControlChannel.connect(settings.control_socket)
-        self.control.send("hello", name=settings.name, pid=os.getpid(), token=settings.token)
+        self.control.send("hello", name=settings.name, token=settings.token)
         resume = settings.resume
         self._counters = Counters() if resume is None else Counters(**resume.counters)
         self._task, self._part = task, part
@@ -81,17 +82,23 @@ class Agent:
                 permutation_seed=stream_seed(settings.seed, "permutation"),
                 num_nodes=settings.num_nodes,
                 overlay=settings.overlay_by_index,
+                restarted=resume is not None,
             ),
         )
         # What snapshots show: a copy made at each aggregation, or the parameters themselves.
         aggregated = settings.snapshot_model == "aggregated"
         self._shown = self._model.values.copy() if aggregated else self._model.values
+        self._shown_since_s = 0.0
+        self._names = {peer.index: peer.name for peer in settings.peers}
         self._local_steps = int(settings.task["local_steps"])
+        self._round_s = self._local_steps * settings.step_time_s
         self._round = 0 if resume is None else resume.round
         self._steps = 0 if resume is None else resume.steps
         self._losses: list[float] = []
         self._train_loss: float | None = None
         self._staleness_s: float | None = None
+        # The wait before this round, and who was missing when it was last looked: they held it up.
+        self._waited_s, self._waited_for = 0.0, list[str]()
         self._stop = threading.Event()
         self._started = threading.Event()
         self._exit = threading.Event()
@@ -100,12 +107,18 @@ class Agent:
             settings,
             counters=self._counters,
             journal=self.journal,
-            new_receiver=self._new_receiver,
+            new_receiver=receivers(
+                settings,
+                num_parameters=self._model.num_parameters,
+                num_fragments=self._algorithm.num_fragments,
+                permutation_seed=self._algorithm.permutation_seed,
+            ),
             on_fragment=self._on_fragment,
             on_peer=self._on_peer,
             control=self.control,
             on_control=self._on_control,
             status=self._status,
+            exchange=self._algorithm.settings.exchange,
         )
 
     def run(self) -> None:
@@ -116,6 +129,8 @@ class Agent:
         self.journal.write("ready", pid=os.getpid(), life=0 if resume is None else resume.life)
         self.control.send("ready", standin=self._task.standin, data=self._task.description)
         self._started.wait()
+        if self._transport.error is not None:
+            raise self._transport.error
         if self._clock is None:
             return  # told to stop, or left alone, before the start
         reason = "finished"
@@ -172,6 +187,7 @@ class Agent:
             averaged_at = clock.now()
             if self._shown is not self._model.values:
                 np.copyto(self._shown, self._model.values)
+            self._shown_since_s = averaged_at
             self._counters.fragments_aggregated += len(aggregated.of)
             self._staleness_s = aggregated.mean_age_s
             overruns, late_s = self._counters.overruns, 0.0
@@ -211,6 +227,8 @@ class Agent:
         self._steps += 1
         end = slot + self._settings.step_time_s
         late = clock.now() - end
+        if self._shown is self._model.values:
+            self._shown_since_s = end + late
         if late > 0:
             self._counters.overruns += 1
             self._counters.late_s += late
@@ -226,14 +244,30 @@ class Agent:
 
     def _wait_for_turn(self, clock: EmulatedClock) -> bool:
         """Wait until the algorithm lets the next round begin; False where the experiment's end comes first."""
+        since_s, told, watched = clock.now(), False, frozenset[int]()
+        may_start = False
         with self._arrived:
-            while not self._algorithm.may_start_round():
-                if self._stop.is_set():
-                    raise _Stopped
-                if clock.now() >= self._settings.duration_s:
-                    return False
+            while not (may_start := self._algorithm.may_start_round()):
+                over = self._stop.is_set() or clock.now() >= self._settings.duration_s
+                waits_for = frozenset(self._algorithm.waits_for())
+                # An algorithm that does not say may wait for anybody.
+                peers = waits_for or frozenset(self._algorithm.context.peers)
+                self._transport.watch(peers - watched)
+                watched = peers
+                self._waited_for = sorted(self._names[peer] for peer in waits_for)
+                if not told and (over or clock.now() - since_s > self._round_s):
+                    told = True
+                    self.journal.write(
+                        "waiting", round=self._round, since=round(since_s, 6), of=self._waited_for
+                    )
+                if over:
+                    break
                 self._arrived.wait(timeout=0.05)
-        return True
+        self._waited_s = max(0.0, min(clock.now(), self._settings.duration_s) - since_s)
+        self._counters.waited_s += self._waited_s
+        if self._stop.is_set():
+            raise _Stopped
+        return may_start
 
     def _finish_round(
         self, aggregated: Sequence[tuple[int, int, int]], averaged_at: float, overruns: int, late_s: float
@@ -250,10 +284,12 @@ class Agent:
             staleness_s=self._staleness_s,
             overruns=overruns,
             late_s=round(late_s, 6),
+            waited_s=round(self._waited_s, 6),
+            waited_for=self._waited_for,
         )
+        self._waited_s, self._waited_for = 0.0, []
         if self._settings.ledger and aggregated:
-            names = {peer.index: peer.name for peer in self._settings.peers}
-            of = [[names[sender], sent_round, fragment] for sender, sent_round, fragment in aggregated]
+            of = [[self._names[sender], sent_round, fragment] for sender, sent_round, fragment in aggregated]
             self.journal.write("aggregated", round=self._round, at=round(averaged_at, 6), of=of)
         self._round += 1
 
@@ -261,11 +297,14 @@ class Agent:
         """Keep the model to be evaluated, as it is now, for every instant before the next step's end."""
         for instant in schedule.due(until_s):
             path = save_snapshot(self._run, self._settings.name, instant, self._shown)
+            instant_s = schedule.time_of(instant)
             self.journal.write(
                 "snapshot",
                 instant=instant,
                 file=str(path.relative_to(self._run)),
-                instant_s=schedule.time_of(instant),
+                instant_s=instant_s,
+                # A step that was late has changed the model before the instant could be looked at.
+                taken_s=max(instant_s, round(self._shown_since_s, 6)),
                 round=self._round,
                 steps=self._steps,
                 train_loss=self._train_loss,
@@ -274,15 +313,6 @@ class Agent:
             )
 
     # Called from the I/O thread
-
-    def _new_receiver(self) -> wire.Receiver:
-        return wire.Receiver(
-            token=bytes.fromhex(self._settings.token),
-            num_nodes=self._settings.num_nodes,
-            num_parameters=self._model.num_parameters,
-            num_fragments=self._algorithm.num_fragments,
-            permutation_seed=self._algorithm.permutation_seed,
-        )
 
     def _on_fragment(self, fragment: wire.Fragment) -> Any:
         reply = self._algorithm.on_fragment(fragment)
@@ -295,12 +325,17 @@ class Agent:
             self._algorithm.peer_joined(index)
         else:
             self._algorithm.peer_lost(index)
+        with self._arrived:
+            self._arrived.notify()
 
     def _on_control(self, message: dict[str, Any] | None) -> None:
         kind = None if message is None else message["kind"]
         if message is not None and kind == "start":
             clock = EmulatedClock(message["start_monotonic_s"], self._settings.dilation)
             self._transport.begin(clock)
+            if self._settings.resume is not None:
+                # Whoever waits for what the earlier life owed learns that it never comes.
+                self._transport.watch(self._names)
             self._clock = clock
             self._started.set()
         elif kind == "stop":
@@ -346,15 +381,24 @@ def run_agent(settings: AgentSettings, task: Task, part: np.ndarray) -> int:
         agent.run()
     except Exception as error:
         log.exception("the agent failed")
-        _report_failure(settings, agent, error)
+        report_failure(settings, agent, error)
         return 1
     log.info("ended")
     return 0
 
 
-def _report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
-    message = f"{settings.name}: {str(error) or type(error).__name__}"
+def report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
+    """Tell controller and journal; `agent` is None where there is none yet. To be called where `error` is handled."""
+    message = failures.in_words(
+        error,
+        name=settings.name,
+        module=settings.algorithm.get("module"),
+        log=Path(settings.run_directory) / "nodes" / f"{settings.name}.log",
+    )
     remedy, status = getattr(error, "remedy", None), getattr(error, "exit_status", 1)
+    if isinstance(error, OSError) and full_disk.is_full(error):
+        message = f"{settings.name}: {full_disk.in_words(error, settings.run_directory)}"
+        remedy, status = full_disk.remedy(error, settings.run_directory), 3
     fields = {
         "message": message,
         "remedy": remedy,
@@ -362,9 +406,10 @@ def _report_failure(settings: AgentSettings, agent: Agent | None, error: Excepti
         "traceback": traceback.format_exc(),
     }
     try:
+        # The controller first: where the disk is full, the journal cannot take it.
         if agent is not None:
-            agent.journal.write("error", message=message, traceback=fields["traceback"])
             agent.control.send("failed", **fields)
+            agent.journal.write("error", message=message, traceback=fields["traceback"])
         else:
             ControlChannel.connect(settings.control_socket).send(
                 "failed", name=settings.name, token=settings.token, **fields

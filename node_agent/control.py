@@ -3,7 +3,7 @@
 Control never goes over the emulated links. Every message has `kind`.
 
     agent -> controller
-      hello     name, pid, token
+      hello     name, token                             the kernel says who it is
       ready     standin, data                             at the start barrier; what the data is, see Task
       status    t, round, steps, train_loss, counters     a few times a second
       failed    message, remedy, exit_status, traceback   the agent cannot go on
@@ -13,13 +13,16 @@ Control never goes over the emulated links. Every message has `kind`.
       stop                                                finish now; what was collected stays
       exit                                                everybody has ended: connections may close
 
-An agent exits when this socket closes, so that a killed controller leaves no agents behind.
+An agent exits when this socket closes, so that a killed controller leaves no agents behind. A controller that does not
+read, because it was stopped or sleeps, holds up nobody: an agent's status is dropped where it cannot be sent at once;
+the other messages wait, on the training thread.
 """
 
 from __future__ import annotations
 
 import json
 import socket
+import threading
 from typing import Any
 
 # Far above any message of ours; a peer that sends more without a line's end is not one of ours.
@@ -27,11 +30,14 @@ _MAX_LINE_BYTES = 1 << 20
 
 
 class ControlChannel:
-    """One end of a control connection. Sending blocks, which is harmless for messages this small."""
+    """One end of a control connection; several threads may send."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self._buffer = b""
+        self._sending = threading.Lock()
+        # The rest of a message that was offered, of which the kernel has taken the beginning.
+        self._rest = b""
 
     @classmethod
     def connect(cls, path: str) -> ControlChannel:
@@ -44,8 +50,35 @@ class ControlChannel:
         return self.socket.fileno()
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send one message. Raises OSError where the other end is gone."""
-        self.socket.sendall((json.dumps({"kind": kind, **fields}) + "\n").encode())
+        """Send one message, however long the other end takes. Raises OSError where it is gone."""
+        with self._sending:
+            self.socket.sendall(self._rest + _line(kind, fields))
+            self._rest = b""
+
+    def offer(self, kind: str, **fields: Any) -> bool:
+        """Send one message if that can be done without waiting; False: it was dropped.
+
+        Raises OSError where the other end is gone.
+        """
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            if self._rest:
+                self._rest = self._rest[self._send_now(self._rest) :]
+            if self._rest:
+                return False
+            line = _line(kind, fields)
+            num_bytes = self._send_now(line)
+            self._rest = line[num_bytes:] if num_bytes else b""
+            return num_bytes > 0
+        finally:
+            self._sending.release()
+
+    def _send_now(self, data: bytes) -> int:
+        try:
+            return self.socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
 
     def receive(self) -> list[dict[str, Any]] | None:
         """The messages that have come, after waiting for at least some bytes; None at the end of the connection.
@@ -69,3 +102,7 @@ class ControlChannel:
 
     def close(self) -> None:
         self.socket.close()
+
+
+def _line(kind: str, fields: dict[str, Any]) -> bytes:
+    return (json.dumps({"kind": kind, **fields}) + "\n").encode()

@@ -17,11 +17,20 @@ class Counters:
     fragments_sent: int = 0
     fragments_dropped_stale: int = 0
     """Pairs replaced by newer data before their first byte was sent."""
+    fragments_lost: int = 0
+    """Pairs whose connection broke after their first byte was sent, and before their last."""
     fragments_received: int = 0
     fragments_aggregated: int = 0
     frames_rejected: int = 0
     """Foreign, oversized, torn or corrupt frames; each closed its connection."""
     connections_lost: int = 0
+    """Connections that broke, or that could not be made; each peer's absence counts once."""
+    strangers_closed: int = 0
+    """Connections closed because they did not say HELLO in time, or because too many had not."""
+    descriptor_shortages: int = 0
+    """Times that a connection could not be made or accepted at once for want of a file descriptor."""
+    statuses_dropped: int = 0
+    """Status messages that the controller was not ready to take."""
     overruns: int = 0
     """Local steps that took longer than their slot."""
     late_s: float = 0.0
@@ -34,3 +43,5 @@ class Counters:
     """Sum of what these waits woke up too late, emulated seconds."""
     timer_late_max_s: float = 0.0
     """The latest of these wake-ups, emulated seconds."""
+    waited_s: float = 0.0
+    """Time in which the algorithm let no round begin, as it waited for peers; emulated seconds."""

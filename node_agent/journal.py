@@ -3,13 +3,19 @@
 Every record has `t` (emulated seconds since the common start; null before it), `node` and `event`. Events of an agent:
 
     ready       pid, life                              at the start barrier; `life` counts restarts
-    round       round, steps, train_loss, aggregated, staleness_s, overruns, late_s
+    round       round, steps, train_loss, aggregated, staleness_s, overruns, late_s, waited_s, waited_for
                     one per finished local phase; `aggregated`: fragments averaged in when the round began,
                     `staleness_s`: their mean age since they were sent; `overruns`: steps that overran their slot,
-                    `late_s`: the largest overrun, emulated seconds
-    snapshot    instant, file, round, steps, train_loss, staleness_s, and every field of counters.Counters
-                    `file` is relative to the run directory: flat float32 parameters
-    peer_lost   peer, reason                           a connection broke
+                    `late_s`: the largest overrun, emulated seconds; `waited_s`: the wait before the round,
+                    `waited_for`: the peers who were missing when it was last looked
+    waiting     round, since, of                       a wait has outlasted what a round computes, or the run
+    snapshot    instant, file, instant_s, taken_s, round, steps, train_loss, staleness_s,
+                    and every field of counters.Counters
+                    `file` is relative to the run directory: flat float32 parameters; `taken_s`: from when they are,
+                    `instant_s` or later
+    peer_lost   peer, reason                           a connection to or from it broke, or could not be made
+    peer_ended  peer                                   it said BYE: its part of the experiment is over
+    strangers   address, connections, reason           closed before they said who they are
     rejected    peer, reason                           a foreign, torn or corrupt frame closed a connection
     end         reason, and every field of Counters, memory_bytes, cpu_s,
                     rtt_s: {peer: least round-trip time the kernel saw, emulated seconds},
@@ -32,6 +38,7 @@ Events of the controller (node "controller"):
     machine          each wall second while agents train: cpu_busy (share of all cores), agents_cpu, delay_cpu (cores),
                      run_delay (share of the time that an agent stood ready without a core), pressure (share of the time
                      that anything did); null: not known
+    slept            wall_s: the controller stood still for so long while agents trained
     applied          an event of the experiment: kind (reshape, link, partition, node), text, entry (number in
                      network.events), planned_s, late_s (emulated), and what it was done to
     agent_died       agent, cause                      nobody asked for it
@@ -49,13 +56,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from node_agent.full_disk import naming
+
 
 class Journal:
     """Appends records to one file; safe to use from several threads, since each record is one write."""
 
-    def __init__(self, path: Path, node: str, now: Callable[[], float | None]) -> None:
-        """`now` gives the emulated time, or None before the common start."""
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    def __init__(
+        self, path: Path, node: str, now: Callable[[], float | None], descriptor: int | None = None
+    ) -> None:
+        """`now` gives the emulated time, or None before the common start.
+
+        `descriptor`: the file, where somebody has opened it for appending; it is the journal's from then on.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._path = path
+        self._fd = os.open(path, flags, 0o644) if descriptor is None else descriptor
         self._node = node
         self._now = now
 
@@ -67,8 +83,9 @@ class Journal:
         now = self._now()
         record = {"t": None if now is None else round(now, 6), "node": self._node, "event": event, **fields}
         line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
-        while line:
-            line = line[os.write(self._fd, line) :]
+        with naming(self._path):
+            while line:
+                line = line[os.write(self._fd, line) :]
 
     def close(self) -> None:
         """Close the file; later writes fail."""

@@ -1,12 +1,12 @@
 """What one local step costs on this machine: alone, and beside as many others as a run has at its busiest.
 
 Run as `python -m node_agent.measure` in the environment that agents get. Standard input holds one JSON object {"task",
-"data_root", "seed", "uid", "gid", "cores"}; standard output gets one of
+"data_root", "seed", "cores"}; standard output gets one of
 
-    measured   wall_s, cpu_s, busy_cpu_s, num_parameters
+    measured   wall_s, cpu_s, busy_cpu_s, num_parameters, moment {spread, others_busy, stolen, load_average}
     error      message, remedy, exit_status, traceback
 
-Data are generated where the task can do without its own.
+Data are generated where the task can do without its own. Whoever starts it has dropped root.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from node_agent.namespaces import acting_as
 from node_agent.streams import stream
 from node_agent.tasks import Task, create_task
 
@@ -54,14 +54,57 @@ def trainer_of(task: Task, name: str | int) -> tuple[Callable[[], float], int]:
     return Trainer(task, model, part, rng).step, model.num_parameters
 
 
-def time_alone(step: Callable[[], float]) -> tuple[float, float]:
-    """(wall, processor) seconds of one step: each the median of the cheapest group."""
+@dataclass(frozen=True, kw_only=True)
+class CoreTimes:
+    """Of the cores that this process may use, since they started, in seconds."""
+
+    all_s: float
+    busy_s: float
+    stolen_s: float
+    own_s: float
+    """Of this process."""
+
+    @classmethod
+    def now(cls, stat: Path = Path("/proc/stat")) -> CoreTimes | None:
+        """None where the kernel does not tell."""
+        tick_s = 1 / os.sysconf("SC_CLK_TCK")
+        wanted = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+        try:
+            lines = [line.split() for line in stat.read_text().splitlines()]
+            rows = [
+                [int(text) * tick_s for text in line[1:9]] for line in lines if line and line[0] in wanted
+            ]
+            totals = [sum(column) for column in zip(*rows, strict=True)]
+            idle_s, stolen_s = totals[3] + totals[4], totals[7]
+        except (OSError, ValueError, IndexError):
+            return None
+        busy_s = sum(totals) - idle_s - stolen_s
+        return cls(all_s=sum(totals), busy_s=busy_s, stolen_s=stolen_s, own_s=time.process_time())
+
+
+def moment(before: CoreTimes | None, after: CoreTimes | None, walls: list[float]) -> dict[str, float | None]:
+    """What the machine did between the two; `walls`: what one step took in each group."""
+    found: dict[str, float | None] = {
+        "spread": max(walls) / min(walls) - 1,
+        "others_busy": None,
+        "stolen": None,
+    }
+    if before is not None and after is not None and after.all_s > before.all_s:
+        total_s = after.all_s - before.all_s
+        others_s = after.busy_s - before.busy_s - (after.own_s - before.own_s)
+        found["others_busy"] = min(1.0, max(0.0, others_s / total_s))
+        found["stolen"] = max(0.0, after.stolen_s - before.stolen_s) / total_s
+    return found
+
+
+def time_alone(step: Callable[[], float]) -> tuple[float, float, list[float]]:
+    """(wall, processor) seconds of one step, each the median of the cheapest group; wall seconds in each group."""
     walls, cpus = [], []
     for _ in range(_GROUPS):
         group = _group(step, 0.0)
         walls.append(statistics.median(wall for wall, _ in group))
         cpus.append(statistics.median(cpu for _, cpu in group))
-    return min(walls), min(cpus)
+    return min(walls), min(cpus), walls
 
 
 def time_beside_others(task: Task, cores: int, step_wall_s: float) -> float:
@@ -127,16 +170,20 @@ def measure(orders: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     task = create_task(orders["task"], Path(orders["data_root"]), orders["seed"])
     # Standard output is the controller's channel; what a library prints goes to the log.
-    with acting_as(orders["uid"], orders["gid"]), contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr):
         task.load_for_timing()
     warm_up(task)
     step, num_parameters = trainer_of(task, "alone")
-    wall_s, cpu_s = time_alone(step)
+    load = os.getloadavg()[0] / orders["cores"]
+    before = CoreTimes.now()
+    wall_s, cpu_s, walls = time_alone(step)
+    machine = moment(before, CoreTimes.now(), walls)
     return {
         "wall_s": wall_s,
         "cpu_s": cpu_s,
         "busy_cpu_s": max(cpu_s, time_beside_others(task, orders["cores"], wall_s)),
         "num_parameters": num_parameters,
+        "moment": {**machine, "load_average": load},
     }
 
 

@@ -5,6 +5,7 @@ Nothing here knows which algorithm asks. The stores are thread-safe: the I/O thr
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
@@ -13,6 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node_agent.wire import Fragment
+
+# Models of one sender that wait for their rounds. A node that is not far behind needs one where everybody sends to
+# everybody, and a few where a sender draws whom it sends to: it may be some rounds ahead, but drew us in few of them.
+MAX_MODELS_AHEAD = 4
 
 
 def metropolis_hastings(degree: int, peer_degrees: Mapping[int, int]) -> dict[int, float]:
@@ -74,25 +79,39 @@ class LatestModels:
 class RoundModels:
     """Whole models by sender and round, for algorithms whose rounds wait for others.
 
-    A peer whose connection broke is not waited for. One that comes back is waited for again from the first model that
-    is no older than the round others are in; until then its newest model is taken as it comes.
+    A model is averaged in its own round and in no earlier one. One that comes too late for its round is taken in the
+    next, and of a sender whose next rounds fill its place here (this node is far behind it) the oldest one is taken
+    as it is: it keeps the memory bounded, and a node that came back in touch.
+
+    Rounds of one sender arrive in order, so a round that a newer one has overtaken never comes and is not waited for;
+    neither is a peer that is lost. It is waited for again from the first model on that is no older than the round
+    this node is in; until then its models are taken as they come. A node that came back itself waits only for those
+    from whom it has heard since. So whoever is in the lowest round of all waits for nothing that is not on its way.
     """
 
-    def __init__(self, peers: Sequence[int]) -> None:
+    def __init__(self, peers: Sequence[int], *, restarted: bool = False) -> None:
+        """`restarted`: this node was in the run before, and its peers are in the middle of their rounds."""
         self._lock = Lock()
         self._models: dict[int, dict[int, Fragment]] = {peer: {} for peer in peers}
-        self._awaited = set(peers)
-        self._wanted_round = -1
+        self._awaited: set[int] = set() if restarted else set(peers)
+        # Until the first round ends nobody can tell whether a peer is ahead of this node or behind.
+        self._current_round = sys.maxsize if restarted else 0
+        self._newest: dict[int, int] = dict.fromkeys(peers, -1)
         self._taken: dict[int, int] = dict.fromkeys(peers, -1)
 
     def put(self, fragment: Fragment) -> None:
         """Keep it; what was taken before, or came before, is passed over."""
+        sender, round = fragment.sender, fragment.round
         with self._lock:
-            if fragment.round <= self._taken[fragment.sender]:
+            models = self._models[sender]
+            if round <= self._taken[sender] or round in models:
                 return
-            self._models[fragment.sender].setdefault(fragment.round, fragment)
-            if fragment.round >= self._wanted_round:
-                self._awaited.add(fragment.sender)
+            models[round] = fragment
+            self._newest[sender] = max(round, self._newest[sender])
+            if len(models) > MAX_MODELS_AHEAD:
+                del models[min(models)]
+            if round >= self._current_round:
+                self._awaited.add(sender)
 
     def lost(self, peer: int) -> None:
         """Do not wait for it."""
@@ -100,31 +119,41 @@ class RoundModels:
             self._awaited.discard(peer)
 
     def joined(self, peer: int) -> None:
-        """Its rounds may begin anew."""
+        """Its rounds may begin anew: none of its next models came before."""
         with self._lock:
             self._taken[peer] = -1
 
-    def complete(self, round: int, senders: Collection[int]) -> bool:
-        """Whether that round's model, or a newer one, is there of every one of these senders that is waited for."""
+    def missing(self, round: int, senders: Collection[int]) -> list[int]:
+        """Those of the senders whose model of that round is still waited for."""
         with self._lock:
-            self._wanted_round = round
-            return all(
-                any(known >= round for known in self._models[sender])
-                for sender in senders
-                if sender in self._awaited
-            )
+            self._current_round = round
+            return [peer for peer in senders if peer in self._awaited and self._newest[peer] < round]
 
     def take(self, round: int) -> list[Fragment]:
-        """Of every sender that round's model, else its newest; what is older goes. Newer ones stay for later."""
+        """Of every sender that round's model, else its newest older one; what is older goes, newer ones stay."""
         with self._lock:
             found = []
             for sender, models in sorted(self._models.items()):
                 due = [known for known in models if known <= round]
-                chosen = max(due) if due else min(models, default=None)
-                if chosen is None:
+                if due:
+                    chosen = max(due)
+                elif len(models) == MAX_MODELS_AHEAD:
+                    chosen = min(models)
+                else:
                     continue
                 found.append(models[chosen])
                 self._taken[sender] = chosen
                 for known in [known for known in models if known <= chosen]:
                     del models[known]
+            return found
+
+    def take_newest(self) -> list[Fragment]:
+        """Of every sender the newest model that nobody has taken, whatever its round; nothing stays."""
+        with self._lock:
+            found = []
+            for sender, models in sorted(self._models.items()):
+                if models:
+                    self._taken[sender] = newest = max(models)
+                    found.append(models[newest])
+                    models.clear()
             return found

@@ -62,6 +62,25 @@ def partition_settings(plain: dict[str, Any] | PartitionSettings) -> PartitionSe
     return _SCHEMES[plain["kind"]](**plain) if isinstance(plain, dict) else plain
 
 
+def samples_needed(settings: PartitionSettings, num_nodes: int) -> int:
+    """The least number of training samples that can be split so."""
+    return num_nodes * (settings.shards if isinstance(settings, KshardPartition) else 1)
+
+
+def too_few_samples(settings: PartitionSettings, num_nodes: int, num_samples: int) -> str:
+    """That they cannot be split so, with the remedy; begins with the key inside the task's settings."""
+    if isinstance(settings, KshardPartition) and num_samples >= num_nodes:
+        return (
+            f"partition.shards: got {settings.shards}; {num_nodes} nodes x {settings.shards} shards need "
+            f"{samples_needed(settings, num_nodes):,} training samples, and there are {num_samples:,}: set it to at "
+            f"most {num_samples // num_nodes}"
+        )
+    return (
+        f"partition: {num_nodes} nodes need {samples_needed(settings, num_nodes):,} training samples, and there are "
+        f"{num_samples:,}: use fewer nodes"
+    )
+
+
 def split(
     labels: NDArray[np.int64], num_nodes: int, settings: PartitionSettings, seed: int
 ) -> list[NDArray[np.int64]]:
@@ -69,20 +88,16 @@ def split(
 
     Raises ValueError, with the numbers, where there are too few samples.
     """
+    if len(labels) < samples_needed(settings, num_nodes):
+        raise ValueError(f"task.{too_few_samples(settings, num_nodes, len(labels))}")
     rng = stream(seed, "partition")
     if isinstance(settings, KshardPartition):
         parts = _kshard(labels, num_nodes, settings.shards, rng)
     elif isinstance(settings, DirichletPartition):
         parts = _dirichlet(labels, num_nodes, settings.alpha, rng)
     else:
-        if len(labels) < num_nodes:
-            raise _too_few(labels, f"split over {num_nodes} nodes")
         parts = np.array_split(rng.permutation(len(labels)), num_nodes)
     return [np.sort(part).astype(np.int64) for part in parts]
-
-
-def _too_few(labels: NDArray[np.int64], what: str) -> ValueError:
-    return ValueError(f"task.partition: {len(labels)} training samples cannot be {what}")
 
 
 def _kshard(
@@ -90,8 +105,6 @@ def _kshard(
 ) -> list[NDArray[np.int64]]:
     """The shards are dealt at random, so that stragglers do not always hold the same classes."""
     total = num_nodes * num_shards
-    if len(labels) < total:
-        raise _too_few(labels, f"cut into {num_nodes} nodes x {num_shards} shards")
     # Equal labels in random order, so that another seed gives other samples to a shard too.
     order = rng.permutation(len(labels))
     shards = np.array_split(order[np.argsort(labels[order], kind="stable")], total)
@@ -103,8 +116,6 @@ def _dirichlet(
     labels: NDArray[np.int64], num_nodes: int, alpha: float, rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
     """A node that draws nothing takes one sample from the largest part, so that every node can train."""
-    if len(labels) < num_nodes:
-        raise _too_few(labels, f"split over {num_nodes} nodes")
     hands: list[list[NDArray[np.int64]]] = [[] for _ in range(num_nodes)]
     for label in np.unique(labels):
         samples = rng.permutation(np.flatnonzero(labels == label))

@@ -1,8 +1,12 @@
-"""The warm parent: pays for importing torch and loading the data once, then forks an agent into every host.
+"""The warm parent: imports torch once, has the data loaded once, then forks an agent into every host.
+
+Entering a host takes root, so this process stays root, and therefore touches nothing of the user's: a child that has
+dropped root loads the data and packs it into an anonymous file; this process warms torch up on noise of the same shape
+and passes the file on unread; every agent drops root before it maps what is in there.
 
 Run as `python -m node_agent.prefork`. It speaks JSON lines: on standard input first {"task", "data_root", "seed",
-"num_nodes", "uid", "gid", "groups"}, then, as often as agents are wanted, {"agents": [{"pid": of the host's shell,
-"settings": {AgentSettings}}]}; on standard output
+"num_nodes", "uid", "gid", "groups", "home", "umask"}, then, as often as wanted, {"agents": [{"pid": of the host's
+shell, "settings": {AgentSettings}}]} or {"signal": number, "pid": of an agent}; on standard output
 
     loaded   standin, description, step_wall_s, num_parameters, partition
     error    message, remedy, exit_status, traceback
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -23,15 +28,31 @@ import select
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from node_agent.agent import run_agent
-from node_agent.namespaces import acting_as, drop_root, enter_network_namespace
+from node_agent.agent import report_failure, run_agent
+from node_agent.namespaces import enter_network_namespace
+from node_agent.packing import pack, unpack
+from node_agent.privileges import drop_for_good, end_with_parent
 from node_agent.settings import AgentSettings
 from node_agent.tasks import Task, create_task
+
+# What the loading child says of the data: a table of nodes and classes at most.
+_MAX_REPORT_BYTES = 64 << 20
+# Data with more pixels a side, classes or users than this are none of ours.
+_MAX_SIZE = 1 << 24
+
+
+class LoadingFailed(Exception):
+    """What the loading child reported instead of data; `report` is the message for the controller."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        super().__init__(str(report["message"]))
+        self.report = report
 
 
 def say(kind: str, **fields: Any) -> None:
@@ -48,77 +69,193 @@ def first_line() -> bytes:
     return line
 
 
-def load(orders: dict[str, Any]) -> tuple[Task, list[np.ndarray]]:
-    """Load the task and split its data, as the invoking user; warm torch up. Tells the controller what was found."""
+def become_user(orders: dict[str, Any], parent: int) -> None:
+    """In a child: drop root for good, and what else is not a user's."""
+    drop_for_good(orders["uid"], orders["gid"], orders["groups"])
+    end_with_parent(parent)
+    os.umask(orders["umask"])
+    os.environ["HOME"] = orders["home"]
+
+
+def report_of(error: BaseException) -> dict[str, Any]:
+    """The fields of a message `error`. To be called where the error is handled."""
+    remedy = getattr(error, "remedy", None)
+    return {
+        "message": str(error) or type(error).__name__,
+        "remedy": remedy,
+        "exit_status": 3 if remedy else 2 if isinstance(error, ValueError) else 1,
+        "traceback": traceback.format_exc(),
+    }
+
+
+# Loading
+
+
+class Loader:
+    """The child that loads the data."""
+
+    def __init__(self, orders: dict[str, Any]) -> None:
+        """Starts it."""
+        self.descriptor = os.memfd_create("mnbed-data", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._reading, writing = os.pipe()
+        self._pid = fork_child(lambda parent: _load(orders, parent, self.descriptor, writing))
+        os.close(writing)
+
+    def wait(self) -> dict[str, Any]:
+        """What it says of the data, which `descriptor` then holds for good. Raises LoadingFailed."""
+        with os.fdopen(self._reading, "rb") as pipe:
+            text = pipe.read(_MAX_REPORT_BYTES)
+        _, status = os.waitpid(self._pid, 0)
+        try:
+            report: dict[str, Any] = json.loads(text)
+            if "message" in report:
+                raise LoadingFailed(report)
+            # Nobody may change it under who maps it.
+            seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
+        except (ValueError, OSError):
+            ended = os.waitstatus_to_exitcode(status)
+            how = (
+                f"was killed by {signal.Signals(-ended).name}" if ended < 0 else f"ended with status {ended}"
+            )
+            message = f"the process that loads the data {how}"
+            raise LoadingFailed(
+                {"message": message, "remedy": None, "exit_status": 1, "traceback": ""}
+            ) from None
+        return report
+
+
+def _load(orders: dict[str, Any], parent: int, descriptor: int, writing: int) -> int:
+    """In the child: the task and its parts into `descriptor`, a report into `writing`."""
+    # Standard output is the controller's channel; what a library prints goes to the log.
+    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    try:
+        become_user(orders, parent)
+        task = create_task(orders["task"], Path(orders["data_root"]), orders["seed"])
+        task.load()
+        parts = task.partition(orders["num_nodes"])
+        pack((task, parts), descriptor)
+        report: dict[str, Any] = {
+            "standin": task.standin,
+            "description": task.description,
+            "data_shape": task.data_shape,
+            "partition": task.partition_table(parts),
+        }
+    except Exception as error:
+        report = report_of(error)
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(json.dumps(report).encode())
+    return 0
+
+
+def prepare(orders: dict[str, Any]) -> int:
+    """Have the data loaded, make torch ready, tell the controller; returns the descriptor of the packed data.
+
+    Raises LoadingFailed.
+    """
     import torch
 
     from node_agent.training import FlatModel, warm_up
 
     torch.set_num_threads(1)
+    # After the import, which is dear: the child needs torch as well where torchvision reads the data.
+    loader = Loader(orders)
+    report = loader.wait()
+    shape = [int(size) for size in report["data_shape"]]
+    if not all(1 <= size <= _MAX_SIZE for size in shape):
+        raise ValueError(f"data of the shape {shape} cannot be trained on")
     task = create_task(orders["task"], Path(orders["data_root"]), orders["seed"])
-    # Standard output is the controller's channel; what a library prints goes to the log.
-    with acting_as(orders["uid"], orders["gid"]), contextlib.redirect_stdout(sys.stderr):
-        task.load()
-    parts = task.partition(orders["num_nodes"])
+    task.load_generated(shape)
     step_wall_s = warm_up(task)
     say(
         "loaded",
-        standin=task.standin,
-        description=task.description,
+        standin=bool(report["standin"]),
+        description=str(report["description"]),
         step_wall_s=step_wall_s,
         num_parameters=FlatModel(task.make_model()).num_parameters,
-        partition=task.partition_table(parts),
+        partition=report["partition"],
     )
-    return task, parts
+    return loader.descriptor
 
 
 def settle_memory() -> None:
     """Make what exists now cheap to share: children must neither copy its pages nor carry along what is free."""
     gc.collect()
-    # What loading needed for a while goes back to the kernel; else every child's share of it counts.
+    # What warming up needed for a while goes back to the kernel; else every child's share of it counts.
     with contextlib.suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
     # The collector writes into every object it visits, which would copy the page it is on.
     gc.freeze()
 
 
+# Agents
+
+
+def fork_child(work: Callable[[int], int]) -> int:
+    """Let a child do `work(pid of this process)`, whose result is its exit status; returns its pid."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        status = work(parent)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the log's disk may be full
+            traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+        # Not sys.exit: the parent's buffers and exit handlers are not this process's to run.
+        os._exit(status)
+
+
 def become_agent(
-    settings: AgentSettings, shell_pid: int, orders: dict[str, Any], task: Task, part: np.ndarray
+    settings: AgentSettings, shell_pid: int, orders: dict[str, Any], packed: int, parent: int
 ) -> int:
-    """In the child: enter the host, drop root, send output to the node's log, run."""
+    """In the child: enter the host, drop root, send output to the node's log, take the data, run."""
     enter_network_namespace(shell_pid)
-    drop_root(orders["uid"], orders["gid"], orders["groups"])
-    log = Path(settings.run_directory) / "nodes" / f"{settings.name}.log"
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    become_user(orders, parent)
+    try:
+        task, part = _settle_in(settings, packed)
+    except Exception as error:
+        report_failure(settings, None, error)
+        raise
     # The I/O thread must get a word in between two torch calls of the training thread.
     sys.setswitchinterval(0.0005)
     return run_agent(settings, task, part)
 
 
-def fork_agents(
-    orders: dict[str, Any], agents: list[dict[str, Any]], task: Task, parts: list[np.ndarray]
-) -> dict[int, str]:
+def _settle_in(settings: AgentSettings, packed: int) -> tuple[Task, np.ndarray]:
+    """Output into the node's log, no descriptor that is not this process's; returns its task and its data."""
+    log = Path(settings.run_directory) / "nodes" / f"{settings.name}.log"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    os.dup2(os.open(log, flags, 0o644), 1)
+    os.dup2(1, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(packed, 3)
+    # Root's own descriptors are none of a user's.
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    task: Task
+    parts: list[np.ndarray]
+    task, parts = unpack(3)
+    os.close(3)
+    return task, parts[settings.index]
+
+
+def fork_agents(orders: dict[str, Any], agents: list[dict[str, Any]], packed: int) -> dict[int, str]:
     """Fork one child per agent; returns pid -> name."""
     children: dict[int, str] = {}
     for agent in agents:
-        settings = AgentSettings.from_json(json.dumps(agent["settings"]))
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                signal.set_wakeup_fd(-1)
-                status = become_agent(settings, agent["pid"], orders, task, parts[settings.index])
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                # Not sys.exit: the parent's buffers and exit handlers are not this process's to run.
-                os._exit(status)
+        settings, shell = AgentSettings.from_json(json.dumps(agent["settings"])), int(agent["pid"])
+        pid = fork_child(
+            lambda parent, settings=settings, shell=shell: (  # type: ignore[misc]
+                become_agent(settings, shell, orders, packed, parent)
+            )
+        )
         children[pid] = settings.name
     return children
 
@@ -134,16 +271,30 @@ def reap(children: dict[int, str]) -> None:
             say("exited", name=name, pid=pid, status=os.waitstatus_to_exitcode(status))
 
 
-def serve(orders: dict[str, Any], task: Task, parts: list[np.ndarray]) -> None:
-    """Until standard input closes: fork the agents that are asked for, report children that end. Then end the rest."""
+def follow(order: dict[str, Any], orders: dict[str, Any], packed: int, children: dict[int, str]) -> None:
+    """Do one thing that the controller wants."""
+    if "agents" in order:
+        forked = fork_agents(orders, order["agents"], packed)
+        children |= forked
+        say("forked", agents={name: pid for pid, name in forked.items()})
+    # A child that is not reaped yet keeps its number: nobody else can be hit.
+    elif order["pid"] in children:
+        os.kill(order["pid"], order["signal"])
+
+
+def serve(orders: dict[str, Any], packed: int) -> None:
+    """Until standard input closes: do what is asked for, report children that end. Then end the rest."""
     children: dict[int, str] = {}
     asked = b""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
     while True:
         reap(children)
-        ready, _, _ = select.select([0, wake_read], [], [])
+        ready = {descriptor for descriptor, _ in poll.poll()}
         if wake_read in ready:
             os.read(wake_read, 4096)
         if 0 in ready:
@@ -152,9 +303,7 @@ def serve(orders: dict[str, Any], task: Task, parts: list[np.ndarray]) -> None:
                 break
             *lines, asked = (asked + data).split(b"\n")
             for line in lines:
-                forked = fork_agents(orders, json.loads(line)["agents"], task, parts)
-                children |= forked
-                say("forked", agents={name: pid for pid, name in forked.items()})
+                follow(json.loads(line), orders, packed, children)
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     for pid in children:
@@ -168,18 +317,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     orders = json.loads(first_line())
     try:
-        task, parts = load(orders)
+        packed = prepare(orders)
+    except LoadingFailed as error:
+        say("error", **error.report)
+        return 1
     except Exception as error:
-        say(
-            "error",
-            message=str(error) or type(error).__name__,
-            remedy=getattr(error, "remedy", None),
-            exit_status=3 if getattr(error, "remedy", None) else 2 if isinstance(error, ValueError) else 1,
-            traceback=traceback.format_exc(),
-        )
+        say("error", **report_of(error))
         return 1
     settle_memory()
-    serve(orders, task, parts)
+    serve(orders, packed)
     return 0
 
 

@@ -67,6 +67,8 @@ class AgentSettings:
     """Journal every fragment's creation, send, drop, arrival and aggregation."""
     overlay: dict[str, list[int]] | None = None
     """Index of this node and of each of its peers, as text -> indices of its overlay neighbours; None: complete."""
+    max_round: int | None = None
+    """No node of the run can come to a later round: fragments of one are refused. None: not known."""
     resume: ResumeSettings | None = None
     """For an agent that was killed before."""
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from node_agent.full_disk import naming
+
 # Instants are multiples of a decimal period; this forgives the rounding of floating-point sums.
 _EPSILON_S = 1e-9
 
@@ -45,7 +47,10 @@ def save_snapshot(run: Path, node: str, instant: int, values: NDArray[np.float32
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{instant:05d}.npy"
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, values)
+    with naming(partial), partial.open("wb") as file:
+        # Not np.save: what it raises where the disk is full does not say so.
+        header = np.lib.format.header_data_from_array_1_0(values)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(values).data)
     os.replace(partial, path)
     return path

@@ -15,7 +15,7 @@ import hmac
 import math
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
@@ -76,6 +76,8 @@ class Hello:
 
     sender: int
     token: bytes
+    life: int = 0
+    """How often the sender's agent has been restarted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +100,7 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """The sender closes this connection on purpose; nothing comes after it."""
+    """The sender's part of the experiment is over; nothing comes after it, and its end is no failure."""
 
     sender: int
 
@@ -149,14 +151,17 @@ def frame_bytes(payload_bytes: int) -> int:
 # Sending
 
 
-def encode_hello(sender: int, token: bytes) -> bytes:
-    """The first frame of a connection. Raises LocalProtocolError where the token is not 16 bytes."""
+def encode_hello(sender: int, token: bytes, life: int = 0) -> bytes:
+    """The first frame of a connection; `life` counts restarts of the sender's agent, in the round's place.
+
+    Raises LocalProtocolError where the token is not 16 bytes.
+    """
     _check_token(token)
-    return _header(crc32(token), Kind.HELLO, DTYPE_NONE, 0, sender, 0, 0, 0, 0, 0.0, TOKEN_BYTES) + token
+    return _header(crc32(token), Kind.HELLO, DTYPE_NONE, 0, sender, life, 0, 0, 0, 0.0, TOKEN_BYTES) + token
 
 
 def encode_bye(sender: int) -> bytes:
-    """The last frame of a connection that is closed on purpose."""
+    """The last frame of a connection whose sender has come to its orderly end."""
     return _header(crc32(b""), Kind.BYE, DTYPE_NONE, 0, sender, 0, 0, 0, 0, 0.0, 0)
 
 
@@ -267,13 +272,16 @@ class Receiver:
         num_fragments: int | None = None,
         permutation_seed: int | None = None,
         expected_sender: int | None = None,
+        neighbours: Collection[int] | None = None,
+        max_round: int | None = None,
         max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
     ) -> None:
         """Whatever is not None is demanded of every frame.
 
         `num_parameters` fixes each fragment's exact length; `num_fragments` and `permutation_seed` are the
-        run's shared cut; `expected_sender` is for a connection that we opened. Without `num_parameters` a
-        payload may have up to `max_payload_bytes`.
+        run's shared cut; `expected_sender` is for a connection that we opened, `neighbours` are those who may open
+        one; `max_round` is the last round that any node can come to. Without `num_parameters` a payload may have
+        up to `max_payload_bytes`.
         """
         _check_token(token)
         self._token = token
@@ -282,6 +290,8 @@ class Receiver:
         self._num_fragments = num_fragments
         self._permutation_seed = permutation_seed
         self._expected_sender = expected_sender
+        self._neighbours = neighbours
+        self._max_round = max_round
         self._max_payload_bytes = (
             max_payload_bytes if num_parameters is None else num_parameters * VALUE_BYTES
         )
@@ -394,6 +404,8 @@ class Receiver:
             raise RemoteProtocolError(f"sender {header.sender} of {self._num_nodes} nodes")
         if self._expected_sender is not None and header.sender != self._expected_sender:
             raise RemoteProtocolError(f"sender {header.sender}, expected {self._expected_sender}")
+        if self._neighbours is not None and header.sender not in self._neighbours:
+            raise RemoteProtocolError(f"sender {header.sender} is no neighbour")
 
     def _check_sender(self, header: _Header) -> None:
         if self._sender is None:
@@ -412,6 +424,10 @@ class Receiver:
             raise RemoteProtocolError(f"{header.num_fragments} fragments, expected {self._num_fragments}")
         if self._permutation_seed is not None and header.permutation_seed != self._permutation_seed:
             raise RemoteProtocolError("another permutation")
+        if self._max_round is not None and header.round > self._max_round:
+            raise RemoteProtocolError(
+                f"round {header.round}, where {self._max_round} is the last there can be"
+            )
         if not math.isfinite(header.sent_s):
             raise RemoteProtocolError(f"send time {header.sent_s}")
         if header.payload_bytes > self._max_payload_bytes:
@@ -437,6 +453,9 @@ class Receiver:
     def _make_event(self, header: _Header, payload: NDArray[np.uint8] | None) -> Event:
         if header.kind == Kind.FRAGMENT:
             values = np.empty(0, _VALUES) if payload is None else payload.view(_VALUES)
+            # One of them in an average makes all that it touches NaN, for good and on every node.
+            if not np.isfinite(values).all():
+                raise RemoteProtocolError("values that are not finite")
             values.flags.writeable = False
             return Fragment(
                 sender=header.sender,
@@ -453,14 +472,17 @@ class Receiver:
             if not hmac.compare_digest(token, self._token):
                 raise RemoteProtocolError("another run's token")
             self._sender = header.sender
-            return Hello(header.sender, token)
+            return Hello(header.sender, token, header.round)
         self._closed = True
         return Bye(header.sender)
 
 
 def _check_unused(header: _Header, *, payload_bytes: int) -> None:
-    """HELLO and BYE leave the fragment's fields at zero, so that a later version can give them a meaning."""
+    """HELLO and BYE leave the fragment's fields at zero, so that a later version can give them a meaning.
+
+    But for HELLO's life, which stands in the round's place.
+    """
     if header.payload_bytes != payload_bytes:
         raise RemoteProtocolError(f"{Kind(header.kind).name} with {header.payload_bytes} bytes of payload")
-    if any(header[3:5]) or any(header[6:11]):
+    if any(header[3:5]) or any(header[7:11]) or (header.kind == Kind.BYE and header.round):
         raise RemoteProtocolError(f"{Kind(header.kind).name} with fields of a fragment")

@@ -1,5 +1,6 @@
-"""Rules for every test: root tests are skipped with a reason without root, none may hang, nothing may stay behind.
+"""Rules for every test: what this machine cannot do is skipped with a reason, none may hang, nothing may stay behind.
 
+Root tests need root and network namespaces; the last line of a session says what was skipped, and why.
 At the end of a session as root the machine must look as before: named network namespaces, interfaces, iptables rules,
 and processes that carry our mark. What stayed is listed and fails the session.
 """
@@ -7,12 +8,14 @@ and processes that carry our mark. What stayed is listed and fails the session.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -23,8 +26,8 @@ _LIMIT_S = 120
 _SLOW_LIMIT_S = 600
 # Agents that were just told to stop may still be on their way out.
 _LEAVING_S = 5.0
-# The environment variable every process of a run carries, and the name Mininet gives its hosts' shells.
-_MARK = b"MNBED_RUN="
+# What every process of a run has in its environment, and the name Mininet gives its hosts' shells.
+_MARK = re.compile(rb"(?:^|\0)MNBED_RUN=[0-9a-f]{32}(?:\0|$)")
 _MININET_SHELL = b"mininet:"
 
 
@@ -34,15 +37,63 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
     config.addinivalue_line("markers", "last: after all others")
+    # Who called pytest through sudo is nobody's user in here: tests that want one say so.
+    for variable in ("SUDO_UID", "SUDO_GID", "SUDO_USER"):
+        os.environ.pop(variable, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
-    if os.geteuid() == 0:
-        return
-    for item in items:
-        if item.get_closest_marker("root"):
-            item.add_marker(pytest.mark.skip(reason="needs root: sudo .venv/bin/pytest"))
+    needing_root = [item for item in items if item.get_closest_marker("root")]
+    reason = _why_no_networks() if needing_root else None
+    for item in needing_root if reason else []:
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _why_no_networks() -> str | None:
+    """Why root tests cannot run here. A container may have root and yet neither namespaces nor mounts."""
+    if os.geteuid() != 0:
+        return "needs root: sudo .venv/bin/pytest"
+    trial = (
+        "mount -t tmpfs none /mnt && ip link add mnbed-a type veth peer name mnbed-b && "
+        # /proc may be hidden, or be that of other processes.
+        "{ [ /proc/$$/ns/net -ef /proc/self/ns/net ] || { echo /proc shows other processes >&2; false; }; } && "
+        "echo 1 > /proc/sys/net/ipv4/ip_forward"  # of the new namespace; containers often have it read-only
+    )
+    try:
+        done = subprocess.run(
+            ["unshare", "--net", "--mount", "sh", "-c", trial], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return f"no network namespaces here: unshare: {error.strerror}"
+    if done.returncode == 0:
+        return None
+    said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+    return f"no network namespaces here ({said}): run it on the machine itself, or in a container with --privileged"
+
+
+# --- the last line ---
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Outside the terminal reporter's own, which prints its summary in there."""
+    result = yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    if skipped:
+        reporter.write_line(skips_in_words(report.longrepr for report in skipped), yellow=True)
+    return result
+
+
+def skips_in_words(skips: Iterable[object]) -> str:
+    """One line; `skips`: pytest's (file, line, reason) of each."""
+    reasons = Counter(
+        str(skip[2] if isinstance(skip, tuple) else skip).removeprefix("Skipped: ").replace("\n", " ")
+        for skip in skips
+    )
+    told = "; ".join(f"{count} because: {reason}" for reason, count in reasons.most_common())
+    return f"NOT TESTED HERE, {sum(reasons.values())} skipped: {told}"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -141,6 +192,11 @@ def _rules() -> set[str]:
     return {f"rule {line}" for line in saved.splitlines() if line.startswith("-")}
 
 
+def carries_mark(pid: int) -> bool:
+    """Whether it was started by a run of ours. Raises OSError where it has ended."""
+    return _MARK.search(Path(f"/proc/{pid}/environ").read_bytes()) is not None
+
+
 def _processes() -> set[str]:
     found = set()
     for folder in Path("/proc").iterdir():
@@ -148,7 +204,7 @@ def _processes() -> set[str]:
             continue
         try:
             command = (folder / "cmdline").read_bytes()
-            marked = _MARK in (folder / "environ").read_bytes()
+            marked = carries_mark(int(folder.name))
         except OSError:  # gone meanwhile
             continue
         if marked or _MININET_SHELL in command:

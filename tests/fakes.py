@@ -1,8 +1,11 @@
 """A network in memory, for deterministic tests of algorithms: an event queue with a clock of its own.
 
 What travels is the real wire format: frames are encoded by node_agent.wire, cut into two pieces and read by
-its Receiver. Sending takes time per node, delays are per pair, frames may be reordered or duplicated, nodes
-may die and come back. Nothing here sleeps, and equal inputs give equal runs.
+its Receiver. Sending takes time per node, delays are per pair, frames may be reordered or duplicated, connections
+may break, nodes may die and come back. Nothing here sleeps, and equal inputs give equal runs.
+
+As with real sockets, the end of a node is noticed by those who have a connection with it, in either direction, and
+by whoever tries to open one. A node that waits keeps one to each peer it waits for, as the agent does.
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ def make_algorithms(
     }
 
 
-def make_context(node: int, num_nodes: int, num_parameters: int, seed: int = 7) -> Context:
+def make_context(
+    node: int, num_nodes: int, num_parameters: int, seed: int = 7, *, restarted: bool = False
+) -> Context:
     """That node's context on a complete overlay."""
     return Context(
         index=node,
@@ -45,6 +50,7 @@ def make_context(node: int, num_nodes: int, num_parameters: int, seed: int = 7) 
         rng=stream(seed, "algorithm", node),
         permutation_seed=seed,
         num_nodes=num_nodes,
+        restarted=restarted,
     )
 
 
@@ -132,26 +138,53 @@ class FakeNetwork:
             self._send_next(index, node)
 
     def kill(self, index: int) -> None:
-        """The node and its connections end, with what was under way on them; its peers notice."""
+        """The node and its connections end, with what was under way on them; those at their other ends notice."""
         self.nodes[index].alive = False
         self.nodes[index].queue.clear()
         for pair in [pair for pair in self._receivers if index in pair]:
-            del self._receivers[pair]
-        for other in self.nodes.values():
-            if other.alive:
-                other.algorithm.peer_lost(index)
-        self._wake_waiting()
+            self._break(*pair)
 
-    def revive(self, index: int, algorithm: Algorithm) -> None:
-        """A new agent takes the dead one's place; `start` makes it train."""
-        self.nodes[index] = FakeNode(algorithm, np.zeros(self.num_parameters, np.float32))
+    def break_connections(self, one: int, other: int) -> None:
+        """Both nodes live on, but what is under way between them is lost."""
+        for pair in ((one, other), (other, one)):
+            if pair in self._receivers:
+                self._break(*pair)
+
+    def revive(self, index: int, algorithm: Algorithm, round: int = 0) -> None:
+        """A new agent takes the dead one's place, its first round is `round`; `start` makes it train.
+
+        One whose context says that it was restarted says HELLO to everybody.
+        """
+        self.nodes[index] = FakeNode(algorithm, np.zeros(self.num_parameters, np.float32), round=round)
+        if algorithm.context.restarted:
+            for peer in algorithm.context.peers:
+                self._connection(index, peer)
+
+    def _break(self, sender: int, peer: int) -> None:
+        del self._receivers[sender, peer]
+        for index, gone in ((sender, peer), (peer, sender)):
+            self._notice(index, gone)
+
+    def _notice(self, index: int, gone: int) -> None:
+        """Tell that node, as soon as it can know, that its connection with the other is gone or not to be had."""
+        node = self.nodes[index]
+
+        def lose() -> None:
+            if node.alive:
+                node.algorithm.peer_lost(gone)
+                self._wake(index, node)
+
+        self._after(self._delay_s(gone, index), lose)
 
     def _after(self, delay_s: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._due, (self.now_s + delay_s, next(self._order), action))
 
     def _begin_round(self, index: int, node: FakeNode) -> None:
         node.waiting = not node.algorithm.may_start_round()
-        if not node.waiting:
+        if node.waiting:
+            for peer in node.algorithm.waits_for():
+                self._connection(index, peer)
+        else:
             node.aggregated.append(node.algorithm.before_local_phase(node.values, self.now_s))
             node.local_phase(index, node.round, node.values)
             self._after(node.round_s, lambda: self._end_round(index, node))
@@ -162,10 +195,9 @@ class FakeNetwork:
             node.round += 1
             self._begin_round(index, node)
 
-    def _wake_waiting(self) -> None:
-        for index, node in self.nodes.items():
-            if node.alive and node.waiting:
-                self._begin_round(index, node)
+    def _wake(self, index: int, node: FakeNode) -> None:
+        if node.alive and node.waiting:
+            self._begin_round(index, node)
 
     def _send_next(self, index: int, node: FakeNode) -> None:
         """Begin with the first frame in the queue; its send time is now, and it is past dropping."""
@@ -183,8 +215,9 @@ class FakeNetwork:
         self._after(frame_s, lambda: self._send_next(index, node))
 
     def _connection(self, sender: int, peer: int) -> wire.Receiver | None:
-        """The peer's end of the connection, opened when first needed; None where the peer is dead."""
+        """The peer's end of the connection, opened when first needed; None where the peer is dead: that is noticed."""
         if not self.nodes[peer].alive:
+            self._notice(sender, peer)
             return None
         receiver = self._receivers.get((sender, peer))
         if receiver is None:
@@ -196,9 +229,13 @@ class FakeNetwork:
                 num_fragments=algorithm.num_fragments,
                 permutation_seed=algorithm.permutation_seed,
             )
-            receiver.receive_data(wire.encode_hello(sender, TOKEN))
-            assert receiver.next_event() == wire.Hello(sender, TOKEN)
+            life = int(self.nodes[sender].algorithm.context.restarted)
+            receiver.receive_data(wire.encode_hello(sender, TOKEN, life))
+            assert receiver.next_event() == wire.Hello(sender, TOKEN, life)
+            if life:
+                algorithm.peer_lost(sender)
             algorithm.peer_joined(sender)
+            self._wake(peer, self.nodes[peer])
         return receiver
 
     def _arrive(self, sender: int, peer: int, receiver: wire.Receiver, data: bytes) -> None:
@@ -214,4 +251,4 @@ class FakeNetwork:
             reply = node.algorithm.on_fragment(event)
             if reply is not None:
                 self.send(peer, reply)
-        self._wake_waiting()
+        self._wake(peer, node)

@@ -27,6 +27,7 @@ from typing import Any, get_type_hints
 import networkx as nx
 
 from topologies import random_graphs, regions, rules, structures
+from topologies.reading import brief
 
 __all__ = [
     "Parameter",
@@ -135,7 +136,7 @@ def resolve(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if parameter.required and parameter.name not in given:
             problems.append((parameter.name, f"missing; {kind} needs it ({parameter.type_name})"))
         elif not _fits(value, parameter):
-            problems.append((parameter.name, f"got {value!r}; it must be {parameter.type_name}"))
+            problems.append((parameter.name, f"got {brief(value)}; it must be {parameter.type_name}"))
         else:
             resolved[parameter.name] = value
     if problems:
@@ -171,7 +172,7 @@ def _generators() -> dict[str, Callable[..., nx.Graph]]:
 def _generator(kind: str) -> Callable[..., nx.Graph]:
     kind = str(kind).replace("-", "_")
     if kind not in names():
-        raise ParameterError([("kind", f"unknown generator {kind!r}{_suggestion(kind, names())}")])
+        raise ParameterError([("kind", f"unknown generator {brief(kind)}{_suggestion(kind, names())}")])
     return _generators()[kind]
 
 

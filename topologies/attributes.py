@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from topologies.properties import BY_KEY, EDGE_PROPERTIES, number, twelve_digits
+from topologies.reading import brief
 
 _EARTH_RADIUS_KM = 6371.0
 # Light in fibre: c / 1.468 (ITU-T G.652).
@@ -40,7 +41,7 @@ def kind_of(name: Any, data: Mapping[str, Any]) -> str | None:
             if str(said).strip().lower() in words:
                 return kind
         if key == "kind":
-            raise ValueError(f"node {name}: kind={said!r}; allowed: host, switch")
+            raise ValueError(f"node {name}: kind={brief(said)}; allowed: host, switch")
     if re.fullmatch(r"h\d+", str(name)):
         return "host"
     return "switch" if re.fullmatch(r"s\d+", str(name)) else None
@@ -59,7 +60,7 @@ def link_properties(data: Mapping[str, Any], where: str) -> tuple[dict[str, Any]
         try:
             found[name] = convert(value)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{where}: {key}={value!r}: {error}") from None
+            raise ValueError(f"{where}: {key}={brief(value)}: {error}") from None
     if "bandwidth_bps" not in found:
         rate, note = _zoo_rate(data)
         if rate is not None:
@@ -94,7 +95,7 @@ def _zoo_rate(data: Mapping[str, Any]) -> tuple[float | None, str | None]:
         try:
             rate = float(raw)
         except (TypeError, ValueError):
-            return None, f"LinkSpeedRaw={raw!r} is no number; the default bandwidth is taken"
+            return None, f"LinkSpeedRaw={brief(raw)} is no number; the default bandwidth is taken"
         if rate > 0 and math.isfinite(rate):
             return rate, None
     speed, unit = data.get("LinkSpeed"), str(data.get("LinkSpeedUnits") or "")
@@ -103,7 +104,7 @@ def _zoo_rate(data: Mapping[str, Any]) -> tuple[float | None, str | None]:
         if match and match[2]:
             return float(match[1]) * _SCALE[match[2].lower()], None
     if speed not in (None, ""):
-        return None, f"LinkSpeed={speed!r} is no rate; the default bandwidth is taken"
+        return None, f"LinkSpeed={brief(speed)} is no rate; the default bandwidth is taken"
     return None, None
 
 

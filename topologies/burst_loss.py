@@ -6,10 +6,11 @@ with the probability p (good to bad) or r (bad to good). These are the parameter
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from topologies.reading import brief
 
 NONE = "none"
 _EXAMPLE = "write {p: 0.01, r: 0.25}, the text 0.01/0.25, or none"
@@ -72,7 +73,7 @@ def parse_burst_loss(value: Any) -> BurstLoss:
         raise ValueError(f"it must be a section; {_EXAMPLE}")
     for key in given:
         if key not in names:
-            raise ValueError(f"no such key {reprlib.repr(key)} (allowed: {', '.join(names)})")
+            raise ValueError(f"no such key {brief(key)} (allowed: {', '.join(names)})")
     for key in ("p", "r"):
         if given.get(key) is None:
             raise ValueError(f"{key} is missing; {_EXAMPLE}")
@@ -93,7 +94,7 @@ def _share(key: str, value: Any) -> float:
     if isinstance(value, str) and value.strip().endswith("%"):
         raise ValueError(f"{key}: write a fraction, not a percentage: 0.01 for 1 %")
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise ValueError(f"{key}: got {reprlib.repr(value)}; it must be a number 0 to 1")
+        raise ValueError(f"{key}: got {brief(value)}; it must be a number 0 to 1")
     return float(f"{value:.12g}")
 
 

@@ -20,6 +20,7 @@ import networkx as nx
 
 from topologies import rules
 from topologies.properties import BY_KEY, EDGE_PROPERTIES
+from topologies.reading import brief
 
 KEYS = ("hosts", "switches", "links", "paths", "paths_shared", "per_pair", "source")
 
@@ -53,7 +54,7 @@ def from_description(data: Mapping[str, Any]) -> nx.Graph:
             fields = {"name": entry} if isinstance(entry, str) else entry
             if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
                 raise ValueError(
-                    f"{where}: got {entry!r}; write a name, or {{name: ..., label: ..., region: ...}}"
+                    f"{where}: got {brief(entry)}; write a name, or {{name: ..., label: ..., region: ...}}"
                 )
             _known(fields, ("name", "label", "region"), where)
             if fields["name"] in graph:
@@ -90,19 +91,21 @@ def _link(a: str, b: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add_link(graph: nx.Graph, entry: Any, where: str) -> None:
     if not isinstance(entry, Mapping):
-        raise ValueError(f"{where}: got {entry!r}; write {{link: [h1, s1], bandwidth: 60mbit, delay: 1ms}}")
+        raise ValueError(
+            f"{where}: got {brief(entry)}; write {{link: [h1, s1], bandwidth: 60mbit, delay: 1ms}}"
+        )
     _known(entry, ("link", *BY_KEY, "reverse"), where)
     a, b = _pair(entry.get("link"), f"{where}.link")
     for name in (a, b):
         if name not in graph:
-            raise ValueError(f"{where}.link: no host or switch {name!r}")
+            raise ValueError(f"{where}.link: no host or switch {brief(name)}")
     if graph.has_edge(a, b):
         raise ValueError(f"{where}.link: a second link between {a} and {b}; one link at most joins two nodes")
     graph.add_edge(a, b)
     forward = _properties_in(entry, where)
     reverse = entry.get("reverse") or {}
     if not isinstance(reverse, Mapping):
-        raise ValueError(f"{where}.reverse: got {reverse!r}; write {{bandwidth: 10mbit}}")
+        raise ValueError(f"{where}.reverse: got {brief(reverse)}; write {{bandwidth: 10mbit}}")
     _known(reverse, tuple(BY_KEY), f"{where}.reverse")
     own = {BY_KEY[key].attribute for key in reverse}
     backward = {name: value for name, value in forward.items() if name not in own}
@@ -128,7 +131,9 @@ def _add_paths(graph: nx.Graph, data: Mapping[str, Any]) -> None:
     for number, entry in enumerate(_list(data, "paths")):
         where = f"paths[{number}]"
         if not isinstance(entry, Mapping):
-            raise ValueError(f"{where}: got {entry!r}; write {{between: [tokyo, ohio], bandwidth: 86mbit}}")
+            raise ValueError(
+                f"{where}: got {brief(entry)}; write {{between: [tokyo, ohio], bandwidth: 86mbit}}"
+            )
         _known(entry, ("between", *(one.key for one in EDGE_PROPERTIES if one.of_paths)), where)
         between = list(_pair(entry.get("between"), f"{where}.between"))
         graph.graph["paths"].append({"between": between, **_properties_in(entry, where)})
@@ -141,7 +146,7 @@ def _properties_in(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
             try:
                 found[one.attribute] = one.parse(entry[one.key])
             except ValueError as error:
-                raise ValueError(f"{where}.{one.key}: got {entry[one.key]!r}; {error}") from None
+                raise ValueError(f"{where}.{one.key}: got {brief(entry[one.key])}; {error}") from None
     return found
 
 
@@ -166,7 +171,7 @@ def _pair(value: Any, where: str) -> tuple[str, str]:
         or len(value) != 2
         or not all(isinstance(one, str) for one in value)
     ):
-        raise ValueError(f"{where}: got {value!r}; it must be two names: [h1, s1]")
+        raise ValueError(f"{where}: got {brief(value)}; it must be two names: [h1, s1]")
     return value[0], value[1]
 
 
@@ -175,4 +180,4 @@ def _known(entry: Mapping[str, Any], allowed: Iterable[str], where: str) -> None
         if key not in allowed:
             close = difflib.get_close_matches(str(key), list(allowed), n=1)
             meant = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"{where}: no such key {key!r}{meant} (allowed: {', '.join(allowed)})")
+            raise ValueError(f"{where}: no such key {brief(key)}{meant} (allowed: {', '.join(allowed)})")

@@ -10,6 +10,7 @@ import networkx as nx
 
 from topologies import rules
 from topologies.normal_form import COMPONENTS, PARALLEL, normalise
+from topologies.reading import brief, read_text
 
 # A graph this large is none that one machine could emulate.
 MAX_FILE_BYTES = 20_000_000
@@ -48,7 +49,7 @@ def load(
     """
     for value, allowed, name in ((parallel, PARALLEL, "parallel"), (component, COMPONENTS, "component")):
         if value not in allowed:
-            raise ValueError(f"{name}: got {value!r}; allowed: {', '.join(allowed)}")
+            raise ValueError(f"{name}: got {brief(value)}; allowed: {', '.join(allowed)}")
     text = _text(path)
     try:
         name = _format_of(path)
@@ -59,6 +60,8 @@ def load(
             graph = raw
         else:
             graph = normalise(raw, hosts_per_switch=hosts_per_switch, parallel=parallel, component=component)
+    except OverflowError:
+        raise ValueError(f"{path}: a number in it is too large to be reckoned with") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     graph.graph["source"] = path.name
@@ -86,7 +89,7 @@ def _format_of(path: Path) -> str:
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
-        raise ValueError(f"unknown ending {path.suffix!r}; there are: {endings()}") from None
+        raise ValueError(f"unknown ending {brief(path.suffix)}; there are: {endings()}") from None
 
 
 def _module(name: str) -> Any:
@@ -95,13 +98,6 @@ def _module(name: str) -> Any:
 
 def _text(path: Path) -> str:
     try:
-        if path.is_dir():
-            raise ValueError(f"{path}: a directory, not a file")
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ValueError(f"{path}: {size:,} bytes; a topology has at most {MAX_FILE_BYTES:,}")
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a text file in UTF-8") from None
-    except OSError as error:
+        return read_text(path, MAX_FILE_BYTES)
+    except FileNotFoundError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None

@@ -27,7 +27,7 @@ def number(value: Any) -> float:
         raise ValueError("it must be a number")
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("it must be a number") from None
     if not math.isfinite(found) or found < 0:
         raise ValueError("it must be a finite number, not below 0")

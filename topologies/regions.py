@@ -13,6 +13,7 @@ import networkx as nx
 
 from topologies.building import add_hosts, within
 from topologies.matrices import matrix as read_matrix
+from topologies.reading import brief
 
 
 def regions(
@@ -83,5 +84,5 @@ def _chosen(only: str, known: list[str]) -> list[str]:
     asked = [name.strip() for name in only.split(",") if name.strip()]
     for name in asked:
         if name not in known:
-            raise ValueError(f"only={only}: no region {name!r}; there are: {', '.join(known)}")
+            raise ValueError(f"only={only}: no region {brief(name)}; there are: {', '.join(known)}")
     return [name for name in known if not asked or name in asked]

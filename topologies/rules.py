@@ -13,20 +13,27 @@ from typing import Any
 import networkx as nx
 
 from topologies.properties import EDGE_PROPERTIES
+from topologies.reading import brief
 
 # IFNAMSIZ is 16 with the closing zero byte.
 MAX_INTERFACE_NAME = 15
 KINDS = ("host", "switch")
+# Each host has a journal by its name, beside those of the programs that run it.
+RESERVED = ("controller", "parent")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+
+# Problems of a graph that one message lists.
+_MAX_TOLD = 20
 
 
 def check(graph: nx.Graph) -> None:
-    """Raises ValueError that lists everything that is wrong with the graph."""
+    """Raises ValueError that lists what is wrong with the graph."""
     problems = [*_nodes(graph), *_edges(graph)]
     if not problems:
         problems = [*_hosts(graph), *_connected(graph), *_paths(graph)]
     if problems:
-        raise ValueError("; ".join(problems))
+        more = len(problems) - _MAX_TOLD
+        raise ValueError("; ".join(problems[:_MAX_TOLD] + [f"and {more:,} more"] * (more > 0)))
 
 
 def hosts(graph: nx.Graph) -> list[str]:
@@ -44,6 +51,7 @@ def usable_name(graph: nx.Graph, node: Any) -> bool:
     return (
         isinstance(node, str)
         and _NAME.fullmatch(node) is not None
+        and node not in RESERVED
         and len(longest_interface(graph, node)) <= MAX_INTERFACE_NAME
     )
 
@@ -55,7 +63,7 @@ def longest_interface(graph: nx.Graph, node: str) -> str:
 
 def natural_order(name: str) -> tuple[str | int, ...]:
     """Sort key that reads digits as numbers."""
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name))
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name))
 
 
 def _of_kind(graph: nx.Graph, kind: str) -> list[str]:
@@ -65,10 +73,12 @@ def _of_kind(graph: nx.Graph, kind: str) -> list[str]:
 def _nodes(graph: nx.Graph) -> Iterator[str]:
     for node, data in graph.nodes(data=True):
         if not isinstance(node, str) or not _NAME.fullmatch(node):
-            yield f"node {node!r} has an invalid name: a letter, then letters, digits, '_', '.', '-'"
+            yield f"node {brief(node)} has an invalid name: a letter, then letters, digits, '_', '.', '-'"
             continue
+        if data.get("kind") == "host" and node in RESERVED:
+            yield f"host {node} has a reserved name ({', '.join(RESERVED)}): give it another"
         if data.get("kind") not in KINDS:
-            yield f"node {node} has kind {data.get('kind')!r}; allowed: {', '.join(KINDS)}"
+            yield f"node {node} has kind {brief(data.get('kind'))}; allowed: {', '.join(KINDS)}"
         interface = longest_interface(graph, node)
         if len(interface) > MAX_INTERFACE_NAME:
             yield (
@@ -92,7 +102,7 @@ def wrong_properties(properties: Mapping[str, Any]) -> Iterator[str]:
     for one in EDGE_PROPERTIES:
         value = properties.get(one.attribute)
         if value is not None and (words := one.wrong(value)) is not None:
-            yield f"{one.attribute}={value!r}; {words}"
+            yield f"{one.attribute}={brief(value)}; {words}"
 
 
 def _paths(graph: nx.Graph) -> Iterator[str]:
@@ -103,7 +113,7 @@ def _paths(graph: nx.Graph) -> Iterator[str]:
         for name in (a, b):
             if name not in regions:
                 shown = ", ".join(sorted(regions)) or "none"
-                yield f"path {a} - {b}: no host is in region {name!r}; the hosts' regions are: {shown}"
+                yield f"path {a} - {b}: no host is in region {brief(name)}; the hosts' regions are: {shown}"
         if frozenset((a, b)) in seen:
             yield f"path {a} - {b} is given twice"
         seen.add(frozenset((a, b)))

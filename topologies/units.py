@@ -28,7 +28,7 @@ def _parse(text: Any, units: dict[str, float], what: str, example: str) -> float
     number, unit = float(match.group(1)), match.group(2).lower().replace("µ", "u")
     unit = unit.removesuffix("/s").removesuffix("ps") if units is BANDWIDTH_UNITS else unit
     if unit not in units and not (number == 0 and unit == ""):
-        shown = f"unknown unit {match.group(2)!r}" if unit else "no unit"
+        shown = f"unknown unit {match.group(2)[:40]!r}" if unit else "no unit"
         raise ValueError(f"{what} with {shown}; write for example {example!r} (units: {', '.join(units)})")
     value = number * units.get(unit, 0.0)
     if not math.isfinite(value) or value < 0:

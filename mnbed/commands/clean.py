@@ -9,15 +9,12 @@ def main() -> int:
 
     from mnbed.errors import MachineError
     from mnbed.network.leftovers import remove_leftovers
-    from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
+    from mnbed.run.lock import run_lock
 
     if os.geteuid() != 0:
         raise MachineError("mnbed clean needs root", "sudo mnbed clean")
     with run_lock("clean"):
-        try:
-            done = remove_leftovers(RUNTIME_DIRECTORY)
-        except TimeoutError as error:
-            raise MachineError(str(error), "look at them with ps") from None
+        done = remove_leftovers()
     for line in done:
         print(line)
     print("Nothing was left." if not done else "Clean.")

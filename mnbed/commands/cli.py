@@ -27,7 +27,10 @@ def main(
     from mnbed.machine import probe
     from mnbed.run.planning import plan_run
     from mnbed.run.prompt import open_prompt
+    from mnbed.run.user_side import UserSide
 
     facts = probe()
-    open_prompt(plan_run(file, set_ or [], facts), file, out, facts)
+    with UserSide.start() as side:
+        plan = plan_run(side, file, set_ or [], facts)
+    open_prompt(plan, file, out, facts)
     return 0

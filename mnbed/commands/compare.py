@@ -30,39 +30,60 @@ def main(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Compare runs that should not be compared, with a warning.")
     ] = False,
+    unpaired: Annotated[
+        bool,
+        typer.Option(
+            "--unpaired",
+            help="Speed-ups of means instead of seed by seed, also of runs that are not alike.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for page, figures and tables; default: compare, in the sweep's.", show_default=False
+            help="Folder for page, figures and tables; default: compare in the sweep's, else the next free one of "
+            "compare, compare-2, ... here.",
+            show_default=False,
         ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
 ) -> None:
     """Raises InputError where runs cannot be compared."""
-    from rich.console import Console
+    import sys
 
-    from mnbed.errors import InputError
+    from mnbed.console import make_console
+    from mnbed.results.compare_report import fresh_folder, print_comparison, write_comparison
     from mnbed.results.compare_report import markdown as as_markdown
-    from mnbed.results.compare_report import print_comparison, write_comparison
-    from mnbed.results.comparison import compare, read_runs
+    from mnbed.results.compared_runs import read_runs
+    from mnbed.results.comparison import compare
 
-    found, of_sweep = read_runs(runs)
-    given = {}
-    for text in baseline or []:
-        axis, equals, value = text.partition("=")
-        if not equals or not axis or not value:
-            raise InputError(f"--baseline {text}: write AXIS=VALUE, for example --baseline algorithm=ad-psgd")
-        given[axis] = value
-    comparison = compare(found, baseline=given or of_sweep, targets=target or [], anyway=anyway)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A file or a pipe has no width of its own.
-        console = Console(highlight=False, width=24 + 30 * len(comparison.groups))
+    found = read_runs(runs)
+    comparison = compare(
+        found, baseline=_given(baseline or []), targets=target or [], anyway=anyway, unpaired=unpaired
+    )
+    console = make_console(highlight=False)
     if markdown:
         print(as_markdown(comparison), end="")
     else:
         print_comparison(comparison, console)
-    folder = out or (runs[0] / "compare" if (runs[0] / "sweep.json").is_file() else Path("compare"))
+    # A sweep's own comparison is made anew; what compares other runs is not overwritten by it, nor overwrites it.
+    folder = out or (
+        found.sweep / "compare" if found.sweep is not None else fresh_folder(comparison, Path("compare"))
+    )
     page = write_comparison(comparison, folder)
-    if not markdown:
+    if markdown:
+        print(f"page: {page}", file=sys.stderr)
+    else:
         console.print(f"page: {page}", markup=False, soft_wrap=True)
+
+
+def _given(baseline: list[str]) -> dict[str, str]:
+    """Axis -> value. Raises InputError."""
+    from mnbed.errors import InputError
+
+    given = {}
+    for text in baseline:
+        axis, equals, value = text.partition("=")
+        if not equals or not axis or not value:
+            raise InputError(f"--baseline {text}: write AXIS=VALUE, for example --baseline algorithm=ad-psgd")
+        given[axis] = value
+    return given

@@ -42,6 +42,8 @@ def main(
         text = kollaps.write(graph)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
+    if output is not None and output.exists() and output.samefile(file):
+        raise InputError(f"--output {output} is the experiment, and would be overwritten: give another file")
     if output is None:
         print(text, end="")
         return

@@ -40,6 +40,8 @@ def main(
     for name in node or []:
         if known and name not in known:
             raise InputError(f"--node {name}: no such node in {run}; it has: {', '.join(known)}")
+    if not known and not follow:
+        raise InputError(f"{run}: no node has written anything: {directory.nodes} holds no journal")
     reader = LogReader(directory, node or [], level.upper())
     if not follow:
         for line in sorted([*reader.read(), *reader.rest()]):

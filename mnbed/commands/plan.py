@@ -44,11 +44,17 @@ def main(
     ] = False,
 ) -> None:
     """Raises InputError or MachineError where the experiment cannot be run."""
+    # What only root can find out of the machine comes first, and nothing else is for root.
+    from mnbed.machine import probe
+    from mnbed.run.user import become_invoking_user
+
+    facts = None if schema or file is None else probe()
+    become_invoking_user()
+
     from mnbed import schema as schemas
     from mnbed.budget import budget
     from mnbed.errors import InputError
     from mnbed.loading import dump_experiment, load_experiment, naming
-    from mnbed.machine import probe
     from mnbed.plan import make_plan
     from mnbed.step_cost import UNMEASURED
 
@@ -60,8 +66,8 @@ def main(
     if step_cpu is not None and measure:
         raise InputError("--step-cpu and --measure: give one of them")
     given = _given_step(step_cpu)
+    assert facts is not None
     experiment = load_experiment(file, set_ or [])
-    facts = probe()
     with naming(file):
         make_plan(experiment, facts, UNMEASURED)
         step, note = (given, "local step: as given") if given else _step(experiment, again=measure)
@@ -168,25 +174,29 @@ def _print_links(plan: Plan) -> None:
     from mnbed.links import PROPERTIES
     from mnbed.units import format_bandwidth, format_duration
 
-    directions = list(plan.directions.values())
     rare = [
         row
         for row in PROPERTIES
         if row.edge is not None
         and row.edge.rare
-        and any(map(row.asked_of, (one.asked for one in directions)))
+        and any(map(row.asked_of, (one.asked for one in plan.directions.values())))
     ]
-    rows = [
-        (
-            f"{one.interface} -> {one.arrival}",
-            format_bandwidth(float(f"{one.asked.bandwidth_bps:.4g}")),
-            format_duration(one.asked.delay_s),
-            format_bandwidth(float(f"{one.wire.bandwidth_bps:.4g}")),
-            format_duration(one.wire.delay_s),
-            *(row.form(getattr(one.asked, row.field)) for row in rare),
-        )
-        for one in directions
-    ]
+    rows = []
+    for link in plan.links:
+        there, back = link.directions
+        # Both at once where they are alike.
+        alike = (there.asked, there.wire) == (back.asked, back.wire)
+        for one in (there,) if alike else (there, back):
+            rows.append(
+                (
+                    f"{one.interface} {'<->' if alike else '->'} {one.arrival}",
+                    format_bandwidth(float(f"{one.asked.bandwidth_bps:.4g}")),
+                    format_duration(one.asked.delay_s),
+                    format_bandwidth(float(f"{one.wire.bandwidth_bps:.4g}")),
+                    format_duration(one.wire.delay_s),
+                    *(row.form(getattr(one.asked, row.field)) for row in rare),
+                )
+            )
     _table(
         "links (emulated, then on the wire)",
         ("link", "bandwidth", "delay", "wire bandwidth", "wire delay", *(row.key for row in rare)),
@@ -195,14 +205,14 @@ def _print_links(plan: Plan) -> None:
 
 
 def _print_timeline(plan: Plan) -> None:
-    from mnbed.units import format_duration
+    from mnbed.units import format_duration, format_wall_time
 
     if not plan.timeline:
         return
     rows = [
         (
             format_duration(float(f"{event.at_s:.6g}")),
-            f"{event.at_s * plan.dilation:.1f} s",
+            format_wall_time(event.at_s * plan.dilation),
             str(event.entry),
             event.text,
         )
@@ -217,7 +227,8 @@ def _print_timeline(plan: Plan) -> None:
 def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str) -> None:
     from mnbed.budget import COMFORTABLE_SHARE
     from mnbed.machine import unknown
-    from mnbed.units import format_duration
+    from mnbed.soundness import unchecked
+    from mnbed.units import format_duration, format_wall_time
 
     cores = [source.cores(plan.dilation) for source in costs.sources]
     rows = [
@@ -248,7 +259,9 @@ def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str
     limit = format_duration(float(f"{costs.step_cpu_limit_s:.2g}"))
     keep = "kept" if plan.experiment.evaluate.keep_snapshots else "removed after the evaluation"
     evaluation = (
-        "and the evaluation's" if costs.evaluation_s is None else f"evaluation {costs.evaluation_s:.0f} s"
+        "and the evaluation's"
+        if costs.evaluation_s is None
+        else f"evaluation {format_wall_time(costs.evaluation_s)}"
     )
     lines = [
         ("local step", step_note.removeprefix("local step: ")),
@@ -260,13 +273,15 @@ def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str
         ),
         ("memory", f"about {_size(costs.memory_bytes)}, of {_size(facts.memory_bytes)} free"),
         ("snapshots", f"{costs.snapshots}, about {_size(costs.disk_bytes)}, {keep}"),
-        ("wall time", f"about {costs.wall_s:.0f} s ({evaluation})"),
+        ("wall time", f"about {format_wall_time(costs.wall_s)} ({evaluation})"),
     ]
     print("budget (estimated)")
     for name, value in lines:
         print(f"  {name:18}{value}")
     if unknown(facts):
         print(f"\nassumed, as it could not be tried without root: {', '.join(unknown(facts))}")
+    if later := unchecked(plan.experiment, len(plan.hosts)):
+        print(f"\nnot checked, as the data is loaded when the run begins: {', '.join(later)}")
     if costs.warning():
         print(f"\nwarning: {costs.warning()}")
 

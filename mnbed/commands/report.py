@@ -25,19 +25,18 @@ def main(
     ] = False,
 ) -> None:
     """Works on failed and interrupted runs, too; snapshots that were not evaluated yet are evaluated first."""
-    from rich.console import Console
-
+    from mnbed.console import make_console
     from mnbed.results import make_results
     from mnbed.results.console import print_summary
     from mnbed.run_directory import RunDirectory, require_run
 
     directory = RunDirectory(run)
     require_run(directory)
-    console = Console()
+    console = make_console()
     try:
         _evaluate_the_rest(directory, console)
         summary = make_results(directory)
-    except PermissionError as error:
+    except PermissionError as error:  # a full disk is told by the frame
         raise InputError(
             f"{error.filename}: {error.strerror}", "run it as the user whom the run belongs to"
         ) from None

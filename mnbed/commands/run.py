@@ -36,33 +36,43 @@ def main(
     """Exit status 0 done, 1 failed, 2 wrong input, 3 this machine cannot, 130 interrupted."""
     import json
 
-    from mnbed.run.planning import plan_run
+    # The user's process is there before any file of theirs is read.
+    from mnbed.run.user_side import UserSide
+    from mnbed.run_directory import require_folder
 
+    require_folder(out)
     overrides = [*(set_ or []), *([f"name={json.dumps(name)}"] if name is not None else [])]
-    plan = plan_run(file, overrides)
+    with UserSide.start() as side:
+        from mnbed.console import make_console
+        from mnbed.errors import Interrupted, MnbedError, RunError
+        from mnbed.results.console import print_summary
+        from mnbed.results.fidelity import FAITHFUL
+        from mnbed.run.lifecycle import Job
+        from mnbed.run.planning import plan_run
 
-    from rich.console import Console
+        plan, console = plan_run(side, file, overrides), make_console()
 
-    from mnbed.errors import Interrupted, MnbedError, RunError
-    from mnbed.results.console import print_summary
-    from mnbed.results.fidelity import FAITHFUL
-    from mnbed.run.lifecycle import Job
+        def open_prompt(job: Job, error: MnbedError | None) -> None:
+            wanted = cli if error is None else cli_on_error
+            if wanted and not isinstance(error, Interrupted):
+                from mnbed.run.prompt import prompt_after
 
-    console = Console()
+                prompt_after(job, error)
 
-    def open_prompt(job: Job, error: MnbedError | None) -> None:
-        wanted = cli if error is None else cli_on_error
-        if wanted and not isinstance(error, Interrupted):
-            from mnbed.run.prompt import prompt_after
-
-            prompt_after(job, error)
-
-    outcome = Job(plan, out=out, report=not no_report, console=console, before_teardown=open_prompt).execute()
+        job = Job(
+            plan, out=out, report=not no_report, console=console, side=side, before_teardown=open_prompt
+        )
+        try:
+            outcome = job.execute()
+        except BaseException:  # a second Ctrl-C, for one: whatever ends it, what was collected can be found
+            if job.run.path.exists():
+                console.print(f"run directory: {job.run.path}", highlight=False, soft_wrap=True)
+            raise
     if outcome.summary is not None:
         print_summary(outcome.summary, console)
     console.print(f"run directory: {outcome.run.path}", highlight=False, soft_wrap=True)
-    if outcome.run.report.exists():
-        console.print(f"report: {outcome.run.report}", highlight=False, soft_wrap=True)
+    if outcome.report is not None:
+        console.print(f"report: {outcome.report}", highlight=False, soft_wrap=True)
     if outcome.error is not None:
         raise outcome.error
     if strict and outcome.summary is not None and outcome.summary.verdict != FAITHFUL:

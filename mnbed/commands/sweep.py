@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mnbed.sweep import Sweep
 
 
 def main(
@@ -29,6 +32,11 @@ def main(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all runs, list them, and stop.")] = False,
 ) -> int:
     """Exit status 0 where every run has completed, 1 where some failed, 130 where it was interrupted."""
+    # Before any file of the user's is read.
+    from mnbed.run.run_starter import part_with_root
+
+    starter = part_with_root()
+    from mnbed.errors import InputError, RunError
     from mnbed.sweep import load_sweep
 
     sweep = load_sweep(file, set_ or [])
@@ -36,15 +44,21 @@ def main(
         for run in sweep.runs:
             print(f"{run.name}: {' '.join(run.overrides)}")
         print(f"{len(sweep.runs)} runs")
+        if failing := _failing(sweep):
+            raise InputError("\n".join(["some runs would fail:", *(f"    {text}" for text in failing)]))
         return 0
 
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from mnbed.errors import RunError
+    from mnbed.console import make_console
     from mnbed.run.sweeping import SweepRunner
+    from mnbed.run_directory import require_folder
 
-    console = Console(highlight=False)
+    require_folder(out)
+
+    console = make_console(highlight=False)
+    for text in _failing(sweep):
+        console.print(f"warning: this will fail: {text}", style="yellow", markup=False, soft_wrap=True)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -58,6 +72,7 @@ def main(
             sweep,
             out,
             lambda text: console.print(text, markup=False, soft_wrap=True),
+            starter,
             redo_degraded=redo_degraded,
             options=["--no-report"] if no_report else [],
         )
@@ -75,3 +90,22 @@ def main(
         lines = "\n".join(f"    {entry.label}, seed {entry.seed}: {entry.message}" for entry in failed)
         raise RunError(f"{len(failed)} of {len(runner.entries)} runs did not complete:\n{lines}")
     return 0
+
+
+def _failing(sweep: Sweep) -> list[str]:
+    """What a plan would be refused for, by cell: of its first seed, as others differ in draws alone."""
+    from mnbed.errors import MnbedError
+    from mnbed.machine import probe
+    from mnbed.plan import make_plan
+    from mnbed.step_cost import UNMEASURED
+
+    facts, found = probe(), {}
+    for run in reversed(sweep.runs):
+        found[run.label] = run
+    texts = []
+    for label, run in reversed(found.items()):
+        try:
+            make_plan(run.experiment, facts, UNMEASURED)
+        except MnbedError as error:
+            texts.append(f"{label}: {error.message}")
+    return texts

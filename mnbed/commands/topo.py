@@ -118,6 +118,7 @@ def convert(
     from topologies import files
 
     view = _view(source, set_, seed, hosts_per_switch, parallel, component)
+    _check_other_file("the network's source", Path(source), target)
     try:
         files.save(view.graph, target)
     except ValueError as error:
@@ -143,6 +144,14 @@ def _view(
     )
     say_notes(view, lambda text: print(text, file=sys.stderr))
     return view
+
+
+def _check_other_file(what: str, source: Path, target: Path) -> None:
+    """Raises InputError where both are one file, under whatever names."""
+    from mnbed.errors import InputError
+
+    if source.exists() and target.exists() and source.samefile(target):
+        raise InputError(f"{target} is {what}, and would be overwritten: give another file")
 
 
 def _shown(value: Any) -> str:
@@ -173,15 +182,15 @@ def _ends(view: NetworkView) -> list[tuple[str, str]]:
 
 
 def _print_view(view: NetworkView) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from mnbed.console import make_console
     from topologies import rules
     from topologies.burst_loss import NONE
     from topologies.properties import EDGE_PROPERTIES, EdgeProperty
 
     graph = view.graph
-    console = Console(highlight=False)
+    console = make_console(highlight=False)
     hosts, switches = rules.hosts(graph), rules.switches(graph)
     console.print(
         f"{view.title}: {len(hosts)} hosts, {len(switches)} switches, {graph.number_of_edges()} links",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -22,18 +21,18 @@ from mininet.node import Host
 
 from mnbed.errors import MachineError, RunError
 from mnbed.links import LinkProperties
+from mnbed.machine import raise_open_files
 from mnbed.network import shaping
 from mnbed.network.counters import CounterReader
 from mnbed.network.delay import DelayProcess
 from mnbed.network.forwarding import Bridges, Forwarding
+from mnbed.network.mark import note
 from mnbed.network.mininet_net import EmulatedNet
 from mnbed.network.namespaces import heredoc, network_namespace, run_script_in
 from mnbed.network.open_vswitch import OpenVSwitch
 from mnbed.network.shaping import Readback, ShapedLink
 from mnbed.plan import Direction, LinkPlan, Plan
 
-# One namespace needs a pseudo-terminal and a few pipes in this process.
-_FILES_PER_NODE = 8
 _CARRIER_PATIENCE_S = 10.0
 # Linux: TCP_RTO_MIN and TCP_RTO_MAX (include/net/tcp.h).
 _RTO_MIN_MS, _RTO_MAX_MS = 200, 120_000
@@ -58,6 +57,16 @@ class Network:
         self.delay: DelayProcess | None = None
         self.wires = {ends: direction.wire for ends, direction in plan.directions.items()}
         """(source, target) of a direction -> what its shaping should be now; `live.py` changes it."""
+
+    def ailment(self) -> str | None:
+        """What makes the network stand still; None: nothing that could be seen from outside."""
+        if self.forwarding.died():
+            return "the program that stands for the switches has ended"
+        if self.delay is not None and self.delay.died():
+            return "the process that delays packets has ended"
+        if self.delay is not None and self.delay.stopped():
+            return "the process that delays packets was stopped (SIGSTOP): no packet passed"
+        return None
 
     def pid(self, node: str) -> int:
         """A process that holds the node's namespace. Raises KeyError."""
@@ -137,7 +146,7 @@ def build_network(
     Raises MachineError where the machine lacks something, RunError where the kernel did not do as asked.
     """
     _check_mnexec()
-    _raise_limits(len(plan.hosts) + len(plan.switches))
+    raise_open_files(plan.open_files)
     setLogLevel("warning")
     # Mininet's own initialisation changes system-wide sysctls and leaves them so; nothing of it is needed here.
     EmulatedNet.inited = True
@@ -183,31 +192,17 @@ def _check_mnexec() -> None:
         )
 
 
-def _raise_limits(num_nodes: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 256 + _FILES_PER_NODE * num_nodes
-    if soft < wanted:
-        if hard < wanted:
-            try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
-            except (ValueError, OSError):
-                raise MachineError(
-                    f"{num_nodes} nodes need {wanted} open files, and the limit is {hard}",
-                    "raise the limit: ulimit -n, or LimitNOFILE= of the service",
-                ) from None
-        else:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _add_nodes(network: Network, check: Callable[[], None]) -> None:
     """Start every node's shell in a new namespace."""
     mininet, plan = network.mininet, network.plan
     for host in plan.hosts:
         # Addresses come with the rest of a host's settings, in one script.
         mininet.addHost(host.name, cls=Host, ip=None, mac=None)
+        note(network.pid(host.name))
         check()
     for number, switch in enumerate(plan.switches, start=1):
         network.forwarding.add_switch(mininet, switch, number)
+        note(network.pid(switch))
         check()
 
 

@@ -6,13 +6,14 @@ A host's segments show as TCP hands them to its interface, up to 64 kB in one pi
 from __future__ import annotations
 
 import contextlib
-import select
+import os
 import socket
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from node_agent.descriptors import wait_readable
 from node_agent.namespaces import enter_network_namespace
 
 # The variant with nanoseconds (draft-ietf-opsawg-pcap); link type 1 is Ethernet.
@@ -26,20 +27,19 @@ _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 class Capture:
     """Both directions of an interface, until `stop`."""
 
-    def __init__(self, pid: int, interface: str, path: Path) -> None:
-        """`pid`: a process in the interface's namespace. Raises OSError."""
+    def __init__(self, pid: int, interface: str, path: Path, descriptor: int) -> None:
+        """`pid`: a process in the interface's namespace; `descriptor`: of the file, open to write. Raises OSError."""
         self.path = path
         self.interface = interface
         self.packets = 0
         self.lost = 0
         """Packets the kernel had no room for; known after `stop`."""
-        self._file = path.open("wb")
+        self._file = os.fdopen(descriptor, "wb")
         try:
             with ThreadPoolExecutor(max_workers=1) as pool:
                 self._socket = pool.submit(_open, pid, interface).result()
         except OSError:
             self._file.close()
-            path.unlink()
             raise
         self._file.write(struct.pack("=IHHiIII", _MAGIC, 2, 4, 0, 0, _MAX_BYTES, _ETHERNET))
         self._stopping = threading.Event()
@@ -60,7 +60,7 @@ class Capture:
     def _run(self) -> None:
         while True:
             stopping = self._stopping.is_set()
-            if select.select([self._socket], [], [], 0.1)[0]:
+            if wait_readable(self._socket, 0.1):
                 self._take()
             elif stopping:
                 return

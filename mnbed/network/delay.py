@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import select
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -15,11 +13,16 @@ from typing import Any, NamedTuple
 from mnbed.errors import MachineError, RunError
 from mnbed.events import Reshape
 from mnbed.links import LinkProperties, PathProperties, along
+from mnbed.network.mark import note, state_of
 from mnbed.network.namespaces import run_in
 from mnbed.plan import Plan
+from mnbed.programs import our_program
+from node_agent.descriptors import wait_readable
 from node_agent.streams import stream_seed
 
 _ANSWER_PATIENCE_S = 5.0
+# It takes some 2 ms for each host.
+_START_PATIENCE_S = 30.0
 _MAX_TICK_S = 1e-3
 
 Ends = tuple[str, str]
@@ -164,7 +167,7 @@ class DelayProcess:
             order = {"pid": pid_of(one.host), "gso": not one.lossy, "seed": seed, "sources": one.sources}
             orders.append(order)
         process = subprocess.Popen(
-            [sys.executable, "-m", "mnbed.network.delay_queue"],
+            our_program("mnbed.network.delay_queue"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -173,12 +176,15 @@ class DelayProcess:
         )
         delay = cls(process, paths, hosts)
         try:
+            note(process.pid)
             answer = delay._ask(
-                {"tick_s": tick_s(plan.dilation), "hosts": orders, "interfaces": interfaces}, None
+                {"tick_s": tick_s(plan.dilation), "hosts": orders, "interfaces": interfaces},
+                _START_PATIENCE_S,
             )
             if answer != "ready":
+                silent = "it was stopped (SIGSTOP)" if delay.stopped() else "it ended, or said nothing"
                 raise MachineError(
-                    f"the NFQUEUE delay did not start: {answer or 'it ended'}",
+                    f"the NFQUEUE delay did not start: {answer or silent}",
                     "a kernel with sch_netem (delay_backend: netem), or with nfnetlink_queue",
                 )
             yield delay
@@ -208,12 +214,12 @@ class DelayProcess:
             return dict(json.loads(self._ask({"statistics": True}, _ANSWER_PATIENCE_S)))
         return {}
 
-    def _ask(self, order: object, patience_s: float | None) -> str:
+    def _ask(self, order: object, patience_s: float) -> str:
         """Its answer; empty where it has ended or takes too long."""
         with self._lock:
             return self._ask_alone(order, patience_s)
 
-    def _ask_alone(self, order: object, patience_s: float | None) -> str:
+    def _ask_alone(self, order: object, patience_s: float) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -221,13 +227,17 @@ class DelayProcess:
             self._process.stdin.flush()
         except BrokenPipeError:
             return ""
-        if patience_s is not None and not select.select([self._process.stdout], [], [], patience_s)[0]:
+        if patience_s is not None and not wait_readable(self._process.stdout, patience_s):
             return ""
         return self._process.stdout.readline().strip()
 
     def died(self) -> bool:
         """True where the process has ended although nobody stopped it."""
         return self.statistics is None and self._process.poll() is not None
+
+    def stopped(self) -> bool:
+        """True where somebody keeps it from running: SIGSTOP, or a debugger."""
+        return state_of(self._process.pid) in ("T", "t")
 
     def stop(self) -> None:
         """End the process and keep its statistics; a second call does nothing."""

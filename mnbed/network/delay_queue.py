@@ -45,6 +45,7 @@ from mnbed.network.delay_line import DelayLine, Released
 from mnbed.network.delay_spread import spread
 from mnbed.network.loss_chain import LossChains
 from mnbed.network.path_effect import PathEffect
+from node_agent.descriptors import PreciseWait
 
 # linux/netlink.h, linux/netfilter/nfnetlink_queue.h
 _NETLINK_NETFILTER = 12
@@ -270,6 +271,7 @@ class _Delayer:
         self._namespaces: list[int] = []
         chains = LossChains(lambda seed: random.Random(seed).random)
         self._libc = ctypes.CDLL(None, use_errno=True)
+        self._wait = PreciseWait(self._poll.fileno())
         self._inbox = _Inbox(self._libc)
         self._orders = b""
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -310,15 +312,13 @@ class _Delayer:
     def run(self, orders_descriptor: int) -> None:
         """Serve, and obey, until `orders_descriptor` reaches its end."""
         self._poll.register(orders_descriptor, select.EPOLLIN | select.EPOLLHUP)
-        poll_descriptor = [self._poll.fileno()]
         due, monotonic = self._due, time.monotonic
         busy, last = False, monotonic()
         while True:
             now = monotonic()
-            # epoll's own time-out has milliseconds only; select on the epoll descriptor has microseconds.
             wait = None if not due else due[0][0] - _LEAD_S - now
             if wait is None or wait > 0:
-                select.select(poll_descriptor, (), (), wait)
+                self._wait(wait)
                 now = monotonic()
             if busy and now - last < self._tick_s:
                 time.sleep(self._tick_s - (now - last))
@@ -482,7 +482,8 @@ def main() -> int:
     print("ready", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         delayer.run(0)
-    print(json.dumps(asdict(delayer.take_statistics())), flush=True)
+    with contextlib.suppress(BrokenPipeError):  # nobody is left to ask
+        os.write(1, json.dumps(asdict(delayer.take_statistics())).encode() + b"\n")
     return 0
 
 

@@ -56,6 +56,9 @@ class Forwarding(ABC):
 class BridgeNode(Switch):  # type: ignore[misc]
     """A Mininet switch that is a Linux bridge in a namespace of its own."""
 
+    # Mininet asks a switch for the address that its controller knows, wherever a command names the switch.
+    controlIntf: Any = None
+
     def start(self, controllers: Any) -> None:
         """Nothing to start: `build_network` has set the bridge up, and no controller takes part."""
 

@@ -1,7 +1,7 @@
-"""Finds and removes what a killed run left: only what carries our mark, and never by a program's name.
+"""Finds and removes what a killed run left: only what carries a mark of ours, and never by a program's name.
 
-Every process that a run starts has MNBED_RUN in its environment. The emulated network lives in namespaces that those
-processes hold, so interfaces, bridges, qdiscs and iptables rules go when they go.
+See `mark` for what a mark is. The emulated network lives in namespaces that a run's processes hold, so interfaces,
+bridges, qdiscs and iptables rules go when they go.
 """
 
 from __future__ import annotations
@@ -11,12 +11,21 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-MARK = "MNBED_RUN"
-# Sockets of the run that is alive, in folders called run-*.
-RUNTIME_DIRECTORY = Path("/run/mnbed")
+from mnbed.errors import MachineError
+from mnbed.network.mark import (
+    RUNTIME_DIRECTORY,
+    VARIABLE,
+    Register,
+    network_of,
+    parent_of,
+    registers,
+    start_ticks,
+)
+
 # A killed process is gone within milliseconds; the kernel may take longer over one in the middle of disk output.
 _PATIENCE_S = 10.0
 
@@ -30,65 +39,87 @@ class Leftover:
     command: str
 
 
-def find_leftovers() -> list[Leftover]:
-    """Processes that carry the mark, but for this one and its ancestors and children."""
-    mine = _family()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) in mine:
-            continue
-        with contextlib.suppress(OSError):
-            for variable in (entry / "environ").read_bytes().split(b"\0"):
-                if variable.startswith(MARK.encode() + b"="):
-                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    run = variable.split(b"=", 1)[1].decode(errors="replace")
-                    found.append(Leftover(pid=int(entry.name), run=run, command=command.strip()[:100]))
-    return found
+def find_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[Leftover]:
+    """Processes of runs that have not ended properly, but for this one and its ancestors."""
+    found = registers(runtime_directory)
+    return list(_processes_of(found)) if found else []
 
 
-def remove_leftovers(runtime_directory: Path) -> list[str]:
-    """End those processes and remove the sockets of dead runs; returns what was done, in words.
+def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
+    """End those processes and remove the sockets and registers of dead runs; returns what was done, in words.
 
-    To be called with the run lock held: then no other run is alive. Raises TimeoutError where a process stays.
+    To be called with the run lock held: then no other run is alive. Raises MachineError where a process stays.
     """
-    done = []
-    leftovers = find_leftovers()
-    for leftover in leftovers:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(leftover.pid, signal.SIGKILL)
-            done.append(f"ended process {leftover.pid} of run {leftover.run}: {leftover.command}")
+    done: dict[int, str] = {}
+    dead = registers(runtime_directory)
     deadline = time.monotonic() + _PATIENCE_S
-    while any(_alive(leftover.pid) for leftover in leftovers):
+    # Again and again: one that was not ended yet may have started another.
+    while leftovers := (list(_processes_of(dead)) if dead else []):
         if time.monotonic() > deadline:
-            stuck = [str(leftover.pid) for leftover in leftovers if _alive(leftover.pid)]
-            raise TimeoutError(f"processes {', '.join(stuck)} of an earlier run do not end")
+            stuck = ", ".join(str(leftover.pid) for leftover in leftovers)
+            raise MachineError(f"processes {stuck} of an earlier run do not end", "look at them with ps")
+        for leftover in leftovers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(leftover.pid, signal.SIGKILL)
+                text = f"ended process {leftover.pid} of run {leftover.run}: {leftover.command}"
+                done.setdefault(leftover.pid, text)
         time.sleep(0.02)
+    said = list(done.values())
     for folder in sorted(runtime_directory.glob("run-*")):
         shutil.rmtree(folder, ignore_errors=True)
-        done.append(f"removed {folder}")
-    return done
+        said.append(f"removed {folder}")
+    for register in dead:
+        register.path.unlink(missing_ok=True)
+    return said
 
 
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+def _processes_of(found: list[Register]) -> Iterator[Leftover]:
+    by_value = {register.value: register for register in found if register.value}
+    parents = _parents()
+    # Whoever cleans up from a shell in a host of the dead run keeps that shell.
+    spared = _with_ancestors(os.getpid(), parents)
+    for pid in sorted(parents.keys() - spared):
+        with contextlib.suppress(OSError):
+            register = by_value.get(_variable(pid))
+            if register is not None and _belongs(pid, register, parents):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+                yield Leftover(
+                    pid=pid, run=register.run, command=command.decode(errors="replace").strip()[:100]
+                )
 
 
-def _family() -> set[int]:
-    """This process, its ancestors and its descendants."""
-    parents = {}
+def _variable(pid: int) -> str:
+    """The value of the mark's variable in that process; empty where it has none. Raises OSError."""
+    prefix = VARIABLE.encode() + b"="
+    for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        if variable.startswith(prefix):
+            return variable[len(prefix) :].decode(errors="replace")
+    return ""
+
+
+def _belongs(pid: int, register: Register, parents: Mapping[int, int]) -> bool:
+    """Whether it is in a namespace of the run, or is a process that the run has noted, or descends from one.
+
+    Raises OSError where it has ended.
+    """
+    if network_of(pid) in register.namespaces:
+        return True
+    return any((one, start_ticks(one)) in register.processes for one in _with_ancestors(pid, parents))
+
+
+def _parents() -> dict[int, int]:
+    """Process -> its parent, of all processes."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                found[int(entry.name)] = parent_of(int(entry.name))
+    return found
 
-    def ancestors(pid: int) -> set[int]:
-        found = set()
-        while pid := parents.get(pid, 0):
-            found.add(pid)
-        return found
 
-    me = os.getpid()
-    return {me} | ancestors(me) | {pid for pid in parents if me in ancestors(pid)}
+def _with_ancestors(pid: int, parents: Mapping[int, int]) -> set[int]:
+    found = set()
+    while pid and pid not in found:
+        found.add(pid)
+        pid = parents.get(pid, 0)
+    return found

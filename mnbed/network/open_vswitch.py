@@ -27,7 +27,7 @@ from mininet.node import Switch
 from mnbed.errors import RunError
 from mnbed.network import packet_buffers
 from mnbed.network.forwarding import Forwarding
-from mnbed.network.leftovers import RUNTIME_DIRECTORY
+from mnbed.network.mark import RUNTIME_DIRECTORY, note
 from mnbed.network.namespaces import heredoc, run_script_in
 
 _DATAPATH_TYPES = {"kernel": "system", "userspace": "netdev"}
@@ -44,6 +44,8 @@ _FLOW = re.compile(r"priority=1,dl_dst=([0-9a-f:]{17}) actions=output:(\d+)$")
 
 class OpenVSwitchNode(Switch):  # type: ignore[misc]
     """A Mininet switch whose shell stands in the namespace that all OVS bridges share."""
+
+    controlIntf: Any = None
 
     def __init__(self, name: str, namespace_pid: int, environment: Mapping[str, str], **params: Any) -> None:
         """`environment`: with which Open vSwitch's tools find this network's daemons."""
@@ -102,6 +104,7 @@ class OpenVSwitch(Forwarding):
             daemon = switches._spawn(stack, ["mnexec", "-n", "ovs-vswitchd", "--pidfile"], "ovs-vswitchd")
             os.setpriority(os.PRIO_PROCESS, daemon.pid, -20)
             switches._wait_for(folder / "ovs-vswitchd.pid", daemon)
+            note(daemon.pid)  # once more: it has its namespace now
             switches._daemon = daemon
             yield switches
 
@@ -213,6 +216,7 @@ class OpenVSwitch(Forwarding):
             raise RunError(f"{name} cannot be run: {error.strerror}") from None
         stack.callback(daemon.wait)
         stack.callback(daemon.kill)
+        note(daemon.pid)
         return daemon
 
     def _wait_for(self, path: Path, daemon: subprocess.Popen[bytes]) -> None:

@@ -28,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from mnbed.errors import RunError
 from mnbed.links import FRAME_BYTES
 from mnbed.network import shaping
 from mnbed.network.build import Network
@@ -107,7 +108,7 @@ def probe_network(network: Network, check: Callable[[], None] = lambda: None) ->
     """Measure all directions, or a sample of a very large network's, and the paths of some pairs of hosts.
 
     `check` is called often and may raise to break off. The network must be silent. Raises OSError where sockets are
-    refused.
+    refused, RunError where packets come to a standstill.
     """
     began = time.monotonic()
     plan = network.plan
@@ -123,6 +124,8 @@ def probe_network(network: Network, check: Callable[[], None] = lambda: None) ->
             loop.run(batch, small=False)
         for track in tracks:
             _measure_again(loop, track)
+    if (ailment := network.ailment()) is not None:
+        raise RunError(ailment)
     return Probe(
         # Where the destination delays whole paths, links have none of their own.
         directions=[_result(track, plan.dilation, plan.delay_backend != "nfqueue") for track in tracks],

@@ -6,6 +6,7 @@ failed is the one whose journals are wanted most.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,15 +14,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mnbed.errors import InputError
 from mnbed.results.files import replacing
 from mnbed.results.journals import Merger, Record, time_of
 from mnbed.results.links import LinkRow, link_rows, write_links
-from mnbed.results.messages import FragmentLife, Ledger
+from mnbed.results.messages import FragmentLife, Ledger, parts_for
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
+from topologies import plain_yaml
 
 CONTROLLER = "controller"
 
@@ -36,6 +36,8 @@ class NodeRecords:
     snapshots: list[Record] = field(default_factory=list)
     rejected: list[Record] = field(default_factory=list)
     errors: list[Record] = field(default_factory=list)
+    waiting: Record | None = None
+    """The last wait that outlasted a round's computing."""
     ready: Record | None = None
     end: Record | None = None
 
@@ -46,6 +48,8 @@ class NodeRecords:
             self.rounds.append(record)
         elif event == "snapshot":
             self.snapshots.append(record)
+        elif event == "waiting":
+            self.waiting = record
         elif event == "end":
             self.end = record
         elif event == "ready":
@@ -101,12 +105,12 @@ def collect(run: RunDirectory) -> Collected:
     problems: list[str] = []
     experiment = read_experiment(run)
     environment = read_environment(run, problems)
-    merger, ledger = Merger(), Ledger()
+    merger, ledger = Merger(), Ledger(run.path, parts_for(_journal_bytes(run)))
     controller = _controller_records(run, merger, problems)
     nodes = _node_records(run, environment, merger, ledger, problems)
     with replacing(run.events) as partial, partial.open("wb") as file:
         merger.write(file)
-    if len(ledger):
+    if not ledger.empty:
         with replacing(run.messages) as partial:
             ledger.write(partial)
     links = _links(environment, controller, problems)
@@ -116,7 +120,7 @@ def collect(run: RunDirectory) -> Collected:
         environment=environment,
         nodes=nodes,
         controller=controller,
-        life=ledger.life() if len(ledger) else None,
+        life=None if ledger.empty else ledger.life(),
         links=links,
         # A damaged journal may say the same thing many times.
         problems=list(dict.fromkeys([*problems, *merger.problems])),
@@ -124,19 +128,30 @@ def collect(run: RunDirectory) -> Collected:
     )
 
 
+def _journal_bytes(run: RunDirectory) -> int:
+    """Of all journals; one that goes away meanwhile counts for nothing."""
+    sizes = []
+    for path in run.nodes.glob("*.jsonl"):
+        with contextlib.suppress(OSError):
+            sizes.append(path.stat().st_size)
+    return sum(sizes)
+
+
 def read_experiment(run: RunDirectory) -> dict[str, Any]:
     """The resolved experiment. Raises InputError where there is none."""
     try:
-        text = run.experiment.read_text()
+        text = run.experiment.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{run.experiment}: not a text file in UTF-8") from None
     except OSError as error:
         raise InputError(
             f"{run.path} is not a run directory: {run.experiment.name}: {error.strerror}",
             "give a directory that `mnbed run` made, such as runs/20261120-213000-cifar-stragglers",
         ) from None
     try:
-        experiment = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{run.experiment}: {' '.join(str(error).split())}") from None
+        experiment = plain_yaml.load(text)
+    except ValueError as error:
+        raise InputError(f"{run.experiment}: {error}") from None
     if not isinstance(experiment, dict):
         raise InputError(f"{run.experiment}: not an experiment: it has no sections")
     return experiment

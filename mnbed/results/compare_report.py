@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnbed.errors import InputError
 from mnbed.results.comparison import Comparison, Group, Spread, Target
 from mnbed.results.files import replacing
+from mnbed.results.likeness import seeds, seeds_text
 from mnbed.results.plot_style import new_figure, save, style
 from mnbed.results.text import UNKNOWN, fraction, number, seconds, size
 from mnbed.results.text import score as score_text
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito, as in the other figures; dashes help where colours do not.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1d21", "#6b7078")
+_RUNS = "runs.csv"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 
 
@@ -56,13 +60,17 @@ def table_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     header = ["", "seeds", f"final {metric}", "stragglers", "averaged model", "rounds", "sent"]
     for target in comparison.targets:
         shown = f"{target:g}" if metric != "accuracy" else fraction(target)
-        header += [f"to {shown}", *(["speed-up"] if comparison.baseline else []), "bytes to it"]
+        header += [
+            f"to {shown}",
+            *([_speedup_name(comparison)] if comparison.baseline else []),
+            "bytes to it",
+        ]
     header.append("verdict")
     rows = []
     for group in comparison.groups:
         row = [
-            group.label,
-            str(len(group.runs)),
+            group.marked(group.label),
+            seeds_text(group.runs),
             spread_text(group.final, lambda value: score_text(value, metric)),
             spread_text(group.stragglers_final, lambda value: score_text(value, metric)),
             spread_text(group.mean_model, lambda value: score_text(value, metric)),
@@ -78,15 +86,25 @@ def table_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def _speedup_name(comparison: Comparison) -> str:
+    return "speed-up, unpaired" if comparison.unpaired else "speed-up"
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    """What stands above the table."""
+    notes = [f"warning: {warning}" for warning in comparison.warnings]
+    if comparison.standin:
+        notes.append("STAND-IN data: these figures say nothing about the real task")
+    return notes
+
+
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """The table, transposed where it is wider than long: a column for each group."""
     from rich.table import Table
 
     header, rows = table_rows(comparison)
-    for warning in comparison.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
-    if comparison.standin:
-        console.print("STAND-IN data: these figures say nothing about the real task", style="yellow")
+    for note in _notes(comparison):
+        console.print(note, style="yellow", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for row in rows:
@@ -97,9 +115,46 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
-    """compare.html, compare.csv, curves.csv, and the figure as SVG and PNG; returns the page."""
+    """compare.html, compare.csv, curves.csv, runs.csv, and the figure as SVG and PNG; returns the page.
+
+    Raises InputError where they cannot be written.
+    """
+    try:
+        return _write(comparison, folder)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder}: {error.strerror}", "give another folder with --out"
+        ) from None
+
+
+def fresh_folder(comparison: Comparison, beside: Path) -> Path:
+    """A folder that holds no other comparison: beside, or beside-2, ...; one of the very same runs is made anew."""
+    runs = _run_paths(comparison)
+    folders = [beside, *(beside.with_name(f"{beside.name}-{number}") for number in range(2, 1000))]
+    for folder in folders:
+        if not folder.exists() or _runs_in(folder) == runs:
+            return folder
+    raise InputError(f"{beside} to {folders[-1].name} are there already", "give another folder with --out")
+
+
+def _run_paths(comparison: Comparison) -> set[str]:
+    return {str(one.run.path.resolve()) for group in comparison.groups for one in group.runs}
+
+
+def _runs_in(folder: Path) -> set[str] | None:
+    """The runs that the comparison in a folder is of; None where there is none."""
+    try:
+        with (folder / _RUNS).open(newline="") as file:
+            return {row["directory"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _write(comparison: Comparison, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tables(comparison, folder)
+    _write_table(comparison, folder)
+    _write_curves(comparison, folder)
+    _write_runs(comparison, folder)
     with style():
         svg = save(_figure(comparison), "curves", folder)
     header, rows = table_rows(comparison)
@@ -157,7 +212,7 @@ def _figure(comparison: Comparison) -> Figure:
     varied = set(comparison.baseline) or set(list(comparison.groups[0].cell)[-1:])
     figure, rows = new_figure(width=7.2, height=3.1 * len(facets) + 0.4, rows=len(facets))
     names = list(dict.fromkeys(_short(group, varied) for group in comparison.groups))
-    best = "higher is better" if comparison.metric == "accuracy" else "lower is better"
+    best = "higher is better" if comparison.best == "max" else "lower is better"
     for axes, (title, groups) in zip(rows, facets, strict=True):
         for group in groups:
             name = _short(group, varied)
@@ -167,9 +222,7 @@ def _figure(comparison: Comparison) -> Figure:
             mean = [row[1] for row in group.curve]
             axes.plot(t, mean, color=colour, linestyle=dash, label=name)
             if any(row[2] is not None for row in group.curve):
-                low = [row[1] - (row[2] or 0.0) for row in group.curve]
-                high = [row[1] + (row[2] or 0.0) for row in group.curve]
-                axes.fill_between(t, low, high, color=colour, alpha=0.15, linewidth=0)
+                axes.fill_between(t, *_band(group, comparison.metric), color=colour, alpha=0.15, linewidth=0)
         for target in comparison.targets:
             axes.axhline(target, color="#9aa1ab", linewidth=0.7, linestyle=(0, (1, 3)))
         standin = " (stand-in data)" if comparison.standin else ""
@@ -180,11 +233,21 @@ def _figure(comparison: Comparison) -> Figure:
     return figure
 
 
+def _band(group: Group, metric: str) -> tuple[list[float], list[float]]:
+    """(low, high); cut where no score can be: of two seeds an interval may be wider than the axis."""
+    most = 1.0 if metric == "accuracy" else math.inf
+    half_widths = [row[2] or 0.0 for row in group.curve]
+    low = [max(0.0, row[1] - half) for row, half in zip(group.curve, half_widths, strict=True)]
+    high = [min(most, row[1] + half) for row, half in zip(group.curve, half_widths, strict=True)]
+    return low, high
+
+
 def _short(group: Group, varied: set[str]) -> str:
-    return ", ".join(value for axis, value in group.cell.items() if axis in varied) or group.label
+    name = ", ".join(value for axis, value in group.cell.items() if axis in varied)
+    return group.marked(name or group.label)
 
 
-def _write_tables(comparison: Comparison, folder: Path) -> None:
+def _write_table(comparison: Comparison, folder: Path) -> None:
     with replacing(folder / "compare.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         axes = list(comparison.groups[0].cell)
@@ -192,6 +255,8 @@ def _write_tables(comparison: Comparison, folder: Path) -> None:
             [
                 *axes,
                 "seeds",
+                "runs",
+                "degraded",
                 "final_mean",
                 "final_std",
                 "stragglers_final_mean",
@@ -207,16 +272,31 @@ def _write_tables(comparison: Comparison, folder: Path) -> None:
         )
         for group in comparison.groups:
             row: list[Any] = [group.cell.get(axis, "") for axis in axes]
-            row += [len(group.runs), group.final.mean, group.final.std, group.stragglers_final.mean]
+            row += [" ".join(map(str, seeds(group.runs))), len(group.runs), group.degraded]
+            row += [group.final.mean, group.final.std, group.stragglers_final.mean]
             row += [group.mean_model.mean, group.rounds.mean, group.gigabytes.mean]
             for found in group.targets:
                 row += [found.reached, found.times_s.mean, found.times_s.std]
                 row += [found.speedup.mean, found.bytes.mean]
             writer.writerow(row)
+
+
+def _write_curves(comparison: Comparison, folder: Path) -> None:
     with replacing(folder / "curves.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["group", "emulated_s", comparison.metric, "half_width_95"])
         writer.writerows([group.label, *row] for group in comparison.groups for row in group.curve)
+
+
+def _write_runs(comparison: Comparison, folder: Path) -> None:
+    with replacing(folder / _RUNS) as partial, partial.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["group", "seed", "verdict", "dilation", "final", "directory"])
+        for group in comparison.groups:
+            for one in group.runs:
+                summary = one.summary
+                row = [group.label, summary.seed, summary.verdict, summary.dilation, one.score.final_mean]
+                writer.writerow([*row, one.run.path.resolve()])
 
 
 def markdown(comparison: Comparison) -> str:
@@ -224,4 +304,7 @@ def markdown(comparison: Comparison) -> str:
     header, rows = table_rows(comparison)
     lines: list[Sequence[str]] = [["", *(row[0] for row in rows)], ["---"] * (len(rows) + 1)]
     lines += [[header[place], *(row[place] for row in rows)] for place in range(1, len(header))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    notes = "".join(f"> {text}\n" for text in _notes(comparison))
+    return (
+        notes + ("\n" if notes else "") + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    )

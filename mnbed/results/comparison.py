@@ -1,56 +1,29 @@
 """Several runs side by side: groups of seeds, curves with confidence bands, time and bytes to a target, speed-ups.
 
-Pure figures from run directories; `compare_report.py` writes them down. Runs that cannot be compared are refused:
-another task, stand-in data beside real data, a degraded emulation beside a faithful one.
+Pure figures of runs that `compared_runs.py` has read; `compare_report.py` writes them down. What cannot be compared is
+refused: another task, stand-in data beside real data, a degraded emulation beside a faithful one. Runs that differ
+in more than what is compared are named in a warning, and no speed-up is made of them unless it is asked for unpaired.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
-
-import yaml
 
 from mnbed.errors import InputError
-from mnbed.results.exchange import better
-from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary, task_score
+from mnbed.labels import find_baseline
+from mnbed.results.compared_runs import ComparedRun, RunSet
+from mnbed.results.likeness import Difference, differences
+from mnbed.results.summary import COMPLETED
+from mnbed.results.targets import time_to
 from mnbed.run_directory import RunDirectory
 
 _CONFIDENCE = 0.95
-# Differ between runs of one group, or say nothing about what was compared.
-_NOT_COMPARED = ("seed", "name", "data_root")
-_MAX_LABEL = 80
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedRun:
-    """One run, and what it is a run of."""
-
-    run: RunDirectory
-    summary: Summary
-    cell: Mapping[str, str]
-    """Axis -> value: what tells its group from the others."""
-
-    @property
-    def label(self) -> str:
-        return ", ".join(self.cell.values()) or "all"
-
-    @property
-    def score(self) -> ScoreSummary:
-        """Of the metric that the task is compared by."""
-        return task_score(self.summary)
-
-    @property
-    def curve(self) -> list[tuple[float, float]]:
-        """(emulated time, mean over the nodes)"""
-        return [(row[0], row[1]) for row in self.score.curve]
+_DEGRADED = "degraded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +64,8 @@ class Target:
     reached: int
     of: int
     speedup: Spread
-    """The baseline's time over this one's, by seed; of seeds where both reached it."""
+    """The baseline's time over this one's: by seed, of seeds where both reached it; or, unpaired, the baseline's mean
+    time over that of each run."""
     at_least: float | None
     """Where only this group reached it: the baseline's whole duration over the time needed, the least of all seeds."""
 
@@ -114,10 +88,18 @@ class Group:
     is_baseline: bool
 
     @property
+    def degraded(self) -> int:
+        """How many of its runs were not faithful."""
+        return sum(one.summary.verdict != "faithful" for one in self.runs)
+
+    @property
     def verdicts(self) -> str:
         """ "faithful", or how many were not."""
-        degraded = sum(one.summary.verdict != "faithful" for one in self.runs)
-        return "faithful" if not degraded else f"{degraded} of {len(self.runs)} degraded"
+        return "faithful" if not self.degraded else f"{self.degraded} of {len(self.runs)} {_DEGRADED}"
+
+    def marked(self, name: str) -> str:
+        """A name of this group as a table or a figure shows it: what was not faithful is marked."""
+        return f"{name} ({self.verdicts})" if self.degraded else name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,130 +107,191 @@ class Comparison:
     """All groups, in the order of the runs."""
 
     metric: str
+    best: str
+    """max or min: which of the metric is best."""
     groups: tuple[Group, ...]
     targets: tuple[float, ...]
     baseline: Mapping[str, str]
     task: str
     standin: bool
     warnings: tuple[str, ...]
-
-
-def read_runs(paths: Iterable[Path]) -> tuple[list[ComparedRun], dict[str, str]]:
-    """(runs of those run directories and sweeps that have a summary, the sweeps' baseline). Raises InputError."""
-    runs: list[ComparedRun] = []
-    plain: list[RunDirectory] = []
-    baseline: dict[str, str] = {}
-    for path in paths:
-        if (path / "sweep.json").is_file():
-            found, baseline = _sweep_runs(path)
-            runs += found
-        elif (path / "experiment.yaml").is_file():
-            plain.append(RunDirectory(path))
-        else:
-            raise InputError(f"{path} is neither a run directory nor a sweep's")
-    runs += _plain_runs(plain)
-    if not runs:
-        raise InputError("no run with results was given", "run them first: mnbed run, or mnbed sweep")
-    return runs, baseline
-
-
-def _sweep_runs(path: Path) -> tuple[list[ComparedRun], dict[str, str]]:
-    try:
-        data = json.loads((path / "sweep.json").read_text())
-        entries = [entry for entry in data["runs"] if entry["status"] == COMPLETED]
-        runs = [
-            ComparedRun(
-                run=RunDirectory(path / entry["directory"]),
-                summary=read_summary(path / entry["directory"] / "summary.json"),
-                cell=entry["cell"],
-            )
-            for entry in entries
-        ]
-        return runs, dict(data.get("baseline") or {})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path / 'sweep.json'}: not a sweep: {error}") from None
-
-
-def _plain_runs(directories: Sequence[RunDirectory]) -> list[ComparedRun]:
-    """Their cells are the keys in which their resolved experiments differ."""
-    settings = [_flat(_experiment(directory)) for directory in directories]
-    keys = sorted({key for one in settings for key in one})
-    axes = [key for key in keys if len({one.get(key, "none") for one in settings}) > 1]
-    runs = []
-    for directory, one in zip(directories, settings, strict=True):
-        cell = {key: f"{key.rpartition('.')[2]}={one.get(key, 'none')}"[:_MAX_LABEL] for key in axes}
-        if "algorithm.name" in cell:
-            # The name says the rest where each algorithm comes with settings of its own.
-            cell = {key: value for key, value in cell.items() if not key.startswith("algorithm.")} | {
-                "algorithm": _algorithm_label(one, settings)
-            }
-        runs.append(ComparedRun(run=directory, summary=read_summary(directory.summary), cell=cell))
-    return runs
-
-
-def _algorithm_label(one: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:
-    """The algorithm's name, and the settings in which others of that name differ."""
-    same = [other for other in all_settings if other.get("algorithm.name") == one["algorithm.name"]]
-    keys = sorted({key for other in same for key in other if key.startswith("algorithm.")})
-    differing = [key for key in keys if len({other.get(key) for other in same}) > 1]
-    more = [f"{key.rpartition('.')[2]}={one.get(key, 'none')}" for key in differing]
-    return " ".join([one["algorithm.name"], *more])
-
-
-def _experiment(directory: RunDirectory) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(directory.experiment.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{directory.experiment}: cannot be read: {error}") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{directory.experiment}: not an experiment")
-    return {key: value for key, value in data.items() if key not in _NOT_COMPARED}
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, str]:
-    if not isinstance(value, dict):
-        return {prefix: json.dumps(value) if not isinstance(value, str) else value}
-    found: dict[str, str] = {}
-    for key, item in value.items():
-        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
+    unpaired: bool = False
+    """Speed-ups are of means, not seed by seed."""
 
 
 def compare(
-    runs: Sequence[ComparedRun],
+    found: RunSet,
     *,
-    baseline: Mapping[str, str],
+    baseline: Mapping[str, str] | None = None,
     targets: Sequence[float] = (),
     anyway: bool = False,
+    unpaired: bool = False,
 ) -> Comparison:
     """Raises InputError where runs cannot be compared, unless wanted `anyway`, or the baseline is none of them.
 
-    baseline: axis -> value; every group is measured against the one that differs from it in these axes alone.
+    baseline: axis -> value; every group is measured against the one that differs from it in these axes alone. None: as
+    the sweep says. unpaired: speed-ups are made of means, also of runs that are not alike; else those are refused.
     """
-    obstacles = list(_obstacles(runs))
-    if obstacles and not anyway:
-        raise InputError("; ".join(obstacles), "compare runs that are alike, or say --anyway")
-    _check_baseline(runs, baseline)
+    runs = found.runs
+    _check_targets(targets, runs[0].summary.metric)
+    warnings = [*found.notes, *_obstacles(found, anyway)]
+    chosen = _baseline(found, baseline, warnings)
+    groups = {key: [one for one in runs if tuple(one.cell.values()) == key] for key in _cells(runs)}
+    against = _against(groups, chosen, found.sweep is not None, unpaired, warnings)
+    meant = _meant(found, chosen)
+    if not unpaired:
+        _check_pairs(groups, against, meant, found)
+    warnings += _unlike(groups, chosen if found.sweep is not None else {}, meant)
+    warnings += _all_degraded(runs)
     wanted = sorted({*targets, *(float(name) for one in runs for name in one.summary.time_to)})
-    cells = list({one.label: one.cell for one in runs}.items())
-    by_label = {label: [one for one in runs if one.label == label] for label, _ in cells}
-    groups = []
-    for label, cell in cells:
-        against = ", ".join({**cell, **baseline}.values()) if baseline else None
-        groups.append(_group(label, cell, by_label[label], by_label.get(against or "", []), wanted))
-    first = runs[0].summary
     return Comparison(
-        metric=first.metric,
-        groups=tuple(groups),
+        metric=runs[0].summary.metric,
+        best=runs[0].summary.best,
+        groups=tuple(
+            _group(members, groups.get(against.get(key) or (), []), wanted, unpaired)
+            for key, members in groups.items()
+        ),
         targets=tuple(wanted),
-        baseline=dict(baseline),
-        task=first.task or "",
+        baseline=chosen,
+        task=runs[0].summary.task or "",
         standin=any(one.summary.standin for one in runs),
-        warnings=tuple(obstacles),
+        warnings=tuple(dict.fromkeys(warnings)),
+        unpaired=unpaired,
     )
 
 
-def _obstacles(runs: Sequence[ComparedRun]) -> Iterable[str]:
+def _check_targets(targets: Sequence[float], metric: str) -> None:
+    """Raises InputError where a target is none that the metric could reach."""
+    for target in targets:
+        if not math.isfinite(target) or target <= 0:
+            raise InputError(f"--target {target:g}: it must be above 0")
+        if metric == "accuracy" and target > 1:
+            meant = f": {target / 100:g} for {target:g} %" if target <= 100 else ""
+            raise InputError(f"--target {target:g}: an accuracy is a fraction{meant}")
+
+
+def _remedy(found: RunSet) -> str:
+    if found.sweep is not None and any(one.summary.verdict != "faithful" for one in found.runs):
+        return "repeat what was degraded: mnbed sweep FILE --redo-degraded; or say --anyway"
+    return "compare runs that are alike, or say --anyway"
+
+
+Cell = tuple[str, ...]
+"""The values of a group's axes."""
+
+
+def _cells(runs: Sequence[ComparedRun]) -> list[Cell]:
+    return list(dict.fromkeys(tuple(one.cell.values()) for one in runs))
+
+
+def _baseline(found: RunSet, given: Mapping[str, str] | None, warnings: list[str]) -> dict[str, str]:
+    """In the words of the cells. Raises InputError where the one that was given is none of them."""
+    if given:
+        return find_baseline(given, found.values, "--baseline")
+    try:
+        return find_baseline(found.baseline, found.values, "baseline")
+    except InputError:
+        shown = ", ".join(found.baseline.values())
+        warnings.append(f"no run of the sweep's baseline, {shown}, has completed: no speed-ups")
+        return {}
+
+
+def _against(
+    groups: Mapping[Cell, Sequence[ComparedRun]],
+    baseline: Mapping[str, str],
+    of_sweep: bool,
+    unpaired: bool,
+    warnings: list[str],
+) -> dict[Cell, Cell]:
+    """Each group -> the one that its speed-up is measured against. Raises InputError where there is none."""
+    if not baseline:
+        return {}
+    shown = ", ".join(baseline.values())
+    against: dict[Cell, Cell] = {}
+    of_baseline = [
+        key for key, runs in groups.items() if all(runs[0].cell[axis] == baseline[axis] for axis in baseline)
+    ]
+    for key, runs in groups.items():
+        counterpart = tuple({**runs[0].cell, **baseline}.values())
+        if counterpart in groups:
+            against[key] = counterpart
+        elif unpaired and len(of_baseline) == 1:
+            against[key] = of_baseline[0]
+        elif of_sweep:
+            warnings.append(f"{runs[0].label}: no run of its baseline, {shown}, has completed: no speed-up")
+        else:
+            raise InputError(
+                f"{runs[0].label}: no run of {shown} is otherwise like it, to measure its speed-up against",
+                "give such a run, leave --baseline out"
+                + ("" if unpaired else ", or say --unpaired where it may be unlike"),
+            )
+    return against
+
+
+def _meant(found: RunSet, baseline: Mapping[str, str]) -> set[str]:
+    """What runs of one setting may differ in: the baseline's axes, and a sweep's own, by key or by section."""
+    return {*baseline, *(found.values if found.sweep is not None else ())}
+
+
+def _check_pairs(
+    groups: Mapping[Cell, Sequence[ComparedRun]],
+    against: Mapping[Cell, Cell],
+    meant: set[str],
+    found: RunSet,
+) -> None:
+    """Raises InputError where a speed-up would be of runs that differ in more than what is compared."""
+    problems: list[str] = []
+    for key, other in against.items():
+        if key == other:
+            continue
+        pair = {groups[key][0].label: groups[key], groups[other][0].label: groups[other]}
+        problems += [
+            one.text for one in differences(pair, meant) if one.grave and not _pardoned(one, pair, found)
+        ]
+    if problems:
+        lines = "\n".join(f"    {text}" for text in dict.fromkeys(problems))
+        raise InputError(
+            f"no speed-up can be told from runs that are not alike:\n{lines}",
+            "make them alike, leave --baseline out, or say --unpaired to divide means all the same",
+        )
+
+
+def _pardoned(one: Difference, pair: Mapping[str, Sequence[ComparedRun]], found: RunSet) -> bool:
+    """A sweep that is not done yet has pairs of some seeds: those are compared."""
+    if one.what != "seeds" or found.sweep is None:
+        return False
+    first, second = ({run.summary.seed for run in runs} for runs in pair.values())
+    return bool(first & second)
+
+
+def _unlike(
+    groups: Mapping[Cell, Sequence[ComparedRun]], baseline: Mapping[str, str], meant: set[str]
+) -> list[str]:
+    """What differs beside what is compared, among the groups that are alike but for the baseline's axes."""
+    settings: dict[Cell, dict[str, Sequence[ComparedRun]]] = {}
+    for runs in groups.values():
+        rest = (
+            tuple(value for axis, value in runs[0].cell.items() if axis not in baseline) if baseline else ()
+        )
+        settings.setdefault(rest, {})[runs[0].label] = runs
+    return [one.text for side_by_side in settings.values() for one in differences(side_by_side, meant)]
+
+
+def _all_degraded(runs: Sequence[ComparedRun]) -> list[str]:
+    if all(one.summary.verdict != "faithful" for one in runs):
+        return ["no emulation was faithful: the figures are this machine's as much as the algorithms'"]
+    return []
+
+
+def _obstacles(found: RunSet, anyway: bool) -> list[str]:
+    """Why the runs should not be compared. Raises InputError with it, unless it is wanted `anyway`."""
+    obstacles = list(_found_obstacles(found.runs))
+    if obstacles and not anyway:
+        raise InputError("; ".join(obstacles), _remedy(found))
+    return obstacles
+
+
+def _found_obstacles(runs: Sequence[ComparedRun]) -> Iterable[str]:
     for what, values in (
         ("tasks", {f"{one.summary.task}" for one in runs}),
         ("metrics", {one.summary.metric for one in runs}),
@@ -266,31 +309,15 @@ def _obstacles(runs: Sequence[ComparedRun]) -> Iterable[str]:
         yield f"not completed: {', '.join(ended[:3])}"
 
 
-def _check_baseline(runs: Sequence[ComparedRun], baseline: Mapping[str, str]) -> None:
-    for axis, value in baseline.items():
-        known = sorted({one.cell[axis] for one in runs if axis in one.cell})
-        if not known:
-            axes = sorted({axis for one in runs for axis in one.cell})
-            raise InputError(
-                f"--baseline {axis}={value}: the runs do not differ in {axis}, but in: {', '.join(axes)}"
-            )
-        if value not in known:
-            raise InputError(f"--baseline {axis}={value}: no such value; there are: {', '.join(known)}")
-
-
 def _group(
-    label: str,
-    cell: Mapping[str, str],
-    runs: Sequence[ComparedRun],
-    baseline: Sequence[ComparedRun],
-    targets: Sequence[float],
+    runs: Sequence[ComparedRun], baseline: Sequence[ComparedRun], targets: Sequence[float], unpaired: bool
 ) -> Group:
     def spread(values: Iterable[float | None]) -> Spread:
         return Spread(values=tuple(value for value in values if value is not None))
 
     return Group(
-        label=label,
-        cell=cell,
+        label=runs[0].label,
+        cell=runs[0].cell,
         runs=tuple(runs),
         final=spread(one.score.final_mean for one in runs),
         stragglers_final=spread(one.score.stragglers_final_mean for one in runs),
@@ -300,48 +327,63 @@ def _group(
             None if one.summary.traffic.bytes_sent is None else one.summary.traffic.bytes_sent / 1e9
             for one in runs
         ),
-        targets=tuple(_target(target, runs, baseline) for target in targets),
+        targets=tuple(_target(target, runs, baseline, unpaired) for target in targets),
         curve=_mean_curve(runs),
-        is_baseline=bool(baseline) and baseline[0].label == label,
+        is_baseline=bool(baseline) and baseline[0] is runs[0],
     )
 
 
-def crossing(curve: Sequence[tuple[float, float]], target: float, metric: str) -> float | None:
-    """When the curve first reaches the target, between two instants by a straight line; None: never."""
-    sign = 1.0 if better(metric) == "max" else -1.0
-    before: tuple[float, float] | None = None
-    for t, value in curve:
-        if sign * value >= sign * target:
-            if before is None or value == before[1]:
-                return t
-            share = (target - before[1]) / (value - before[1])
-            return before[0] + share * (t - before[0])
-        before = (t, value)
-    return None
-
-
-def _target(target: float, runs: Sequence[ComparedRun], baseline: Sequence[ComparedRun]) -> Target:
-    times = {one.summary.seed: crossing(one.curve, target, one.summary.metric) for one in runs}
-    reached = {seed: t for seed, t in times.items() if t is not None}
-    base = {one.summary.seed: crossing(one.curve, target, one.summary.metric) for one in baseline}
-    ends = {one.summary.seed: one.summary.emulated_s or 0.0 for one in baseline}
-    # The same seed means the same stragglers and the same split of the data.
-    ratios = [value / t for seed, t in reached.items() if (value := base.get(seed)) is not None and t > 0]
-    bounds = [ends[seed] / t for seed, t in reached.items() if seed in base and base[seed] is None and t > 0]
-    spent = [
-        found
-        for one in runs
-        if (t := reached.get(one.summary.seed)) is not None and (found := bytes_until(one.run, t)) is not None
-    ]
+def _target(
+    target: float, runs: Sequence[ComparedRun], baseline: Sequence[ComparedRun], unpaired: bool
+) -> Target:
+    reached = [(one, t) for one in runs if (t := _time_to(one, target)) is not None]
+    ratios, bounds = (_unpaired_ratios if unpaired else _paired_ratios)(target, reached, baseline)
+    spent = [found for one, t in reached if (found := bytes_until(one.run, t)) is not None]
     return Target(
         target=target,
-        times_s=Spread(values=tuple(reached.values())),
+        times_s=Spread(values=tuple(t for _, t in reached)),
         bytes=Spread(values=tuple(spent)),
         reached=len(reached),
         of=len(runs),
         speedup=Spread(values=tuple(ratios)),
         at_least=min(bounds) if bounds and not ratios else None,
     )
+
+
+def _time_to(one: ComparedRun, target: float) -> float | None:
+    return time_to(one.curve, target, one.summary.best)
+
+
+Ratios = tuple[list[float], list[float]]
+"""(the baseline's time over a run's, the baseline's whole duration over a run's time where it never got there)"""
+
+
+def _paired_ratios(
+    target: float, reached: Sequence[tuple[ComparedRun, float]], baseline: Sequence[ComparedRun]
+) -> Ratios:
+    """Seed by seed: the same seed means the same stragglers and the same split of the data."""
+    others = {one.summary.seed: one for one in baseline}
+    ratios, bounds = [], []
+    for one, t in reached:
+        other = others.get(one.summary.seed)
+        if other is None or t <= 0:
+            continue
+        base = _time_to(other, target)
+        if base is None:
+            bounds.append((other.summary.emulated_s or 0.0) / t)
+        else:
+            ratios.append(base / t)
+    return ratios, bounds
+
+
+def _unpaired_ratios(
+    target: float, reached: Sequence[tuple[ComparedRun, float]], baseline: Sequence[ComparedRun]
+) -> Ratios:
+    times = [base for other in baseline if (base := _time_to(other, target)) is not None]
+    shortest = min((other.summary.emulated_s or 0.0 for other in baseline), default=0.0)
+    ratios = [fmean(times) / t for _, t in reached if times and t > 0]
+    bounds = [shortest / t for _, t in reached if baseline and not times and t > 0]
+    return ratios, bounds
 
 
 def bytes_until(run: RunDirectory, t: float) -> float | None:

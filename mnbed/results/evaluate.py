@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import errno
 import json
 import math
 import multiprocessing
@@ -28,10 +29,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnbed.errors import MnbedError, RunError
+from mnbed.errors import MachineError, MnbedError, RunError
+from mnbed.programs import our_program
 from mnbed.results.collect import read_environment, read_experiment
 from mnbed.results.scores import Job, Score, pending_jobs, remove_snapshots, snapshot_jobs
 from mnbed.run_directory import RunDirectory
+from node_agent import full_disk
 
 if TYPE_CHECKING:
     from node_agent.tasks import Task
@@ -58,11 +61,11 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
     """Evaluate what is not evaluated yet; `progress(done, total)` is called for every model.
 
     Blocks. On any exception in here, Ctrl-C included, the process and its workers are gone before it travels on.
-    Raises RunError with the last lines the process wrote, where it failed.
+    Raises RunError with the last lines the process wrote, where it failed; MachineError where the disk is full.
     """
     if not pending_jobs(run):
         return
-    command = [sys.executable, "-m", "mnbed.results.evaluate", str(run.path)]
+    command = our_program("mnbed.results.evaluate", str(run.path))
     with tempfile.TemporaryFile("w+") as errors:
         # A session of its own: Ctrl-C is the caller's to handle, and the whole group can be ended at once.
         process = subprocess.Popen(
@@ -72,7 +75,7 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
             stderr=errors,
             text=True,
             start_new_session=True,
-            env={**os.environ, **_SINGLE_THREADED, "PYTHONPATH": _import_path()},
+            env={**os.environ, **_SINGLE_THREADED},
         )
         with _ended_at_last(process):
             assert process.stdout is not None
@@ -80,14 +83,13 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
                 state = json.loads(line)
                 progress(state["done"], state["total"])
             status = process.wait()
+        if status == errno.ENOSPC:
+            raise MachineError(
+                f"evaluation: {_last_lines(errors)}",
+                f"make room on the disk that holds {run.path}; then `mnbed report` on it evaluates the rest",
+            )
         if status != 0:
             raise RunError(f"evaluation failed ({_cause(status)}): {_last_lines(errors)}")
-
-
-def _import_path() -> str:
-    """Where this package came from first: the caller may run from a checkout, and from any directory."""
-    source = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @contextlib.contextmanager
@@ -133,6 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever followed the progress is gone, and with it the wish for a result.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except OSError as error:
+        if not full_disk.is_full(error):
+            raise
+        print(full_disk.in_words(error, given.run), file=sys.stderr)
+        return errno.ENOSPC
     return 0
 
 

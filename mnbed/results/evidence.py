@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import fmean
 from typing import Any
 
 from mnbed.results.collect import Collected
-from mnbed.results.journals import Record
+from mnbed.results.journals import Record, time_of
+from mnbed.results.progress import NodeProgress, node_progress, with_stalls
 from mnbed.results.round_trips import RoundTrip, round_trips
 from mnbed.units import parse_duration
 
@@ -26,6 +28,8 @@ class NodeEvidence:
     ended_s: float | None
     """Emulated time at which it ended by itself; None: it did not."""
     step_time_s: float | None = None
+    snapshots_late: tuple[tuple[float, float], ...] = ()
+    """(instant, when the model in it was there): where that is far from the instant."""
     timer_waits: int = 0
     timer_late_s: float = 0.0
     """Sum over all waits of how late they woke up, emulated seconds."""
@@ -97,8 +101,11 @@ class Evidence:
     """What the kernel's shaping was at the end, where it was not what it should have been."""
     machine: MachineEvidence = field(default_factory=MachineEvidence)
     applied: Sequence[Applied] = ()
+    slept_wall_s: Sequence[float] = ()
+    """How long the controller stood still, each time, while agents trained."""
     round_trips: Sequence[RoundTrip] = ()
     """Empty where events changed what they should be."""
+    progress: Sequence[NodeProgress] = ()
 
 
 def evidence_of(collected: Collected, status: str) -> Evidence:
@@ -124,9 +131,61 @@ def evidence_of(collected: Collected, status: str) -> Evidence:
         ],
         machine=_machine_evidence(collected),
         applied=applied(collected),
+        slept_wall_s=[
+            record["wall_s"]
+            for record in collected.controller
+            if record["event"] == "slept" and isinstance(record.get("wall_s"), (int, float))
+        ],
         round_trips=_steady_round_trips(collected),
         reported=[str(reason) for reason in finished.get("reasons") or ()],
+        progress=progress_of(collected),
     )
+
+
+def progress_of(collected: Collected) -> list[NodeProgress]:
+    """How far each node got, in the order of the nodes."""
+    end_s = emulated_s(collected)
+    if end_s is None:
+        return []
+    reshaped_s = [
+        record["planned_s"] + record["late_s"]
+        for record in collected.controller
+        if record["event"] == "applied" and record.get("kind") == "reshape"
+    ]
+    task = collected.experiment.get("task")
+    local_steps = task.get("local_steps") if isinstance(task, Mapping) else None
+    found = [
+        node_progress(
+            node,
+            end_s=end_s,
+            step_time_s=_step_time_s(collected, name),
+            local_steps=local_steps if isinstance(local_steps, int) else 1,
+            events=[
+                (record["planned_s"] + record["late_s"], str(record["action"]))
+                for record in node_events(collected)
+                if record["host"] == name
+            ],
+            reshaped_s=reshaped_s,
+        )
+        for name, node in collected.nodes.items()
+        if node.ready is not None or node.rounds
+    ]
+    return with_stalls(found, end_s)
+
+
+def emulated_s(collected: Collected) -> float | None:
+    """As the controller says or, where it was killed, the last time that any agent recorded."""
+    finished = collected.last("finished")
+    if finished is not None:
+        return finished.get("emulated_s")
+    last = [
+        t
+        for node in collected.nodes.values()
+        for record in (*node.rounds[-1:], *node.snapshots[-1:], *([node.end] if node.end else []))
+        if (t := time_of(record)) is not None
+    ]
+    # Agents close their connections after the end: that is no part of the experiment.
+    return min(max(last), duration_s(collected) or math.inf) if last else None
 
 
 def duration_s(collected: Collected) -> float | None:
@@ -143,6 +202,7 @@ def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
     end = node.end or {}
     ended_s = end.get("t") if end.get("reason") == "finished" else None
     paused_s, at_the_end = _paused(collected, name)
+    step_time_s = _step_time_s(collected, name)
     if ended_s is not None and at_the_end:
         ended_s = min(ended_s, duration_s(collected) or ended_s)
     return NodeEvidence(
@@ -157,7 +217,8 @@ def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
         frames_rejected=max(counters.frames_rejected if counters else 0, len(node.rejected))
         - sum(_cut_by_an_event(collected, record) for record in node.rejected),
         ended_s=ended_s,
-        step_time_s=_step_time_s(collected, name),
+        step_time_s=step_time_s,
+        snapshots_late=_late_snapshots(collected, node.snapshots, step_time_s),
         timer_waits=counters.timer_waits if counters else 0,
         timer_late_s=max(0.0, counters.timer_late_s - paused_s) if counters else 0.0,
     )
@@ -189,6 +250,23 @@ def _cut_by_an_event(collected: Collected, rejected: Record) -> bool:
     """Whether a frame was torn because an event had killed its sender."""
     killed = {record["host"] for record in node_events(collected) if record["action"] == "kill"}
     return rejected.get("peer") in killed and "torn" in str(rejected.get("reason"))
+
+
+def _late_snapshots(
+    collected: Collected, snapshots: Sequence[Record], step_time_s: float | None
+) -> tuple[tuple[float, float], ...]:
+    try:
+        every_s = parse_duration(collected.experiment["evaluate"]["every"])
+    except (KeyError, TypeError, ValueError):
+        return ()
+    allowed_s = max(2 * (step_time_s or 0.0), 0.1 * every_s)
+    return tuple(
+        (instant, taken)
+        for record in snapshots
+        if (instant := record.get("instant_s")) is not None
+        and (taken := record.get("taken_s")) is not None
+        and taken - instant > allowed_s
+    )
 
 
 def _step_time_s(collected: Collected, name: str) -> float | None:

@@ -47,18 +47,12 @@ def exchange_of(collected: Collected) -> dict[str, ExchangeSummary]:
     return {name: _summary(members, num_fragments, life) for name, members in classes.items() if members}
 
 
-def task_metric(experiment: Mapping[str, Any]) -> tuple[str, Any]:
-    """(name of the score that runs are compared by, max or min: which is best)"""
+def task_metric(experiment: Mapping[str, Any]) -> tuple[str, Literal["max", "min"]]:
+    """(the score that runs of this task are compared by, which of it is best), as the task declares them."""
     try:
-        name, best = task_class(str((experiment.get("task") or {}).get("name"))).METRIC
+        return task_class(str((experiment.get("task") or {}).get("name"))).METRIC
     except (KeyError, TypeError):
-        name, best = "accuracy", "max"
-    return name, {"max": max, "min": min}[best]
-
-
-def better(metric: str) -> Literal["max", "min"]:
-    """Which is best of a metric by that name."""
-    return "max" if metric == "accuracy" else "min"
+        return "accuracy", "max"
 
 
 def _num_fragments(algorithm: Mapping[str, Any]) -> int:

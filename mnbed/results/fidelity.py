@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from mnbed.results.evidence import Evidence, Probed
+from mnbed.results.progress import NodeProgress
 from mnbed.units import format_bandwidth
 
 FAITHFUL, DEGRADED = "faithful", "degraded"
@@ -22,6 +23,10 @@ MAX_LATENESS_SHARE = 0.02
 # An agent ends at the end of the experiment, plus what it takes to wake up and close its connections.
 MAX_LATE_END_SHARE = 0.02
 MIN_LATE_END_S = 0.5
+# A node that waits for nobody computes without a pause; overruns that are caught up cost nothing. Fewer than so many
+# rounds say little, as the first and the last one are cut.
+MIN_STEP_SHARE = 0.8
+MIN_ROUNDS = 5
 # Where the machine keeps up, delays are exact to 0.4 ms; one packet in a hundred beyond 1 ms is no longer the odd
 # wake-up that came late, and TCP sees a path whose delay is not the one asked for.
 MAX_LATE_PACKET_SHARE = 0.01
@@ -69,14 +74,73 @@ def lateness(evidence: Evidence) -> str | None:
     """Overruns add up to too much time."""
     if not evidence.duration_s or not evidence.nodes:
         return None
-    share = fmean(node.late_s for node in evidence.nodes) / evidence.duration_s
+    mean_s = fmean(node.late_s for node in evidence.nodes)
+    share = mean_s / evidence.duration_s
     if share <= MAX_LATENESS_SHARE:
         return None
     worst = max(evidence.nodes, key=lambda node: node.late_s)
     return (
-        f"late steps add up to {share:.1%} of the duration, {worst.late_s:.2f} emulated s on {worst.name} "
-        f"(at most {MAX_LATENESS_SHARE:.0%}): raise time.dilation"
+        f"late steps add up to {mean_s:.2f} emulated s a node on average, {share:.1%} of the duration (at most "
+        f"{MAX_LATENESS_SHARE:.0%}); most on {worst.name}, {worst.late_s:.2f} s, "
+        f"{worst.late_s / evidence.duration_s:.1%}: raise time.dilation"
     )
+
+
+def snapshots_late(evidence: Evidence) -> str | None:
+    """Snapshots that show the model of another time than they say."""
+    late = [
+        (at - instant, instant, at, node.name)
+        for node in evidence.nodes
+        for instant, at in node.snapshots_late
+    ]
+    if not late:
+        return None
+    _, instant, at, name = max(late)
+    return (
+        f"{_count(late, 'snapshot')} came late, that of {instant:g} s on {name} shows the model of {at:.2f} s "
+        "(taken_s in metrics.csv): raise time.dilation"
+    )
+
+
+def stood_still(evidence: Evidence) -> str | None:
+    """Nodes made no round any more, long before the end."""
+    still = [node for node in _trained_to_the_end(evidence) if node.stands_still]
+    if not still:
+        return None
+    shown = [
+        f"{node.name} since {node.last_round_s or 0.0:.1f} s, "
+        + (f"waiting for {_names(list(node.waiting_for))}" if node.waiting_for else "for no recorded reason")
+        for node in still
+    ]
+    nodes = _count(still, "node")
+    return f"{nodes} of {len(evidence.progress)} made no round any more, long before the end: {_names(shown, '; ')}"
+
+
+def too_few_steps(evidence: Evidence) -> str | None:
+    """Nodes trained less than the experiment says, in the time in which they waited for nobody."""
+    slow = []
+    for node in _trained_to_the_end(evidence):
+        if node.stands_still or not node.tells_waits or not node.step_time_s or not node.round_s:
+            continue
+        computed_s = node.present_s - node.waited_s - node.cut_rounds * node.round_s
+        share = node.steps * node.step_time_s / computed_s if computed_s > 0 else 1.0
+        if computed_s >= MIN_ROUNDS * node.round_s and share < MIN_STEP_SHARE:
+            slow.append((share, node.name))
+    if not slow:
+        return None
+    shown = [f"{name} {share:.0%}" for share, name in sorted(slow)]
+    nodes = _count(slow, "node")
+    return (
+        f"{nodes} did less than {MIN_STEP_SHARE:.0%} of the local steps that step_time allows, waits for peers not "
+        f"counted: {_names(shown)}: raise time.dilation"
+    )
+
+
+def _trained_to_the_end(evidence: Evidence) -> list[NodeProgress]:
+    """A run that failed, or an agent that died, has said so itself."""
+    if evidence.status == "failed":
+        return []
+    return [node for node in evidence.progress if node.name not in evidence.died]
 
 
 def died(evidence: Evidence) -> str | None:
@@ -253,6 +317,17 @@ def events_late(evidence: Evidence) -> str | None:
     )
 
 
+def slept(evidence: Evidence) -> str | None:
+    """Nobody looked after the run."""
+    if not evidence.slept_wall_s:
+        return None
+    times = "once" if len(evidence.slept_wall_s) == 1 else f"{len(evidence.slept_wall_s)} times"
+    return (
+        f"the controller stood still {times}, {sum(evidence.slept_wall_s):.1f} s in all, as after Ctrl-Z: nothing was "
+        "sampled meanwhile, and what was due came late"
+    )
+
+
 def _error(one: Probed) -> float:
     return one.measured / one.asked - 1
 
@@ -275,6 +350,9 @@ REASONS: tuple[Callable[[Evidence], str | None], ...] = (
     lateness,
     rejected,
     late_end,
+    snapshots_late,
+    stood_still,
+    too_few_steps,
     bandwidth_off,
     delay_off,
     delay_missing,
@@ -283,6 +361,7 @@ REASONS: tuple[Callable[[Evidence], str | None], ...] = (
     saturated,
     timers_late,
     events_late,
+    slept,
     delay_untold,
     delayed_late,
     delayed_lost,

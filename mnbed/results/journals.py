@@ -1,25 +1,31 @@
 """Reads journals as agents left them: whole, torn by a crash, or damaged; and merges them in time order.
 
-Nothing is lost: a line that is no record becomes a record `unreadable` that holds its text. Journals are mapped, not
-read, and only times and places of the lines are kept, so a million records take some 30 MB.
+Nothing is lost: a line that is no record becomes a record `unreadable` that holds its text. Journals are read twice,
+line by line, and merged from their files: a run's length costs time and no memory.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
-import mmap
-from array import array
+import os
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import numpy as np
 
 Record = dict[str, Any]
 
 # Of a damaged line, which may be a disk's worth of zero bytes.
 _MAX_TEXT = 2000
+# An agent's threads write to one journal: a record's time may be a little before that of the record above it. Records
+# that lie further back than so many lines, as those without a time do after a restart, are sorted in memory.
+_WINDOW = 64
+_BLOCK_BYTES = 1 << 16
+# How our own journals begin a line; whatever else begins otherwise is parsed whole.
+_TIME = re.compile(rb'\{"t":(?:(-?\d+(?:\.\d+)?(?:e-?\d+)?)|null),')
 
 
 def parse_record(line: bytes) -> Record | None:
@@ -39,58 +45,73 @@ def time_of(record: Record) -> float | None:
     return t if isinstance(t, (int, float)) and math.isfinite(t) else None
 
 
+@dataclass(kw_only=True)
+class _Journal:
+    """What the first reading found out about one journal."""
+
+    path: Path
+    end: int = 0
+    """What is written behind this place later on belongs to nobody."""
+    displaced: list[tuple[float, int, bytes | tuple[int, int]]] = field(default_factory=list)
+    """(time, order, line or its place in the file) of what is not written in the order of lines."""
+    skipped: set[int] = field(default_factory=set)
+    """Numbers of the lines that are displaced, or are no records."""
+    num_lines: int = 0
+
+
 class Merger:
-    """Goes through journals one by one and remembers where each record is; then writes all of them in time order."""
+    """Goes through journals one by one; then writes all of their records in time order."""
 
     def __init__(self) -> None:
-        self._maps: list[mmap.mmap | bytes] = []
-        self._times = array("d")
-        self._sources = array("l")
-        self._starts = array("q")
-        self._ends = array("q")
+        self._journals: list[_Journal] = []
+        self._num_records = 0
         self.problems: list[str] = []
 
     def __len__(self) -> int:
-        return len(self._times)
+        return self._num_records
 
     def records(self, path: Path, node: str) -> Iterator[Record]:
         """Every record of that journal, in the order of its lines. Raises OSError."""
-        data = _mapped(path)
-        source = len(self._maps)
-        self._maps.append(data)
+        journal = _Journal(path=path)
         damaged: list[tuple[float, int, bytes]] = []
-        last_t = -math.inf
-        end = 0
-        for number, line in enumerate(_lines(data), start=1):
-            start, end = end, end + len(line)
-            if not line.strip():
-                continue
-            record = parse_record(line)
-            if record is None:
-                damaged.append((last_t, number, line))
-                continue
-            t = time_of(record)
-            last_t = -math.inf if t is None else t
-            self._add(last_t, source, start, end)
-            yield record
-        self._keep_damaged(node, damaged)
+        last_t = passed = -math.inf
+        window: list[float] = []
+        with path.open("rb") as file:
+            self._journals.append(journal)
+            for number, line in enumerate(file, start=1):
+                start, journal.end = journal.end, journal.end + len(line)
+                journal.num_lines = number
+                if not line.strip():
+                    continue
+                self._num_records += 1
+                record = parse_record(line)
+                if record is None:
+                    damaged.append((last_t, number, line))
+                    journal.skipped.add(number)
+                    continue
+                last_t = _order_of(time_of(record))
+                if last_t < passed:
+                    journal.displaced.append((last_t, number, (start, len(line))))
+                    journal.skipped.add(number)
+                elif len(window) < _WINDOW:
+                    heapq.heappush(window, last_t)
+                else:
+                    passed = heapq.heappushpop(window, last_t)
+                yield record
+        self._keep_damaged(node, journal, damaged)
 
     def write(self, file: BinaryIO) -> None:
         """All records gone through so far, those without a time first, then by time; equal times as they came."""
-        order = np.argsort(np.array(self._times), kind="stable")
-        maps, sources, starts, ends = self._maps, self._sources, self._starts, self._ends
-        for place in order.tolist():
-            line = maps[sources[place]][starts[place] : ends[place]]
+        sources = [
+            entries
+            for source, journal in enumerate(self._journals)
+            for entries in (_in_order(journal, source), _displaced(journal, source))
+        ]
+        for _, _, _, line in heapq.merge(*sources):
             file.write(line if line.endswith(b"\n") else line + b"\n")
 
-    def _add(self, t: float, source: int, start: int, end: int) -> None:
-        self._times.append(t)
-        self._sources.append(source)
-        self._starts.append(start)
-        self._ends.append(end)
-
-    def _keep_damaged(self, node: str, damaged: list[tuple[float, int, bytes]]) -> None:
-        for t, number, line in damaged:
+    def _keep_damaged(self, node: str, journal: _Journal, damaged: list[tuple[float, int, bytes]]) -> None:
+        for order, (t, number, line) in enumerate(damaged, start=journal.num_lines + 1):
             torn = not line.endswith(b"\n")
             what = "ends in the middle of a record" if torn else f"line {number} is not a record"
             self.problems.append(f"journal of {node}: {what}")
@@ -102,17 +123,67 @@ class Merger:
                 "text": line[:_MAX_TEXT].decode(errors="replace"),
             }
             text = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-            self._add(t, len(self._maps), 0, len(text))
-            self._maps.append(text)
+            journal.displaced.append((t, order, text))
+        journal.displaced.sort(key=lambda entry: entry[:2])
 
 
-def _mapped(path: Path) -> mmap.mmap | bytes:
-    with path.open("rb") as file:
-        # An empty file cannot be mapped.
-        if path.stat().st_size == 0:
-            return b""
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+_Entry = tuple[float, int, int, bytes]
+"""(time, journal, order in it, line)"""
 
 
-def _lines(data: mmap.mmap | bytes) -> Iterator[bytes]:
-    return iter(()) if isinstance(data, bytes) else iter(data.readline, b"")
+def _in_order(journal: _Journal, source: int) -> Iterator[_Entry]:
+    """The journal's whole records but for those that are displaced, sorted within a window."""
+    window: list[_Entry] = []
+    for number, line in enumerate(_lines(journal), start=1):
+        if not line.strip() or number in journal.skipped:
+            continue
+        entry = (_time_in(line), source, number, line)
+        if len(window) < _WINDOW:
+            heapq.heappush(window, entry)
+        else:
+            yield heapq.heappushpop(window, entry)
+    yield from sorted(window)
+
+
+def _displaced(journal: _Journal, source: int) -> Iterator[_Entry]:
+    for t, order, place in journal.displaced:
+        if isinstance(place, bytes):
+            yield t, source, order, place
+        else:
+            yield t, source, order, _read(journal.path, *place)
+
+
+def _lines(journal: _Journal) -> Iterator[bytes]:
+    """The file is open only while a block is read: there may be more journals than a process may have files."""
+    at, begun = 0, []
+    while at < journal.end:
+        block = _read(journal.path, at, min(_BLOCK_BYTES, journal.end - at))
+        if not block:
+            break  # somebody has cut it meanwhile
+        at += len(block)
+        first, *others = block.split(b"\n")
+        begun.append(first)
+        for text in others:
+            yield b"".join(begun) + b"\n"
+            begun = [text]
+    if any(begun):
+        yield b"".join(begun)
+
+
+def _read(path: Path, start: int, length: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, length, start)
+    finally:
+        os.close(descriptor)
+
+
+def _time_in(line: bytes) -> float:
+    """The time that a record's line is sorted by."""
+    if found := _TIME.match(line):
+        return _order_of(float(found[1])) if found[1] else -math.inf
+    return _order_of(time_of(parse_record(line) or {}))
+
+
+def _order_of(t: float | None) -> float:
+    return -math.inf if t is None or not math.isfinite(t) else float(t)

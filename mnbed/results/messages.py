@@ -2,18 +2,29 @@
 
 A row is known by sender, the sender's round, fragment and receiver, and several of the same by their order. What a
 killed agent could not write stays empty.
+
+A long run's ledger is far larger than memory. What one sender wrote about one of its rounds is put into one of several
+unnamed files, so that each of them can be brought together, and sorted, by itself; then they are merged.
 """
 
 from __future__ import annotations
 
 import csv
+import heapq
+import marshal
 import math
-from collections.abc import Callable, Iterator
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mnbed.results.journals import Record
+from node_agent.full_disk import naming
 
 Key = tuple[str, int, int, str]
 
@@ -31,6 +42,16 @@ COLUMNS = (
     "bytes",
 )
 _CREATED, _BEGUN, _SENT, _DROPPED, _ARRIVED, _AGGREGATED, _BYTES = range(7)
+
+# What brings a part of the ledger together takes some ten times the memory of its journals' text.
+_PART_BYTES = 8 << 20
+_MAX_PARTS = 200
+_BATCH = 100
+
+Step = tuple[int, Key, tuple[Any, ...]]
+"""(column that tells what happened, which message, values)"""
+Line = tuple[float, tuple[Any, ...]]
+"""(by which it is sorted, a row of messages.csv)"""
 
 
 @dataclass
@@ -60,11 +81,22 @@ class FragmentLife:
         )
 
 
+def parts_for(journal_bytes: int) -> int:
+    """Into how many parts the ledger of journals of that size is divided."""
+    return min(_MAX_PARTS, 1 + journal_bytes // _PART_BYTES)
+
+
 class Ledger:
     """All messages of a run, filled record by record in any order."""
 
-    def __init__(self) -> None:
-        self._rows: dict[Key, list[list[Any]]] = {}
+    def __init__(self, folder: Path | None = None, num_parts: int = 1) -> None:
+        """`folder` holds the parts' files; one part stays in memory."""
+        self._rows = _Rows()
+        self._files: list[_Spool] = []
+        if num_parts > 1 and folder is not None:
+            self._files = [_Spool(folder) for _ in range(num_parts)]
+        self._lives: dict[str, FragmentLife] | None = None
+        self.empty = True
         self.events: dict[str, Callable[[Record], None]] = {
             "created": self._created,
             "sent": self._sent,
@@ -74,8 +106,91 @@ class Ledger:
         }
         """Event -> what takes its records. A record without the ledger's fields raises KeyError or TypeError."""
 
-    def __len__(self) -> int:
-        return sum(map(len, self._rows.values()))
+    def write(self, path: Path) -> None:
+        """Write messages.csv, by time of creation. Raises OSError where the disk is full."""
+        with path.open("w", newline="") as file, ExitStack() as stack:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            if not self._files:
+                writer.writerows(row for _, row in self._rows.lines())
+                return
+            self._lives = {}
+            sorted_parts = []
+            for part in self._files:
+                rows = _Rows()
+                for step in part.read():
+                    rows.take(step)
+                part.close()
+                rows.add_lives(self._lives)
+                spool = stack.enter_context(_Spool(part.folder))
+                for line in rows.lines():
+                    spool.put(line)
+                sorted_parts.append(spool.read())
+            writer.writerows(row for _, row in heapq.merge(*sorted_parts, key=itemgetter(0)))
+
+    def life(self) -> dict[str, FragmentLife]:
+        """Sender -> what became of its fragments. Of a ledger in parts, to be called after `write`."""
+        if self._lives is None:
+            assert not self._files, "write first"
+            self._lives = {}
+            self._rows.add_lives(self._lives)
+        return self._lives
+
+    def _take(self, step: Step) -> None:
+        self.empty = False
+        if not self._files:
+            self._rows.take(step)
+            return
+        _, (sender, sent_round, _, _), _ = step
+        self._files[hash((_number_of(sender), sent_round)) % len(self._files)].put(step)
+
+    def _created(self, record: Record) -> None:
+        sender, sent_round, t = record["node"], record["round"], record["t"]
+        for fragment, peer in record["sends"]:
+            self._take((_CREATED, (sender, sent_round, fragment, peer), (t,)))
+
+    def _sent(self, record: Record) -> None:
+        key = (record["node"], record["round"], record["fragment"], record["peer"])
+        self._take((_SENT, key, (record["begun"], record["t"], record["bytes"])))
+
+    def _dropped(self, record: Record) -> None:
+        key = (record["node"], record["round"], record["fragment"], record["peer"])
+        self._take((_DROPPED, key, (record["t"],)))
+
+    def _arrived(self, record: Record) -> None:
+        key = (record["sender"], record["round"], record["fragment"], record["node"])
+        self._take((_ARRIVED, key, (record["sent"], record["t"], record["bytes"])))
+
+    def _aggregated(self, record: Record) -> None:
+        # The record is written when the round is over; the average was made at its start.
+        receiver, t = record["node"], record.get("at", record["t"])
+        for sender, sent_round, fragment in record["of"]:
+            self._take((_AGGREGATED, (sender, sent_round, fragment, receiver), (t,)))
+
+
+class _Rows:
+    """Messages in memory."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Key, list[list[Any]]] = {}
+
+    def take(self, step: Step) -> None:
+        """What happened to one message. Raises TypeError where its key cannot be one."""
+        what, key, values = step
+        if what == _CREATED:
+            self._row(key, _CREATED)[_CREATED] = values[0]
+        elif what == _SENT:
+            row = self._row(key, _SENT, _DROPPED)
+            row[_BEGUN], row[_SENT], row[_BYTES] = values
+        elif what == _DROPPED:
+            self._row(key, _SENT, _DROPPED)[_DROPPED] = values[0]
+        elif what == _ARRIVED:
+            row = self._row(key, _ARRIVED, _DROPPED)
+            begun, row[_ARRIVED], row[_BYTES] = values
+            if row[_BEGUN] is None:
+                row[_BEGUN] = begun
+        else:
+            self._row(key, _AGGREGATED, _DROPPED)[_AGGREGATED] = values[0]
 
     def _row(self, key: Key, *missing: int) -> list[Any]:
         """The first message of that key that lacks all of these; connections keep their order.
@@ -89,36 +204,8 @@ class Ledger:
         rows.append([None] * 7)
         return rows[-1]
 
-    def _created(self, record: Record) -> None:
-        sender, sent_round, t = record["node"], record["round"], record["t"]
-        for fragment, peer in record["sends"]:
-            self._row((sender, sent_round, fragment, peer), _CREATED)[_CREATED] = t
-
-    def _sent(self, record: Record) -> None:
-        key = (record["node"], record["round"], record["fragment"], record["peer"])
-        row = self._row(key, _SENT, _DROPPED)
-        row[_BEGUN], row[_SENT], row[_BYTES] = record["begun"], record["t"], record["bytes"]
-
-    def _dropped(self, record: Record) -> None:
-        key = (record["node"], record["round"], record["fragment"], record["peer"])
-        self._row(key, _SENT, _DROPPED)[_DROPPED] = record["t"]
-
-    def _arrived(self, record: Record) -> None:
-        key = (record["sender"], record["round"], record["fragment"], record["node"])
-        row = self._row(key, _ARRIVED, _DROPPED)
-        row[_ARRIVED], row[_BYTES] = record["t"], record["bytes"]
-        if row[_BEGUN] is None:
-            row[_BEGUN] = record["sent"]
-
-    def _aggregated(self, record: Record) -> None:
-        # The record is written when the round is over; the average was made at its start.
-        receiver, t = record["node"], record.get("at", record["t"])
-        for sender, sent_round, fragment in record["of"]:
-            self._row((sender, sent_round, fragment, receiver), _AGGREGATED, _DROPPED)[_AGGREGATED] = t
-
-    def life(self) -> dict[str, FragmentLife]:
-        """Sender -> what became of its fragments."""
-        lives: dict[str, FragmentLife] = {}
+    def add_lives(self, lives: dict[str, FragmentLife]) -> None:
+        """Count what became of these messages, by sender."""
         for (sender, _, _, _), row in self._messages():
             life = lives.get(sender)
             if life is None:
@@ -131,22 +218,59 @@ class Ledger:
             if row[_AGGREGATED] is not None and row[_CREATED] is not None:
                 life.aged += 1
                 life.age_s += row[_AGGREGATED] - row[_CREATED]
-        return lives
 
     def _messages(self) -> Iterator[tuple[Key, list[Any]]]:
         return ((key, row) for key, rows in self._rows.items() for row in rows)
 
-    def write(self, path: Path) -> None:
-        """Write messages.csv, by time of creation."""
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(self._sorted())
+    def lines(self) -> Iterator[Line]:
+        """Rows of messages.csv, sorted by the first time known: the creation, unless the sender's journal was lost."""
 
-    def _sorted(self) -> Iterator[tuple[Any, ...]]:
-        def when(item: tuple[Key, list[Any]]) -> float:
-            # The first time known of it: the creation, unless the sender's journal was lost.
-            return min((t for t in item[1][:_BYTES] if t is not None), default=math.inf)
+        def when(row: list[Any]) -> float:
+            return min((t for t in row[:_BYTES] if t is not None), default=math.inf)
 
-        for key, row in sorted(self._messages(), key=when):
-            yield (*key, *row)
+        lines = [(when(row), (*key, *row)) for key, row in self._messages()]
+        yield from sorted(lines, key=itemgetter(0))
+
+
+class _Spool:
+    """An unnamed file of plain values, written once, then read: it goes with the process, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see close
+        self._batch: list[Any] = []
+
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def put(self, value: Any) -> None:
+        """Raises OSError where the disk is full."""
+        self._batch.append(value)
+        if len(self._batch) >= _BATCH:
+            self._flush()
+
+    def read(self) -> Iterable[Any]:
+        """All values, in their order. To be called once, when all are there."""
+        self._flush()
+        with naming(self.folder / "messages.csv"):
+            marshal.dump([], self._file)
+            self._file.seek(0)
+        while batch := marshal.load(self._file):
+            yield from batch
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _flush(self) -> None:
+        with naming(self.folder / "messages.csv"):
+            marshal.dump(self._batch, self._file)
+        self._batch = []
+
+
+@lru_cache(maxsize=4096)
+def _number_of(sender: str) -> int:
+    """The same in every process, unlike hash()."""
+    return zlib.crc32(str(sender).encode())

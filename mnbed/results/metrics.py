@@ -59,6 +59,12 @@ METRICS = (
     Metric("node", "", "host name", lambda instant: instant.node.name),
     Metric("instant", "", "number of the snapshot, from 0", _of_snapshot("instant")),
     Metric("emulated_s", "s", "emulated time of the snapshot", _emulated_s),
+    Metric(
+        "taken_s",
+        "s",
+        "the same, or later where late steps had changed the model before",
+        _of_snapshot("taken_s"),
+    ),
     Metric("round", "", "rounds finished", _of_snapshot("round")),
     Metric("steps", "", "local steps done", _of_snapshot("steps")),
     Metric("train_loss", "", "mean training loss of the last finished round", _of_snapshot("train_loss")),

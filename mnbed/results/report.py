@@ -24,6 +24,7 @@ from mnbed.results.round_trips import round_trip_errors
 from mnbed.results.scores import Scores
 from mnbed.results.summary import Summary, task_score
 from mnbed.results.text import fraction, number, rate, score, seconds, size
+from mnbed.results.wait_lines import wait_lines
 from mnbed.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def write_report(run: RunDirectory, collected: Collected, scores: Scores, summar
         cards=_cards(summary),
         details=_details(summary),
         exchange=_exchange_rows(summary),
+        waits=wait_lines(summary.waits),
         nodes=_node_table(collected, scores),
         links=[_link_cells(row) for row in collected.links],
         round_trips=round_trip_errors(collected),
@@ -173,6 +175,8 @@ def _cards(summary: Summary) -> list[tuple[str, str, str]]:
     spread = "" if found.final_std is None else f"± {score(found.final_std, metric)} over nodes"
     rounds = summary.rounds
     least_most = "" if rounds.min is None else f"least {rounds.min}, most {rounds.max}"
+    if rounds.expected is not None:
+        least_most += f"; {number(rounds.expected)} without any wait"
     made = None
     if traffic.fragments_sent is not None and traffic.fragments_dropped_stale is not None:
         total = traffic.fragments_sent + traffic.fragments_dropped_stale
@@ -260,6 +264,7 @@ def _node_cells(node: NodeRecords, scores: Scores, metric: str) -> dict[str, str
         "dropped": number(counted.get("fragments_dropped_stale")),
         "overruns": number(counted.get("overruns")),
         "late": seconds(counted.get("late_s")),
+        "waited": seconds(counted.get("waited_s")),
         "one_way": _one_way(end),
         "cpu": seconds(end.get("cpu_s")),
         "end": str(end.get("reason") or ("no end recorded" if node.ready else "never ready")),

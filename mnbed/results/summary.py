@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from mnbed.errors import InputError
 from mnbed.results.collect import Collected
-from mnbed.results.evidence import duration_s, evidence_of
-from mnbed.results.exchange import ExchangeSummary, better, exchange_of, task_metric
+from mnbed.results.evidence import emulated_s, evidence_of
+from mnbed.results.exchange import ExchangeSummary, exchange_of, task_metric
 from mnbed.results.fidelity import judge
 from mnbed.results.files import replacing
-from mnbed.results.journals import time_of
+from mnbed.results.progress import NodeProgress
 from mnbed.results.scores import MEAN_MODEL, Curve, Scores
+from mnbed.results.targets import time_to
 
+# Of a node's time: beyond it the node is named.
+MUCH_WAITING = 0.5
+_CHOICE: dict[str, Callable[[Sequence[float]], float]] = {"max": max, "min": min}
 COMPLETED, INTERRUPTED, FAILED = "completed", "interrupted", "failed"
 _NO_FINISH = "the controller's journal has no end: it was killed, or the machine went down"
 
@@ -34,7 +38,7 @@ class ScoreSummary:
     final_mean: float | None = None
     final_std: float | None = None
     best_mean: float | None = None
-    """The best mean over the nodes at any instant: the highest accuracy, the lowest loss."""
+    """The best mean over the nodes at any instant: the highest accuracy, the lowest loss; null: nobody says which."""
     mean_model: float | None = None
     """Of the averaged model, at the last instant where it was evaluated."""
     stragglers_final_mean: float | None = None
@@ -50,6 +54,36 @@ class RoundsSummary:
     mean: float | None
     min: int | None
     max: int | None
+    expected: float | None = None
+    """Mean over the nodes of what they would have done in their time, had they waited for nobody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeWait:
+    """A node that waited for most of its time, or that stood still when the run ended. Emulated seconds."""
+
+    node: str
+    waited_s: float
+    share: float
+    """Of the time for which the node was there."""
+    last_round_s: float | None
+    """When its last round ended; null: it finished none."""
+    since_s: float | None
+    """When the wait began that had not ended when the run did; null: it did not wait then."""
+    waited_for: list[str]
+    """Of that wait or, without one, of all its waits: the peers without whom no round began."""
+    stands_still: bool
+    """Its last round lies so long before the end that no other could be expected: a reason of the verdict."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitSummary:
+    """How long nodes waited for others before their rounds, as the algorithm demands."""
+
+    mean_share: float | None = None
+    """Mean over the nodes of the share of their time."""
+    nodes: list[NodeWait] = field(default_factory=list)
+    """Those that waited for more than half of their time or stood still, the longest wait first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +123,15 @@ class Summary:
     accuracy: ScoreSummary
     loss: ScoreSummary
     metric: str
-    """The task's score that runs are compared by: accuracy, or rmse, of which less is better."""
+    """The task's score that runs are compared by, such as accuracy or rmse."""
+    best: Literal["max", "min"]
+    """Which of it is best, as the task declares."""
     scores: dict[str, ScoreSummary]
     """The task's further scores, such as rmse."""
     exchange: dict[str, ExchangeSummary]
     """What was exchanged, by class of node: stragglers, others."""
     rounds: RoundsSummary
+    waits: WaitSummary
     traffic: TrafficSummary
     time_to: dict[str, float | None]
     startup_s: float | None
@@ -104,9 +141,8 @@ class Summary:
 
 def task_score(summary: Summary) -> ScoreSummary:
     """Of the metric that runs of the task are compared by."""
-    if summary.metric == "accuracy":
-        return summary.accuracy
-    return summary.scores.get(summary.metric, ScoreSummary())
+    always = {"accuracy": summary.accuracy, "loss": summary.loss}
+    return {**summary.scores, **always}.get(summary.metric, ScoreSummary())
 
 
 def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
@@ -115,7 +151,8 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
     finished = collected.last("finished") or {}
     torn_down = collected.last("torn_down") or {}
     status = finished.get("status", FAILED)
-    verdict = judge(evidence_of(collected, status))
+    evidence = evidence_of(collected, status)
+    verdict = judge(evidence)
     nodes = collected.nodes.keys()
     metric, best = task_metric(experiment)
     return Summary(
@@ -130,7 +167,7 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         stragglers=len(collected.stragglers()),
         status=status,
         error=finished.get("error") if finished else _NO_FINISH,
-        emulated_s=_emulated_s(collected),
+        emulated_s=emulated_s(collected),
         wall_s=max(
             (record["wall_s"] for record in (finished, torn_down) if "wall_s" in record), default=None
         ),
@@ -142,34 +179,22 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         accuracy=_score_summary("accuracy", collected, scores, best=max),
         loss=_score_summary("loss", collected, scores, best=min),
         metric=metric,
+        best=best,
         scores={
-            key: _score_summary(key, collected, scores, best=best if key == metric else max)
+            # Of a score that is not the task's metric nobody has said which of it is best.
+            key: _score_summary(key, collected, scores, best=_CHOICE[best] if key == metric else None)
             for key in scores.names()
             if key not in ("accuracy", "loss")
         },
         exchange=exchange_of(collected),
-        rounds=_rounds(collected),
+        rounds=_rounds(collected, evidence.progress),
+        waits=_waits(evidence.progress),
         traffic=_traffic(collected),
-        time_to=_time_to(collected, scores, metric),
+        time_to=_times_to(collected, scores, metric, best),
         startup_s=finished.get("startup_s"),
         teardown_s=torn_down.get("teardown_s"),
         agent_memory_mb=finished.get("agent_memory_mb"),
     )
-
-
-def _emulated_s(collected: Collected) -> float | None:
-    """As the controller says or, where it was killed, the last time that any agent recorded."""
-    finished = collected.last("finished")
-    if finished is not None:
-        return finished.get("emulated_s")
-    last = [
-        t
-        for node in collected.nodes.values()
-        for record in (*node.rounds[-1:], *node.snapshots[-1:], *([node.end] if node.end else []))
-        if (t := time_of(record)) is not None
-    ]
-    # Agents close their connections after the end: that is no part of the experiment.
-    return min(max(last), duration_s(collected) or math.inf) if last else None
 
 
 def _score_summary(key: str, collected: Collected, scores: Scores, best: Any) -> ScoreSummary:
@@ -182,7 +207,7 @@ def _score_summary(key: str, collected: Collected, scores: Scores, best: Any) ->
     return ScoreSummary(
         final_mean=curve.mean[-1],
         final_std=curve.std[-1],
-        best_mean=best(curve.mean),
+        best_mean=None if best is None else best(curve.mean),
         mean_model=averaged.mean[-1] if averaged.mean else None,
         stragglers_final_mean=_mean_at(scores, key, final, sorted(stragglers)),
         others_final_mean=_mean_at(scores, key, final, sorted(collected.nodes.keys() - stragglers)),
@@ -199,11 +224,38 @@ def _points(curve: Curve) -> list[list[float]]:
     return [[round(t, 6), mean, std] for t, mean, std in zip(curve.t, curve.mean, curve.std, strict=True)]
 
 
-def _rounds(collected: Collected) -> RoundsSummary:
+def _rounds(collected: Collected, progress: Sequence[NodeProgress]) -> RoundsSummary:
     counts = [len(node.rounds) for node in collected.nodes.values() if node.ready is not None or node.rounds]
     if not counts:
         return RoundsSummary(mean=None, min=None, max=None)
-    return RoundsSummary(mean=fmean(counts), min=min(counts), max=max(counts))
+    expected = [number for node in progress if (number := node.expected_rounds()) is not None]
+    return RoundsSummary(
+        mean=fmean(counts),
+        min=min(counts),
+        max=max(counts),
+        expected=round(fmean(expected), 3) if expected else None,
+    )
+
+
+def _waits(progress: Sequence[NodeProgress]) -> WaitSummary:
+    if not progress:
+        return WaitSummary()
+    shown = [node for node in progress if node.stands_still or node.waited_share > MUCH_WAITING]
+    return WaitSummary(
+        mean_share=fmean(node.waited_share for node in progress),
+        nodes=[
+            NodeWait(
+                node=node.name,
+                waited_s=round(node.waited_s, 3),
+                share=round(node.waited_share, 4),
+                last_round_s=node.last_round_s,
+                since_s=node.waiting_since_s,
+                waited_for=node.held_up_by,
+                stands_still=node.stands_still,
+            )
+            for node in sorted(shown, key=lambda node: -node.waited_s)
+        ],
+    )
 
 
 def _traffic(collected: Collected) -> TrafficSummary:
@@ -216,19 +268,12 @@ def _traffic(collected: Collected) -> TrafficSummary:
     )
 
 
-def _time_to(collected: Collected, scores: Scores, metric: str) -> dict[str, float | None]:
-    """Target -> emulated time of the first instant at which the nodes' mean of the metric reached it."""
+def _times_to(collected: Collected, scores: Scores, metric: str, best: str) -> dict[str, float | None]:
+    """Target -> emulated time at which the nodes' mean of the metric reached it."""
     targets = (collected.experiment.get("evaluate") or {}).get("targets") or ()
     curve = scores.curve(metric, collected.nodes.keys())
-    return {f"{target:g}": first_reached(curve.t, curve.mean, target, better(metric)) for target in targets}
-
-
-def first_reached(times: Sequence[float], values: Sequence[float], target: float, best: str) -> float | None:
-    """The first time at which the value is at least (best "max") or at most ("min") the target."""
-    for t, value in zip(times, values, strict=True):
-        if value >= target if best == "max" else value <= target:
-            return t
-    return None
+    points = list(zip(curve.t, curve.mean, strict=True))
+    return {f"{target:g}": time_to(points, target, best) for target in targets}
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -254,6 +299,11 @@ def read_summary(path: Path) -> Summary:
         for key, part in (("scores", ScoreSummary), ("exchange", ExchangeSummary)):
             raw[key] = {name: part(**value) for name, value in raw.get(key, {}).items()}
         raw.setdefault("metric", "accuracy")
+        raw.setdefault("best", task_metric({"task": {"name": raw.get("task")}})[1])
+        waits = raw.get("waits", {})
+        raw["waits"] = WaitSummary(
+            mean_share=waits.get("mean_share"), nodes=[NodeWait(**one) for one in waits.get("nodes", ())]
+        )
         parts = {
             "accuracy": ScoreSummary,
             "loss": ScoreSummary,

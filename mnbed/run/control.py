@@ -6,6 +6,7 @@ import hmac
 import os
 import selectors
 import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,11 @@ class ControlServer:
     """Accepts agents and exchanges messages with them, on the selector it is given."""
 
     def __init__(self, directory: Path, token: str, user: User, selector: selectors.BaseSelector) -> None:
-        """Make `directory` and listen inside it; only root and the invoking user can reach the socket."""
+        """Make `directory` and listen inside it; only root and the invoking user can connect."""
+        # Root's own: where the user may make names, he could have one of his choice given to himself.
         directory.mkdir(mode=0o700)
-        os.chown(directory, user.uid, user.gid)
         self.path = directory / "control.sock"
+        self._uid = user.uid
         self._token = token
         self._selector = selector
         self._channels: set[ControlChannel] = set()
@@ -58,6 +60,8 @@ class ControlServer:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
         os.chown(self.path, user.uid, user.gid)
+        os.chmod(self.path, 0o600)
+        os.chmod(directory, 0o711)
         self._listener.listen(1024)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
@@ -92,14 +96,18 @@ class ControlServer:
 
     def _accept(self) -> list[ControlEvent]:
         sock, _ = self._listener.accept()
+        pid, uid = _peer(sock)
+        if uid not in (0, self._uid):
+            sock.close()
+            return []
         channel = ControlChannel(sock)
         self._channels.add(channel)
         names: list[str] = []
-        self._selector.register(channel, selectors.EVENT_READ, lambda: self._read(channel, names))
+        self._selector.register(channel, selectors.EVENT_READ, lambda: self._read(channel, pid, names))
         return []
 
-    def _read(self, channel: ControlChannel, names: list[str]) -> list[ControlEvent]:
-        """`names` is empty until the connection has shown the token."""
+    def _read(self, channel: ControlChannel, pid: int, names: list[str]) -> list[ControlEvent]:
+        """`pid`: as the kernel has it; `names` is empty until the connection has shown the token."""
         try:
             messages = channel.receive()
         except (OSError, ValueError):
@@ -115,8 +123,8 @@ class ControlServer:
                 names.append(name)
                 self._agents[name] = channel
                 if message["kind"] == "hello":
-                    self._pids[channel] = int(message["pid"])
-                    events.append(AgentJoined(name=name, pid=int(message["pid"])))
+                    self._pids[channel] = pid
+                    events.append(AgentJoined(name=name, pid=pid))
                     continue
             events.append(AgentMessage(name=names[0], message=message))
         return events
@@ -132,3 +140,9 @@ class ControlServer:
         if self._agents.get(names[0]) is channel:
             del self._agents[names[0]]
         return [AgentGone(name=names[0], pid=pid)]
+
+
+def _peer(sock: socket.socket) -> tuple[int, int]:
+    """(process, user) at the other end when it connected, from the kernel: what a message claims proves nothing."""
+    pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid

@@ -20,6 +20,7 @@ import mnbed
 from mnbed.budget import budget
 from mnbed.network.build import LinkReadback
 from mnbed.plan import Plan
+from mnbed.rerun import left_to_machine
 from mnbed.run.launch import Loaded, agent_environment
 from mnbed.run.step_measurement import processor_name
 
@@ -53,8 +54,8 @@ _VARIABLES = ("MNBED_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "MALLOC_", "TORCH_"
 _PACKAGES = ("torch", "torchvision", "numpy", "networkx", "pydantic", "scikit-learn", "matplotlib")
 
 
-def describe(plan: Plan, started: datetime) -> dict[str, Any]:
-    """What is known before anything is built."""
+def describe(plan: Plan, started: datetime, revision: str | None) -> dict[str, Any]:
+    """What is known before anything is built. `revision`: see `git_revision`."""
     return {
         "mnbed": mnbed.__version__,
         "versions": _versions(),
@@ -67,13 +68,14 @@ def describe(plan: Plan, started: datetime) -> dict[str, Any]:
         "environment": _environment(),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "git_revision": _git_revision(),
+        "git_revision": revision,
         "command": sys.argv,
         "started": started.isoformat(timespec="seconds"),
         "delay_backend": plan.delay_backend,
         "switch": plan.experiment.network.switch,
         "dilation": plan.dilation,
         "dilation_asked": plan.dilation_asked,
+        "left_to_machine": left_to_machine(plan.experiment),
         "step": None if plan.step is None else asdict(plan.step),
         "budget": _budget(plan),
         "hosts": [
@@ -240,20 +242,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return versions
-
-
-def _git_revision() -> str | None:
-    """The source's revision, with + where it was changed since; None outside a checkout."""
-    source = Path(__file__).resolve().parents[2]
-    try:
-        done = subprocess.run(
-            ["git", "-c", f"safe.directory={source}", "describe", "--always", "--dirty=+", "--abbrev=12"],
-            cwd=source,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -9,15 +9,20 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
-import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
-from mnbed.run.user import User
+from mnbed.network.mark import note
+from mnbed.programs import our_program
+from mnbed.run.activity import activity, is_stopped
+from mnbed.run.user import User, callers_umask
 from node_agent.settings import AgentSettings
 
 if TYPE_CHECKING:
@@ -25,6 +30,9 @@ if TYPE_CHECKING:
 
 # From a closed standard input to the end of the warm parent and its children.
 _END_PATIENCE_S = 10
+# Of a log whose last line says why.
+_LAST_BYTES = 8192
+_OVER = "the run is over, and its agents are being ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,42 +68,69 @@ LaunchEvent = Loaded | Exited | LauncherGone
 class PreforkLauncher:
     """One warm parent, which imports torch and loads the data once and forks every agent."""
 
-    def __init__(self, orders: dict[str, Any], log_path: Path, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, orders: dict[str, Any], log_path: Path, log: int, selector: selectors.BaseSelector
+    ) -> None:
+        """`log`: the file at `log_path`, open; it is the launcher's from then on."""
         self._selector = selector
-        self._log_path = log_path
-        self._log = log_path.open("wb")
+        self.log_path = log_path
+        self._log = log
         self._buffer = b""
-        self.error: MnbedError | None = None
+        # A prompt launches from its own thread, beside the one that ends the launcher.
+        self._lock = threading.Lock()
+        self._stopped = False
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "node_agent.prefork"],
+            our_program("node_agent.prefork"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,
             env=agent_environment(),
         )
+        note(self._process.pid)
         self._write(orders)
         selector.register(self._stdout, selectors.EVENT_READ, self._read)
 
     @classmethod
     @contextlib.contextmanager
     def start(
-        cls, orders: dict[str, Any], log_path: Path, selector: selectors.BaseSelector
+        cls, orders: dict[str, Any], log_path: Path, log: int, selector: selectors.BaseSelector
     ) -> Iterator[PreforkLauncher]:
         """Start the warm parent; on leaving, end it and every agent that is left."""
-        launcher = cls(orders, log_path, selector)
+        launcher = cls(orders, log_path, log, selector)
         try:
             yield launcher
         finally:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`."""
+        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`.
+
+        Raises RunError where the launcher has been stopped meanwhile.
+        """
         agents = [{"pid": network.pid(one.name), "settings": asdict(one)} for one in settings]
-        self._write({"agents": agents})
+        with self._lock:
+            if self._stopped:
+                raise RunError(_OVER)
+            self._write({"agents": agents})
+
+    def activity(self) -> tuple[int, int]:
+        """Changes while the warm parent gets on with what it does."""
+        return activity(self._process.pid)
+
+    def standstill(self) -> str:
+        """Of a warm parent that does not get on: how it stands, and its last words."""
+        how = "it is stopped (SIGSTOP)" if is_stopped(self._process.pid) else "it waits"
+        return f"{how}{self._last_words()}"
+
+    def send_signal(self, pid: int, number: signal.Signals) -> None:
+        """Send a signal to an agent: by its parent, which knows best whether the number is still that agent's."""
+        self._write({"signal": int(number), "pid": pid})
 
     def stop(self) -> None:
         """End the warm parent, which ends its children."""
+        with self._lock:
+            self._stopped = True
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(self._stdout)
         with contextlib.suppress(BrokenPipeError):
@@ -106,7 +141,7 @@ class PreforkLauncher:
             self._process.kill()
             self._process.wait()
         self._stdout.close()
-        self._log.close()
+        os.close(self._log)
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -142,46 +177,62 @@ class PreforkLauncher:
         return []
 
     def _last_words(self) -> str:
-        self._log.flush()
-        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        try:
+            size = os.fstat(self._log).st_size
+            text = os.pread(self._log, _LAST_BYTES, max(0, size - _LAST_BYTES)).decode(errors="replace")
+        except OSError:
+            return ""
+        lines = text.strip().splitlines()
         return f": {lines[-1]}" if lines else ""
 
 
 class ExecLauncher:
     """Every agent a program of its own, started through Mininet's `host.popen`. Slow to start; easy to debug."""
 
-    def __init__(self, orders: dict[str, Any], run_directory: Path) -> None:
+    def __init__(self, orders: dict[str, Any]) -> None:
         self._orders = orders
-        self._run = run_directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._files: list[Path] = []
+        self._lock = threading.Lock()
+        self._stopped = False
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, orders: dict[str, Any], run_directory: Path) -> Iterator[ExecLauncher]:
+    def start(cls, orders: dict[str, Any]) -> Iterator[ExecLauncher]:
         """On leaving, end every agent that is left."""
-        launcher = cls(orders, run_directory)
+        launcher = cls(orders)
         try:
             yield launcher
         finally:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Start the agents."""
+        """Start the agents. Raises RunError where the launcher has been stopped meanwhile."""
         for one in settings:
-            if one.name in self._processes:  # killed a moment ago, and about to come back
-                self._processes.pop(one.name).wait()
-            path = self._run / "nodes" / f"{one.name}.orders.json"
-            path.write_text(json.dumps({**self._orders, "settings": asdict(one)}))
-            self._files.append(path)
-            with (self._run / "nodes" / f"{one.name}.log").open("ab") as log:
-                self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
-                    [sys.executable, "-m", "node_agent", str(path)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=agent_environment(),
-                )
+            with self._lock:
+                if self._stopped:
+                    raise RunError(_OVER)
+                self._launch(network, one)
+
+    def _launch(self, network: Network, one: AgentSettings) -> None:
+        if one.name in self._processes:  # killed a moment ago, and about to come back
+            self._processes.pop(one.name).wait()
+        with tempfile.TemporaryFile() as told:
+            told.write(json.dumps({**self._orders, "settings": asdict(one)}).encode())
+            told.seek(0)
+            # It opens its log itself, once it has dropped root.
+            self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
+                our_program("node_agent", "-"),
+                stdin=told,
+                stdout=subprocess.DEVNULL,
+                stderr=None,
+                env=agent_environment(),
+            )
+
+    def send_signal(self, pid: int, number: signal.Signals) -> None:
+        """Send a signal to an agent."""
+        for process in self._processes.values():
+            if process.pid == pid:
+                process.send_signal(number)
 
     def poll(self) -> list[LaunchEvent]:
         """Agents that have ended since the last call."""
@@ -194,12 +245,12 @@ class ExecLauncher:
 
     def stop(self) -> None:
         """End what is left."""
+        with self._lock:
+            self._stopped = True
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
             process.wait()
-        for path in self._files:
-            path.unlink(missing_ok=True)
 
 
 def agent_environment() -> dict[str, str]:
@@ -214,9 +265,7 @@ def agent_environment() -> dict[str, str]:
         "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
         "MALLOC_ARENA_MAX": "1",
     }
-    source = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(part for part in (source, os.environ.get("PYTHONPATH")) if part)
-    return {**os.environ, **threads, **malloc, "PYTHONPATH": path}
+    return {**os.environ, **threads, **malloc}
 
 
 def orders_for(
@@ -231,6 +280,8 @@ def orders_for(
         "uid": user.uid,
         "gid": user.gid,
         "groups": user.groups,
+        "home": str(user.home),
+        "umask": callers_umask(),
     }
 
 

@@ -1,5 +1,7 @@
 """The whole job as one story: directory, warm parent, network, agents, training, collection, teardown, results.
 
+This process is root, so it touches no file of the run itself: `UserSide` does, as the user.
+
 Everything that is started is owned by one ExitStack, so every way out (done, failed, Ctrl-C) takes it down in order.
 What was collected is kept and evaluated on every way out.
 """
@@ -8,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,21 +21,26 @@ from rich.console import Console
 
 from mnbed.errors import Interrupted, MachineError, MnbedError
 from mnbed.loading import dump_experiment
+from mnbed.machine import raise_open_files
 from mnbed.network.build import Network, build_network
-from mnbed.network.leftovers import MARK, remove_leftovers
+from mnbed.network.leftovers import remove_leftovers
+from mnbed.network.mark import marked
 from mnbed.network.probe import probe_network
 from mnbed.plan import Plan
+from mnbed.rerun import rerunnable
 from mnbed.run import environment
 from mnbed.run.crew import Crew
 from mnbed.run.launch import PreforkLauncher
 from mnbed.run.live import LiveView
-from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
+from mnbed.run.lock import run_lock
 from mnbed.run.sampling import LinkTotals, memory_mb
 from mnbed.run.session import Session
 from mnbed.run.signals import Signals
 from mnbed.run.timeline import Conductor
-from mnbed.run.user import User, data_root, give_to, invoking_user
-from mnbed.run_directory import RunDirectory, new_run_id
+from mnbed.run.user import data_root
+from mnbed.run.user_side import UserSide
+from mnbed.run_directory import RunDirectory
+from node_agent import full_disk
 from node_agent.journal import Journal
 
 if TYPE_CHECKING:
@@ -48,6 +54,8 @@ class Outcome:
     run: RunDirectory
     summary: Summary | None
     error: MnbedError | None
+    report: Path | None
+    """The page, where one was made."""
 
 
 @dataclass
@@ -70,11 +78,13 @@ class Job:
         out: Path,
         report: bool,
         console: Console,
+        side: UserSide | None = None,
         network: Network | None = None,
         before_teardown: Callable[[Job, MnbedError | None], None] | None = None,
     ) -> None:
-        """network: one that stands already, and stays; None: build it, and take it down.
+        """side: what touches the user's files; None: one of its own, until `execute` ends. Raises MachineError.
 
+        network: one that stands already, and stays; None: build it, and take it down.
         before_teardown: called with what went wrong, if anything, while network and agents' states are still there.
         """
         self._standing = network
@@ -86,33 +96,50 @@ class Job:
         self._experiment = plan.experiment
         self._report = report
         self._console = console
-        self._user: User = invoking_user()
+        self._own_side = contextlib.ExitStack()
+        self._side = side or self._own_side.enter_context(UserSide.start())
         self._began = time.monotonic()
         self._started = datetime.now()
-        self._run = _fresh_directory(out, self._experiment.name, self._started)
+        try:
+            path, self._absolute = self._side.new_run(out, self._experiment.name, self._started)
+        except BaseException:
+            self._own_side.close()
+            raise
+        self._run = RunDirectory(path)
         self._signals = Signals()
         self._start_monotonic_s: float | None = None
+        self._unwritten: OSError | None = None
 
     def execute(self) -> Outcome:
         """Run to the end. Raises only where nothing could be collected yet; else the error is in the outcome."""
+        try:
+            with self._own_side:
+                return self._execute()
+        except OSError as error:
+            if not full_disk.is_full(error):
+                raise
+            raise self._disk_error(error) from None
+
+    def _execute(self) -> Outcome:
         with contextlib.ExitStack() as stack:
             if self._standing is None:
                 stack.enter_context(self._signals.handled())
                 stack.enter_context(run_lock(f"run {self._run.run_id}"))
-                remove_leftovers(RUNTIME_DIRECTORY)
+                remove_leftovers()
             view = stack.enter_context(LiveView(self._console, self._duration))
             self._prepare_directory()
-            journal = self.journal = Journal(self._run.controller_journal, "controller", self._now)
+            descriptor = self._side.open_in_run(self._run.controller_journal.name)
+            journal = self.journal = Journal(
+                self._run.controller_journal, "controller", self._now, descriptor
+            )
             try:
                 finish = self._emulate(view, journal)
                 with self._signals.ignored():
-                    journal.write("finished", **self._finished_fields(finish))
+                    self._record(journal, "finished", **self._finished_fields(finish))
                 self._evaluate(view, journal, finish)
             finally:
                 journal.close()
-                with self._signals.ignored():
-                    give_to(self._user, self._run.path)
-        return self._outcome(finish)
+            return self._outcome(finish)
 
     @property
     def run(self) -> RunDirectory:
@@ -137,7 +164,8 @@ class Job:
             except MnbedError as error:
                 finish.error = error
             except OSError as error:
-                finish.error = MachineError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+                finish.error = self._disk_error(error)
+                finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
             if (
                 self._signals.interrupted
                 and not isinstance(finish.error, Interrupted)
@@ -154,18 +182,18 @@ class Job:
             began = time.monotonic()
             with self._signals.ignored():
                 torn_down.close()
-            journal.write(
-                "torn_down", teardown_s=time.monotonic() - began, wall_s=time.monotonic() - self._began
-            )
+            wall_s = time.monotonic() - self._began
+            self._record(journal, "torn_down", teardown_s=time.monotonic() - began, wall_s=wall_s)
         return finish
 
     def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
         self._phase(view, journal, "loading data and torch, building the network")
         if self._standing is None:
-            os.environ[MARK] = self._run.run_id
             # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
-            stack.callback(os.environ.pop, MARK, None)
-        crew = stack.enter_context(Crew.start(self._plan, self._run, self._user))
+            stack.enter_context(marked(self._run.run_id))
+        # Before anything is started: the warm parent and its agents keep the limit that they are born with.
+        raise_open_files(self._plan.open_files)
+        crew = stack.enter_context(Crew.start(self._plan, self._absolute, self._side))
         network = self._standing
         if network is None:
             with self._signals.gently():
@@ -194,6 +222,8 @@ class Job:
         """Without a warm parent only the agents know what their data is; they all have the same."""
         ready = next(agent.ready for agent in session.agents.values() if agent.ready)
         self._write_environment(standin=ready["standin"], data=ready["data"])
+        if not ready["standin"]:
+            self._side.write_experiment(dump_experiment(rerunnable(self._plan, real_data=True)))
 
     def _supervise(
         self,
@@ -230,28 +260,27 @@ class Job:
     # Results: everything after the network is down
 
     def _evaluate(self, view: LiveView, journal: Journal, finish: _Finish) -> None:
-        from mnbed.results.evaluate import remove_snapshots, run_evaluation
-
         if finish.startup_s is None:
             return  # the agents never started: there is nothing to evaluate
         try:
             self._phase(view, journal, "evaluating snapshots")
-            run_evaluation(self._run, view.progress)
-            if not self._experiment.evaluate.keep_snapshots:
-                remove_snapshots(self._run)
+            self._side.evaluate(self._experiment.evaluate.keep_snapshots, view.progress)
         except MnbedError as error:
             finish.error = finish.error or error
             view.note(f"evaluation: {error.message}; snapshots are kept")
         self._phase(view, journal, "writing results" + (" and report" if self._report else ""))
 
     def _outcome(self, finish: _Finish) -> Outcome:
-        from mnbed.results import make_results
-
-        summary = None
+        summary, report = None, None
         if finish.startup_s is not None:
-            summary = make_results(self._run, report=self._report)
-            give_to(self._user, self._run.path)
-        return Outcome(run=self._run, summary=summary, error=finish.error)
+            try:
+                summary, report = self._side.results(self._report)
+            except MnbedError as error:
+                finish.error = finish.error or error
+        told = finish.error
+        if told is None and self._unwritten is not None:
+            told = self._disk_error(self._unwritten)
+        return Outcome(run=self._run, summary=summary, error=told, report=report)
 
     # Small things
 
@@ -266,20 +295,37 @@ class Job:
 
     def _phase(self, view: LiveView, journal: Journal, name: str) -> None:
         view.phase(name)
-        journal.write("phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+        self._record(journal, "phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+
+    def _record(self, journal: Journal, event: str, **fields: Any) -> None:
+        """For what frames the run: a full disk is told at the end, and keeps no network from being taken down."""
+        try:
+            journal.write(event, **fields)
+        except OSError as error:
+            self._unwritten = self._unwritten or error
+
+    def _disk_error(self, error: OSError) -> MachineError:
+        remedy = full_disk.remedy(error, self._run.path)
+        if remedy is None:
+            return MachineError(full_disk.in_words(error))
+        if self._run.experiment.exists():
+            remedy += (
+                f"; what was collected is in {self._run.path}, and `mnbed report` on it makes its results"
+            )
+        return MachineError(full_disk.in_words(error, self._run.path), remedy)
 
     def _prepare_directory(self) -> None:
-        self._run.create()
-        self._run.experiment.write_text(dump_experiment(self._experiment))
-        self._environment: dict[str, Any] = environment.describe(self._plan, self._started)
-        self._write_environment(data_root=str(data_root(self._experiment.data_root, self._user)))
-        give_to(self._user, self._run.path)
-        if self._run.path.parent.stat().st_uid != self._user.uid and not any(self._run.path.parent.iterdir()):
-            give_to(self._user, self._run.path.parent)
+        self._side.create_run(self._run.path, dump_experiment(rerunnable(self._plan)))
+        revision = self._side.revision()
+        self._environment: dict[str, Any] = environment.describe(self._plan, self._started, revision)
+        self._write_environment(
+            data_root=str(data_root(self._experiment.data_root, self._side.user)),
+            algorithm_digest=self._side.algorithm_digest(self._experiment.algorithm.module),
+        )
 
     def _write_environment(self, **more: Any) -> None:
         self._environment |= more
-        self._run.environment.write_text(json.dumps(self._environment, indent=1) + "\n")
+        self._side.write_environment(json.dumps(self._environment, indent=1) + "\n")
 
     def _finished_fields(self, finish: _Finish) -> dict[str, Any]:
         error = finish.error
@@ -309,12 +355,3 @@ class Job:
                 )
             rows.append(row)
         return rows
-
-
-def _fresh_directory(out: Path, name: str, now: datetime) -> RunDirectory:
-    """A run directory that is not there yet, in `out`."""
-    run_id = new_run_id(name, now)
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-        if not (out / (run_id + suffix)).exists():
-            return RunDirectory(out / (run_id + suffix))
-    raise MachineError(f"{out} has 99 runs of this second already", "give another --out")

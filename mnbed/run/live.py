@@ -11,11 +11,15 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from mnbed.results.fidelity import MAX_LATENESS_SHARE, MAX_OVERRUN_SHARE
 from mnbed.run.session import AgentState
 
 # Between two plain lines; a log of an hour's run stays readable.
 _LINE_EVERY_S = 5.0
+# Fewer local steps than this, of all nodes together, show nothing yet.
+_MIN_STEPS_TO_JUDGE = 100
 # More rows than this do not fit a screen; the slowest nodes are shown.
 _MAX_ROWS = 24
 
@@ -42,6 +46,7 @@ class LiveView:
         )
         self._bar = self._progress.add_task("", total=None)
         self._live: Live | None = None
+        self._doubted = False
 
     def __enter__(self) -> LiveView:
         if self._console.is_terminal:
@@ -99,6 +104,30 @@ class LiveView:
         now = min(max(self._emulated_s(), 0.0), self._duration_s)
         self._progress.update(self._bar, completed=now, total=self._duration_s)
         self._line(lambda: f"emulated {now:.0f} of {self._duration_s:.0f} s, {self._totals()}")
+        if not self._doubted and (doubt := self.doubt()) is not None:
+            self._doubted = True
+            self._console.print(f"           [yellow]warning[/yellow]: {doubt}", highlight=False)
+
+    def doubt(self) -> str | None:
+        """Why the verdict will be `degraded` if the run goes on like this; None: as far as it can be told, it will not.
+
+        Said once, when it first shows, and beside the totals for as long as it holds.
+        """
+        statuses = self._statuses()
+        counters = [one["counters"] for one in statuses]
+        steps = sum(one["steps"] for one in statuses)
+        elapsed_s = sum(one["t"] or 0.0 for one in statuses)
+        if steps < _MIN_STEPS_TO_JUDGE or elapsed_s <= 0:
+            return None
+        overran = sum(one["overruns"] for one in counters) / steps
+        # An event may have paused a node: that shows as one long overrun, and says nothing of the machine.
+        late = sum(one["late_s"] - one["late_max_s"] for one in counters) / elapsed_s
+        if overran <= MAX_OVERRUN_SHARE and late <= MAX_LATENESS_SHARE:
+            return None
+        return (
+            f"the run is degrading: {overran:.0%} of the local steps took longer than step_time, {late:.0%} of the "
+            "time was lost; this machine does not keep up: raise time.dilation, or end other programs"
+        )
 
     def _line(self, text: Callable[[], str]) -> None:
         if self._live is None and time.monotonic() - self._last_line >= _LINE_EVERY_S:
@@ -128,7 +157,9 @@ class LiveView:
         now = max(self._emulated_s(), 0.0)
         wall = time.monotonic() - self._started
         times = f"emulated {min(now, self._duration_s):.1f} of {self._duration_s:.0f} s, wall {wall:.0f} s"
-        return Group(self._table(), f"{times}, {self._totals()}", self._progress)
+        doubt = self.doubt()
+        warning = [Text(doubt, style="yellow")] if doubt is not None else []
+        return Group(self._table(), f"{times}, {self._totals()}", *warning, self._progress)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)

@@ -5,28 +5,40 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 
 from mnbed.errors import MachineError
-from mnbed.network.leftovers import RUNTIME_DIRECTORY as RUNTIME_DIRECTORY
+from mnbed.network.mark import RUNTIME_DIRECTORY, state_of
 
 
 @contextlib.contextmanager
 def run_lock(what: str) -> Iterator[None]:
     """Hold the machine's one lock. Raises MachineError where another mnbed holds it, saying which."""
-    RUNTIME_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
-    descriptor = os.open(RUNTIME_DIRECTORY / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    RUNTIME_DIRECTORY.mkdir(exist_ok=True)
+    # Agents go through it, whatever umask root was called with.
+    RUNTIME_DIRECTORY.chmod(0o755)
+    # Whoever can open the file can hold its lock, for reading too: nobody but root.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(RUNTIME_DIRECTORY / "lock", flags, 0o600)
     try:
+        os.fchmod(descriptor, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 4096).decode(errors="replace").strip() or "an unknown process"
-            raise MachineError(
-                f"another mnbed is at work: {holder}", "wait until it ends, or end it with Ctrl-C or kill"
-            ) from None
+            raise MachineError(f"another mnbed is at work: {holder}", _remedy(holder)) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}: {what}\n".encode(), 0)
         yield
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _remedy(holder: str) -> str:
+    found = re.match(r"process (\d+):", holder)
+    if found and state_of(int(found[1])) in ("T", "t"):
+        pid = found[1]
+        return f"it is stopped, as by Ctrl-Z: let it go on with fg or kill -CONT {pid}, or end it with kill -KILL {pid}"
+    return "wait until it ends, or end it with Ctrl-C or kill"

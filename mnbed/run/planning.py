@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnbed.loading import load_experiment, naming
-from mnbed.machine import MachineFacts, probe, require
+from mnbed.loading import naming
+from mnbed.machine import MachineFacts, probe
 from mnbed.plan import Plan, make_plan
-from mnbed.run.step_measurement import needs_step, step_cost
-from mnbed.run.user import invoking_user
-from mnbed.step_cost import UNMEASURED, StepCost
+from mnbed.run.user_side import UserSide
 
 
-def plan_run(file: Path, overrides: Sequence[str], facts: MachineFacts | None = None) -> Plan:
+def plan_run(side: UserSide, file: Path, overrides: Sequence[str], facts: MachineFacts | None = None) -> Plan:
     """The plan, with a step of the experiment's model timed on this machine where the plan depends on it.
 
-    Raises InputError where the file is wrong, before any time is spent; MachineError where this machine cannot do it.
+    The user's process reads the file and all that it names, and runs the user's code; this one plans anew from the
+    checked data. Raises InputError where the file is wrong, before any time is spent; MachineError where this machine
+    cannot do it.
     """
-    experiment = load_experiment(file, overrides)
     facts = facts or probe()
+    loaded = side.load(file, overrides, facts)
     with naming(file):
-        make_plan(experiment, facts, UNMEASURED)
-        require(facts)
-        step: StepCost | None = None
-        if needs_step(experiment):
-            step = step_cost(experiment, invoking_user(), say=print).step
-        return make_plan(experiment, facts, step)
+        return make_plan(loaded.experiment, facts, loaded.step)

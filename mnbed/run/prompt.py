@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from mininet.cli import CLI
-from mininet.log import lg, setLogLevel
-from rich.console import Console
+from mininet.log import lg, output, setLogLevel
+from mininet.util import quietRun
 from rich.table import Table
 
-from mnbed.errors import InputError, MnbedError
+from mnbed.console import make_console
+from mnbed.errors import InputError, MnbedError, RunError
 from mnbed.machine import MachineFacts
 from mnbed.network.build import Network, build_network
-from mnbed.network.leftovers import MARK, remove_leftovers
+from mnbed.network.capture import Capture
+from mnbed.network.leftovers import remove_leftovers
+from mnbed.network.mark import marked
 from mnbed.plan import Plan
 from mnbed.run.lifecycle import Job, Outcome
-from mnbed.run.lock import RUNTIME_DIRECTORY, run_lock
+from mnbed.run.lock import run_lock
 from mnbed.run.session import AgentState
 from mnbed.run.shape_words import PROPERTIES, answer, parse_change, shape_help
 from mnbed.run.signals import Signals
@@ -30,15 +34,16 @@ from mnbed.run.workbench import Workbench
 from mnbed.units import format_bandwidth, format_duration
 
 _TAIL_LINES = 20
+_LOOK_MS = 500
 
 
 def open_prompt(plan: Plan, file: Path, out: Path, facts: MachineFacts) -> None:
     """Build, hand the prompt to the user or to standard input, take down on every way out."""
     signals = Signals()
     with signals.handled(), run_lock(f"cli {file}"):
-        remove_leftovers(RUNTIME_DIRECTORY)
-        os.environ[MARK] = f"cli-{os.getpid()}"
+        remove_leftovers()
         with contextlib.ExitStack() as stack:
+            stack.enter_context(marked(f"cli-{os.getpid()}"))
             with signals.gently():
                 network = stack.enter_context(
                     build_network(_changeable(plan, facts), signals.check, changeable=True)
@@ -47,9 +52,8 @@ def open_prompt(plan: Plan, file: Path, out: Path, facts: MachineFacts) -> None:
             bench = stack.enter_context(Workbench.of(network, out))
             _greet(network)
             with _interruptible():
-                Prompt.open(bench)
-            if bench.running:
-                print("ending the run, and evaluating what there is")
+                prompt = Prompt.open(bench)
+            prompt.leave()
 
 
 def prompt_after(job: Job, error: MnbedError | None) -> None:
@@ -60,7 +64,8 @@ def prompt_after(job: Job, error: MnbedError | None) -> None:
     with Workbench.of(job.network, job.run.path.parent, job) as bench:
         _greet(job.network)
         with _interruptible():
-            Prompt.open(bench)
+            prompt = Prompt.open(bench)
+        prompt.leave()
 
 
 def _changeable(plan: Plan, facts: MachineFacts) -> Plan:
@@ -102,18 +107,19 @@ class Prompt(CLI):  # type: ignore[misc]
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
-        self._console = Console(highlight=False, markup=False)
+        self._console = make_console(highlight=False, markup=False)
         self._busy = False
+        bench.on_end = self._announce_end
         super().__init__(bench.network.mininet, stdin=sys.stdin)
 
     @classmethod
-    def open(cls, bench: Workbench) -> None:
-        """Until the user leaves, or standard input ends."""
+    def open(cls, bench: Workbench) -> Prompt:
+        """Until the user leaves, or standard input ends; `leave` is still to be called."""
         # Mininet's verbs print through its log, by default to standard error.
         lg.ch.setStream(sys.stdout)
         setLogLevel("info")
         try:
-            cls(bench)
+            return cls(bench)
         finally:
             setLogLevel("warning")
             lg.ch.setStream(sys.stderr)
@@ -137,19 +143,105 @@ class Prompt(CLI):  # type: ignore[misc]
                 node.sendInt()
                 node.waitOutput()
 
+    def leave(self) -> None:
+        """End what goes on, and say what came of it."""
+        self._bench.on_end = lambda: None
+        for capture in self._bench.stop_captures():
+            _tell_capture(capture)
+        if self._bench.running:
+            print("ending the run, and evaluating what there is", flush=True)
+        self._bench.stop_run()
+        self._tell_outcome()
+
     def onecmd(self, line: str) -> Any:
+        """One line. Nothing that goes wrong in a verb ends the prompt: the network would go with it."""
         self._busy = True
         try:
             return super().onecmd(line)
         except MnbedError as error:
             print(f"*** {error}")
-            return None
         except OSError as error:
-            print(f"*** {error.strerror or error}")
-            return None
+            print(f"*** {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        except SystemExit:
+            print("*** 'exit' leaves the prompt")
+        except Exception as error:
+            print(f"*** {' '.join(line.split()[:1])} failed: {type(error).__name__}: {error}")
         finally:
             if sys.exc_info()[0] is not KeyboardInterrupt:
                 self._busy = False
+        return None
+
+    def waitForNode(self, node: Any) -> None:
+        """Until the command in that node has ended, with what it prints; keys go to it, and so does Ctrl-C.
+
+        Mininet's own waits for ever for a shell that has ended, and feeds it with a script's next lines.
+        """
+        poller, keys = select.poll(), self.stdin.fileno() if self.isatty() else None
+        poller.register(node.stdout, select.POLLIN)
+        if keys is not None:
+            poller.register(keys, select.POLLIN)
+            quietRun("stty -icanon min 1")
+        while node.waiting:
+            try:
+                # Mininet holds the other end of the shell's terminal, too: nothing tells when the shell ends.
+                found = poller.poll(_LOOK_MS)
+                for descriptor, _ in found:
+                    if descriptor == keys:
+                        node.write(self.stdin.read(1))
+                    else:
+                        output(node.monitor())
+                if not found and node.shell.poll() is not None:
+                    node.waiting = False
+                    raise RunError(f"the shell of {node.name} has ended; the rest of the network goes on")
+            except KeyboardInterrupt:
+                node.sendInt()
+
+    def default(self, line: str) -> None:
+        """A command in a node, or nothing that is known."""
+        node = self.mn.nameToNode.get(line.split()[0]) if line.split() else None
+        if node is not None and node.shell.poll() is not None:
+            raise InputError(f"the shell of {node.name} has ended: nothing more can be run there by hand")
+        super().default(line)
+
+    def getLocals(self) -> dict[str, Any]:
+        """What the verbs py and px know. Python's own exit() would close the prompt's standard input."""
+
+        def leave(*_: object) -> None:
+            raise SystemExit
+
+        return {**super().getLocals(), "exit": leave, "quit": leave}
+
+    def do_wait(self, _line: str) -> None:
+        """Mininet's verb waits for controllers; here there are none.
+        Usage: wait"""
+        print("switches have static entries and no controller: there is nothing to wait for")
+
+    def do_dpctl(self, line: str) -> None:
+        """Run ovs-ofctl on every switch.
+        Usage: dpctl COMMAND [ARGUMENT ...]"""
+        if not all(hasattr(switch, "dpctl") for switch in self.mn.switches):
+            raise InputError("dpctl is for `network.switch: ovs`; a bridge's entries: s1 bridge fdb show")
+        super().do_dpctl(line)
+
+    def do_source(self, line: str) -> None:
+        """Read commands from a file.
+        Usage: source FILE"""
+        if len(line.split()) == 1:
+            with open(line.strip()):  # Mininet goes on with a file that it could not open
+                pass
+        super().do_source(line)
+
+    def do_x(self, line: str) -> None:
+        """Run a command in a node with its windows on this display.
+        Usage: x NODE [COMMAND]"""
+        if (words := line.split()) and words[0] not in self.mn:
+            raise InputError(f"no node {words[0]!r}")
+        super().do_x(line)
+
+    def _announce_end(self) -> None:
+        """From the run's thread: a prompt that waits for a line says nothing by itself."""
+        if self.isatty() and not self._busy:
+            print("\n*** the run has ended; Enter shows its results", flush=True)
 
     def postcmd(self, stop: Any, line: str) -> Any:
         self._tell_outcome()
@@ -212,6 +304,7 @@ class Prompt(CLI):  # type: ignore[misc]
             print(f"starting; 'agents' shows how far they are, 'tail controller' the phases: {path}")
             return
         self._bench.start_agent(words[0], self._state_asked(words[1:]))
+        print(f"{words[0]} is starting")
 
     def do_stop(self, line: str) -> None:
         """End the run and evaluate what there is; or end one agent, while the others go on.
@@ -219,10 +312,11 @@ class Prompt(CLI):  # type: ignore[misc]
         words = line.split()
         if words:
             self._bench.stop_agent(words[0])
+            print(f"{words[0]} is stopped, and the others go on; 'start {words[0]}' brings it back")
         elif not self._bench.running:
             raise InputError("no run is going on: `start` starts one")
         else:
-            print("ending the run, and evaluating what there is")
+            print("ending the run, and evaluating what there is", flush=True)
             self._bench.stop_run()
 
     def do_restart(self, line: str) -> None:
@@ -232,6 +326,7 @@ class Prompt(CLI):  # type: ignore[misc]
         if not words:
             raise InputError("usage: restart HOST [fresh]")
         self._bench.restart_agent(words[0], self._state_asked(words[1:]))
+        print(f"{words[0]} is starting again")
 
     @staticmethod
     def _state_asked(words: list[str]) -> str:
@@ -303,19 +398,22 @@ class Prompt(CLI):  # type: ignore[misc]
         if len(words) != 3 or words[2] not in ("up", "down"):
             raise InputError("usage: link A B up|down")
         self._bench.set_link(words[0], words[1], words[2] == "up")
+        print(f"{words[0]} - {words[1]} is {words[2]}")
 
     def do_capture(self, line: str) -> None:
         """Write what passes A's interface towards B, both ways, to a pcap file, beside the prompt.
         Usage: capture A B FILE | capture stop"""
         words = line.split()
         if words == ["stop"]:
-            for capture in self._bench.stop_captures():
-                lost = f", {capture.lost} lost" if capture.lost else ""
-                print(f"{capture.path}: {capture.packets} packets{lost}")
+            stopped = self._bench.stop_captures()
+            for capture in stopped:
+                _tell_capture(capture)
+            if not stopped:
+                print("no capture is going on: 'capture A B FILE' starts one")
             return
         if len(words) != 3:
             raise InputError("usage: capture A B FILE | capture stop")
-        capture = self._bench.capture(words[0], words[1], Path(words[2]).expanduser())
+        capture = self._bench.capture(words[0], words[1], Path(words[2]))
         print(f"capturing {capture.interface} to {capture.path}; 'capture stop' ends it")
 
     # Completion: readline asks with the text of the last word, the line, and where the word begins.
@@ -366,6 +464,11 @@ class Prompt(CLI):  # type: ignore[misc]
 
 
 Prompt.do_shape.__doc__ = shape_help()
+
+
+def _tell_capture(capture: Capture) -> None:
+    lost = f", {capture.lost} lost" if capture.lost else ""
+    print(f"{capture.path}: {capture.packets} packets{lost}")
 
 
 def _state(agent: AgentState) -> str:

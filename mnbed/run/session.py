@@ -5,8 +5,6 @@ Knows sockets and processes only through the events that `control` and `launch` 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import selectors
 import signal
 import time
@@ -18,6 +16,7 @@ from mnbed.errors import InputError, MachineError, MnbedError, RunError
 from mnbed.network.build import Network
 from mnbed.run.control import AgentGone, AgentJoined, AgentMessage, ControlServer
 from mnbed.run.launch import ExecLauncher, Exited, LauncherGone, Loaded, PreforkLauncher
+from mnbed.run.patience import Patience, SleepWatch
 from mnbed.run.sampling import LinkTotals, Sampler
 from mnbed.run.signals import Signals
 from mnbed.run.timeline import Conductor
@@ -25,6 +24,10 @@ from node_agent.journal import Journal
 
 # Nothing a healthy machine does takes this long; without a bound a lost message would hang the run for ever.
 _BARRIER_PATIENCE_S = 300.0
+# A download may take hours. But the kernel gives a connection up after two minutes without an answer, and whatever
+# else gets on uses a processor or moves bytes.
+_LOAD_PATIENCE_S = 180.0
+_LOOK_S = 1.0
 _END_PATIENCE_S = 20.0
 _POLL_S = 0.2
 # From the start message to emulated time 0: every agent must have read the message by then.
@@ -72,6 +75,8 @@ class Session:
         """`respawn(name, state, life, last status)` starts an agent that was killed."""
         self.agents = {name: AgentState(name) for name in names}
         self.loaded: Loaded | None = None
+        self.over = False
+        """Training has ended: no agent can be started any more."""
         self._failed: list[AgentState] = []
         self._general_error: MnbedError | None = None
         self._selector = selector
@@ -97,21 +102,35 @@ class Session:
 
     def wait_loaded(self) -> Loaded:
         """Wait until the data is loaded. Raises InputError, MachineError or RunError."""
+        launcher = self._launcher
+        assert isinstance(launcher, PreforkLauncher)
+        patience, looked, activity = Patience(_LOAD_PATIENCE_S), 0.0, launcher.activity()
         while self.loaded is None:
             self.poll()
             self._raise_failure()
+            if time.monotonic() - looked > _LOOK_S:
+                looked, activity = time.monotonic(), launcher.activity()
+            if patience.ended(activity):
+                raise RunError(
+                    f"loading the data has not got on for {_LOAD_PATIENCE_S:.0f} s: {launcher.standstill()}",
+                    f"{launcher.log_path} says what it came to; "
+                    "data that cannot be downloaded can be put under data_root",
+                )
         return self.loaded
 
     def wait_ready(self) -> None:
         """The start barrier: every agent is connected, listening and warm. Raises the first one's failure."""
-        deadline = time.monotonic() + _BARRIER_PATIENCE_S
+        patience = Patience(_BARRIER_PATIENCE_S)
         while not all(agent.ready for agent in self.agents.values()):
             self.poll()
             self._raise_failure()
-            if time.monotonic() > deadline:
+            if patience.ended():
                 late = [agent.name for agent in self.agents.values() if not agent.ready]
+                launcher = self._launcher
+                parent = launcher.standstill() if isinstance(launcher, PreforkLauncher) else ""
                 raise RunError(
                     f"{', '.join(late[:10])} did not reach the start barrier in {_BARRIER_PATIENCE_S:.0f} s"
+                    + (f"; the warm parent: {parent}" if parent else "")
                 )
 
     def start(self) -> float:
@@ -127,23 +146,25 @@ class Session:
 
         Returns interface -> totals. `error` says what failed, if anything did.
         """
-        sampler = Sampler(network, self._journal)
+        sampler, watch = Sampler(network, self._journal), SleepWatch()
         deadline, stopping = until_monotonic_s + _END_PATIENCE_S, False
         try:
             while conductor.restarts_pending or not all(
                 agent.ended or agent.gone for agent in self.agents.values()
             ):
                 self.poll()
+                if slept_s := watch.slept_s():
+                    self._journal.write("slept", wall_s=round(slept_s, 3))
+                    deadline += slept_s
                 sampler.sample(agent.pid for agent in self.agents.values() if agent.pid and not agent.gone)
                 if stopping or time.monotonic() >= until_monotonic_s:
                     conductor.stop()
                     self._resume_all()
+                    watch.slept_s()  # an event that was being applied is no sleep
                 if conductor.error is not None:
                     self._fail(conductor.error)
-                if network.forwarding.died():
-                    self._fail(RunError("the program that stands for the switches has ended"))
-                if network.delay is not None and network.delay.died():
-                    self._fail(RunError("the process that delays packets has ended"))
+                if (ailment := network.ailment()) is not None:
+                    self._fail(RunError(ailment))
                 if not stopping and (self.error is not None or self._signals.interrupted):
                     stopping, deadline = True, time.monotonic() + _END_PATIENCE_S
                     self._control.broadcast("stop")
@@ -155,6 +176,7 @@ class Session:
                 self._wait_for_causes()
             return sampler.totals()
         finally:
+            self.over = True
             sampler.close()
 
     # What events do to agents; called from the timeline's thread
@@ -165,8 +187,7 @@ class Session:
         agent.down = True
         if agent.pid is not None:
             agent.killed.add(agent.pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(agent.pid, signal.SIGKILL)
+            self._signal(agent, signal.SIGKILL)
 
     def pause(self, name: str) -> None:
         """Stop an agent's process."""
@@ -196,8 +217,7 @@ class Session:
 
     def _signal(self, agent: AgentState, number: signal.Signals) -> None:
         if agent.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(agent.pid, number)
+            self._launcher.send_signal(agent.pid, number)
 
     def dismiss(self) -> None:
         """Everybody has ended: let connections close and processes exit."""

@@ -1,7 +1,10 @@
 """Measures what one local step costs on this machine, in a process of its own, and remembers it for the next time.
 
+To be called as the user, never as root on his behalf: it reads his data and writes into his cache.
+
 The memory is a folder of small files, one for each machine and model, in the invoking user's cache. A file that is
-damaged, foreign or cannot be written costs the measurement's five seconds and nothing else.
+damaged, foreign or cannot be written costs the measurement's five seconds and nothing else. A figure of a bad moment (a
+busy machine, repetitions that differ) is kept with that remark, and timed again when it is wanted some minutes later.
 """
 
 from __future__ import annotations
@@ -14,26 +17,27 @@ import math
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
 from mnbed.experiment import Experiment
+from mnbed.programs import our_program
 from mnbed.run.launch import agent_environment
 from mnbed.run.user import User, cache_root, data_root
-from mnbed.step_cost import StepCost
-from node_agent.namespaces import acting_as
+from mnbed.step_cost import StepCost, StepMoment
 from node_agent.tasks import task_class
 
 # Raised when what is measured, or how, changes.
-_VERSION = 1
+_VERSION = 2
 # torch takes some seconds to import on a slow disk, a large model a minute for its steps.
 _PATIENCE_S = 600
+# So long a figure of a bad moment serves: what made it bad has hardly gone before, and a sweep asks many times.
+_BAD_FIGURE_SERVES = timedelta(minutes=5)
 _REMEDY = "give the time yourself: mnbed plan --step-cpu TIME, and in the file a number for time.dilation"
 
 
@@ -46,12 +50,20 @@ class Measured:
     """When it was measured, local time."""
     remembered: bool
     """From an earlier measurement."""
+    tried: datetime | None = None
+    """When it was last tried to find a better one; None: when it was measured."""
 
     def text(self) -> str:
         """One line for the user."""
         alone, busy = self.step.wall_s * 1e3, self.step.demand_s * 1e3
         source = f"remembered from {self.at:%Y-%m-%d %H:%M}" if self.remembered else "measured now"
-        return f"local step: {alone:.3g} ms alone, {busy:.3g} ms of processor time among others ({source})"
+        text = f"local step: {alone:.3g} ms alone, {busy:.3g} ms of processor time among others ({source})"
+        return text if self.complaint is None else f"{text}; timed at a bad moment: {self.complaint}"
+
+    @property
+    def complaint(self) -> str | None:
+        """Why the figure may be too high; None: nothing speaks against it."""
+        return None if self.step.moment is None else self.step.moment.complaint()
 
 
 def needs_step(experiment: Experiment) -> bool:
@@ -62,19 +74,30 @@ def needs_step(experiment: Experiment) -> bool:
 def step_cost(
     experiment: Experiment, user: User, *, again: bool = False, say: Callable[[str], None] = lambda _: None
 ) -> Measured:
-    """What a local step of the experiment's model costs on this machine; measured unless remembered.
+    """What a local step of the experiment's model costs on this machine; measured unless remembered from a good moment.
 
     `again`: measure in any case; `say` is told before that, as it takes a while. Raises InputError where model and data
     do not fit, MachineError where this machine cannot train it.
     """
     key = _key(experiment)
     path = cache_root(user) / "steps" / f"{_digest(key)}.json"
-    found = None if again else _recall(path, key, user)
-    if found is None:
-        say("timing a local step of this model on this machine, which takes some seconds")
-        found = Measured(step=_measure(experiment, user), at=datetime.now(), remembered=False)
-        _remember(path, key, found, user)
+    known = None if again else _recall(path, key)
+    if known is not None and (
+        known.complaint is None or abs(datetime.now() - (known.tried or known.at)) < _BAD_FIGURE_SERVES
+    ):
+        return known
+    why = "" if known is None else f" once more, as at {known.at:%Y-%m-%d %H:%M} {known.complaint}"
+    say(f"timing a local step of this model on this machine{why}, which takes some seconds")
+    found = _better(Measured(step=_measure(experiment, user), at=datetime.now(), remembered=False), known)
+    _remember(path, key, found)
     return found
+
+
+def _better(fresh: Measured, known: Measured | None) -> Measured:
+    """Of two figures of bad moments the cheaper: a busy machine makes steps dearer, nothing makes them cheaper."""
+    if known is None or fresh.complaint is None or fresh.step.demand_s <= known.step.demand_s:
+        return fresh
+    return replace(known, tried=fresh.at)
 
 
 def _key(experiment: Experiment) -> dict[str, Any]:
@@ -121,13 +144,11 @@ def _measure(experiment: Experiment, user: User) -> StepCost:
         "task": asdict(experiment.task),
         "data_root": str(data_root(experiment.data_root, user)),
         "seed": experiment.seed,
-        "uid": user.uid,
-        "gid": user.gid,
         "cores": len(os.sched_getaffinity(0)),
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "node_agent.measure"],
+            our_program("node_agent.measure"),
             input=json.dumps(orders) + "\n",
             capture_output=True,
             text=True,
@@ -143,7 +164,12 @@ def _measure(experiment: Experiment, user: User) -> StepCost:
         raise MachineError(f"timing a local step failed: {last[0]}", _REMEDY) from None
     if message.pop("kind") == "error":
         raise _error_of(message)
-    return StepCost(**message)
+    return _step_of(message)
+
+
+def _step_of(plain: dict[str, Any]) -> StepCost:
+    """Raises KeyError, TypeError where that is no step."""
+    return StepCost(**{**plain, "moment": StepMoment(**plain["moment"])})
 
 
 def _error_of(message: dict[str, Any]) -> MnbedError:
@@ -151,24 +177,30 @@ def _error_of(message: dict[str, Any]) -> MnbedError:
     return kind(f"timing a local step failed: {message['message']}", message["remedy"], message["traceback"])
 
 
-def _recall(path: Path, key: dict[str, Any], user: User) -> Measured | None:
+def _recall(path: Path, key: dict[str, Any]) -> Measured | None:
     """What the file says; None where it is not there, not whole, or about something else."""
     try:
-        with acting_as(user.uid, user.gid):
-            found = json.loads(path.read_text())
-        step = StepCost(**found["step"])
+        found = json.loads(path.read_text())
+        step = _step_of(found["step"])
         numbers = [step.wall_s, step.cpu_s, step.num_parameters or 0, step.demand_s]
         if found["key"] != key or not all(math.isfinite(number) and number > 0 for number in numbers):
             return None
-        return Measured(step=step, at=datetime.fromisoformat(found["at"]), remembered=True)
+        assert step.moment is not None
+        step.moment.complaint()  # as it will be asked for: a damaged one raises TypeError
+        tried = datetime.fromisoformat(found["tried"]) if found["tried"] else None
+        return Measured(step=step, at=datetime.fromisoformat(found["at"]), remembered=True, tried=tried)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _remember(path: Path, key: dict[str, Any], found: Measured, user: User) -> None:
-    content = {"key": key, "at": found.at.isoformat(timespec="seconds"), "step": asdict(found.step)}
-    # As the user: root follows no link in a folder that is not its own.
-    with contextlib.suppress(OSError), acting_as(user.uid, user.gid):
+def _remember(path: Path, key: dict[str, Any], found: Measured) -> None:
+    content = {
+        "key": key,
+        "at": found.at.isoformat(timespec="seconds"),
+        "tried": None if found.tried is None else found.tried.isoformat(timespec="seconds"),
+        "step": asdict(found.step),
+    }
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             fresh = Path(folder) / path.name

@@ -12,16 +12,15 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mnbed.errors import InputError, Interrupted
-from mnbed.run.user import give_to, invoking_user
+from mnbed.errors import InputError, Interrupted, MachineError
+from mnbed.run.run_starter import RunStarter, StartedRun
+from mnbed.run.sweep_dilation import Planner, shared_dilations
 from mnbed.sweep import PlannedRun, Sweep
 
 COMPLETED, FAITHFUL, INTERRUPTED_STATUS = "completed", "faithful", 130
@@ -42,6 +41,8 @@ class Entry:
     verdict: str | None = None
     message: str | None = None
     """The last line that a failed run printed."""
+    dilation: float | None = None
+    """Chosen for all runs that this one is compared with; None: the experiment says its own."""
 
 
 class SweepRunner:
@@ -52,6 +53,7 @@ class SweepRunner:
         sweep: Sweep,
         out: Path,
         say: Callable[[str], None],
+        starter: RunStarter,
         *,
         redo_degraded: bool = False,
         options: Sequence[str] = (),
@@ -65,7 +67,7 @@ class SweepRunner:
         self._redo_degraded = redo_degraded
         self._sweep = sweep
         self._say = say
-        self._user = invoking_user()
+        self._starter = starter
         self.directory = out / sweep.name.replace(" ", "-")
         self._index = self.directory / "sweep.json"
         known = read_index(self.directory) if self._index.exists() else []
@@ -75,6 +77,7 @@ class SweepRunner:
             or Entry(cell=dict(run.cell), label=run.label, seed=run.seed, digest=run.digest)
             for run in sweep.runs
         ]
+        self._former = [entry for entry in known if entry.status == COMPLETED and entry not in self.entries]
 
     @property
     def todo(self) -> list[int]:
@@ -90,7 +93,13 @@ class SweepRunner:
 
         progress: called with (runs done, runs in all, what runs now).
         """
-        (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        try:
+            (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"{error.filename}: {error.strerror}", "give another folder with --out"
+            ) from None
+        self._choose_dilations()
         self._save()
         todo = self.todo
         done = len(self.entries) - len(todo)
@@ -105,34 +114,40 @@ class SweepRunner:
             took = f"{time.monotonic() - began:.0f} s"
             self._say(f"[{done}/{len(self.entries)}] {run.name}: {self._describe(entry)} ({took})")
             if entry.status == "interrupted":
-                raise Interrupted("interrupted; `mnbed sweep` with the same file goes on from here")
+                raise Interrupted(
+                    f"interrupted; what is done is in {self.directory}, and `mnbed sweep` with the same file goes on "
+                    "from here"
+                )
         progress(done, len(self.entries), "")
         return [entry for entry in self.entries if entry.status != COMPLETED]
+
+    def _choose_dilations(self) -> None:
+        chosen = shared_dilations(
+            self._sweep, self.todo, [entry.dilation for entry in self.entries], Planner(self._say)
+        )
+        for place, dilation in chosen.items():
+            self.entries[place] = replace(self.entries[place], dilation=dilation)
+        for dilation in sorted(set(chosen.values())):
+            cells = {self.entries[place].label for place, found in chosen.items() if found == dilation}
+            self._say(f"dilation {dilation:g}, the same for all that is compared: {'; '.join(sorted(cells))}")
 
     def _run(self, run: PlannedRun, entry: Entry) -> Entry:
         log = self.directory / "logs" / f"{run.name}.log"
         before = set(self._run_directories())
-        command = [sys.executable, "-m", "mnbed.cli", "run", str(self._sweep.base)]
-        command += ["--out", str(self.directory), "--name", run.name, *self._options]
+        arguments = [str(self._sweep.base), "--out", str(self.directory), "--name", run.name, *self._options]
         for text in run.overrides:
-            command += ["--set", text]
+            arguments += ["--set", text]
+        if entry.dilation is not None:
+            arguments += ["--set", f"time.dilation={entry.dilation!r}"]
         with log.open("w") as file:
-            # In a session of its own: a terminal's Ctrl-C comes here, and is passed on once.
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            interrupted = _wait(process)
+            returncode, interrupted = _wait(self._starter.start(arguments, file))
         new = sorted(set(self._run_directories()) - before)
         directory = new[-1].name if new else None
         summary = _summary_of(new[-1]) if new else {}
         status, message = summary.get("status"), None
-        if interrupted or process.returncode == INTERRUPTED_STATUS:
+        if interrupted or returncode == INTERRUPTED_STATUS:
             status = "interrupted"
-        elif process.returncode != 0 or status is None:
+        elif returncode != 0 or status is None:
             status = "failed" if status in (None, COMPLETED) else status
             message = _last_words(log)
         verdict = summary.get("verdict")
@@ -146,9 +161,11 @@ class SweepRunner:
             return f"{entry.status}: {entry.message}" if entry.message else str(entry.status)
         summary = _summary_of(self.directory / entry.directory)
         metric = summary.get("metric", "accuracy")
-        score = summary["accuracy"] if metric == "accuracy" else summary["scores"].get(metric, {})
+        score = summary[metric] if metric in ("accuracy", "loss") else summary["scores"].get(metric, {})
         final = score.get("final_mean")
-        return f"{summary['verdict']}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
+        reasons = summary.get("reasons") or []
+        verdict = f"{summary['verdict']} ({reasons[0]})" if reasons else summary["verdict"]
+        return f"{verdict}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
 
     def _save(self) -> None:
         data = {
@@ -156,16 +173,18 @@ class SweepRunner:
             "base": str(self._sweep.base),
             "baseline": dict(self._sweep.baseline),
             "runs": [asdict(entry) for entry in self.entries],
+            # Of the sweep as its file was before: found again should it be so once more.
+            "former": [asdict(entry) for entry in self._former],
         }
         partial = self._index.with_suffix(".partial")
         partial.write_text(json.dumps(data, indent=1) + "\n")
         partial.replace(self._index)
-        give_to(self._user, self.directory)
 
 
 def read_index(directory: Path) -> list[Entry]:
-    """The runs of a sweep's directory. Raises InputError."""
-    return [Entry(**entry) for entry in read_sweep(directory)["runs"]]
+    """The runs of a sweep's directory, with those of its former grids. Raises InputError."""
+    data = read_sweep(directory)
+    return [Entry(**entry) for entry in (*data["runs"], *data.get("former", ()))]
 
 
 def read_sweep(directory: Path) -> dict[str, Any]:
@@ -173,23 +192,22 @@ def read_sweep(directory: Path) -> dict[str, Any]:
     path = directory / "sweep.json"
     try:
         data: dict[str, Any] = json.loads(path.read_text())
-        for entry in data["runs"]:
+        for entry in (*data["runs"], *data.get("former", ())):
             Entry(**entry)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a sweep: {error}", "remove it, or give another --out") from None
     return data
 
 
-def _wait(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for the run. Ctrl-C and SIGTERM are passed on to it, and it takes its time to collect; True: one came."""
+def _wait(run: StartedRun) -> tuple[int, bool]:
+    """The run's exit status, and whether Ctrl-C or SIGTERM came: they are passed on, and it takes time to collect."""
     interrupted = False
     while True:
         try:
-            process.wait()
-            return interrupted
+            return run.wait(), interrupted
         except KeyboardInterrupt:
             interrupted = True
-            process.send_signal(signal.SIGINT)
+            run.interrupt()
 
 
 @contextlib.contextmanager

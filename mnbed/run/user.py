@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
 from dataclasses import dataclass
 from pathlib import Path
+
+from node_agent.privileges import drop_for_good
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,28 +19,54 @@ class User:
     gid: int
     groups: list[int]
     home: Path
+    name: str = ""
 
 
 def invoking_user() -> User:
-    """The user behind sudo (SUDO_UID), or the caller itself."""
-    uid = int(os.environ.get("SUDO_UID", os.getuid()))
+    """The user behind sudo (SUDO_UID), or the caller itself. Only root can call for somebody else."""
+    uid = int(os.environ.get("SUDO_UID", os.getuid())) if os.geteuid() == 0 else os.geteuid()
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
         # A container may know no name for the number.
-        return User(uid=uid, gid=int(os.environ.get("SUDO_GID", os.getgid())), groups=[], home=Path("/"))
+        gid = int(os.environ.get("SUDO_GID", os.getgid()))
+        return User(uid=uid, gid=gid, groups=[], home=Path("/"), name=str(uid))
     return User(
         uid=uid,
         gid=entry.pw_gid,
         groups=os.getgrouplist(entry.pw_name, entry.pw_gid),
         home=Path(entry.pw_dir),
+        name=entry.pw_name,
     )
+
+
+@functools.cache
+def callers_umask() -> int:
+    """The umask that mnbed was called with, for the user's processes.
+
+    What root makes from here on can be reached by all as its mode says: with the caller's 077 agents could not.
+    """
+    return os.umask(0o022)
+
+
+def become_invoking_user() -> None:
+    """Where root was only lent by sudo, and is not needed: give it back for good."""
+    user = invoking_user()
+    if os.geteuid() == 0 and user.uid != 0:
+        drop_for_good(user.uid, user.gid, user.groups)
+        os.environ.update(user_environment(user))
+
+
+def user_environment(user: User) -> dict[str, str]:
+    """Variables in which sudo leaves root's values."""
+    return {"HOME": str(user.home), "USER": user.name, "LOGNAME": user.name}
 
 
 def data_root(setting: str | None, user: User) -> Path:
     """Where data sets are looked for: the experiment's data_root, $MNBED_DATA, ~/.cache/mnbed of the user."""
     if setting is not None:
-        return Path(setting).expanduser()
+        at_home = setting == "~" or setting.startswith("~/")
+        return user.home / setting[2:] if at_home else Path(setting).expanduser()
     from_environment = os.environ.get("MNBED_DATA")
     return Path(from_environment) if from_environment else user.home / ".cache" / "mnbed"
 
@@ -46,14 +75,3 @@ def cache_root(user: User) -> Path:
     """Where mnbed remembers what it measured: $MNBED_CACHE, else ~/.cache/mnbed of the user."""
     from_environment = os.environ.get("MNBED_CACHE")
     return Path(from_environment) if from_environment else user.home / ".cache" / "mnbed"
-
-
-def give_to(user: User, path: Path) -> None:
-    """Make the user owner of that file, or of a folder and all in it."""
-    if os.geteuid() != 0:
-        return
-    os.lchown(path, user.uid, user.gid)
-    if path.is_dir():
-        for folder, names, files in os.walk(path):
-            for name in (*names, *files):
-                os.lchown(os.path.join(folder, name), user.uid, user.gid)

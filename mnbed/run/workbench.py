@@ -10,7 +10,7 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from mnbed.network.capture import Capture
 from mnbed.network.counters import CounterReader
 from mnbed.network.live import LiveNetwork
 from mnbed.plan import Plan
-from mnbed.results.log_lines import LogLine, LogReader
 from mnbed.run.lifecycle import Job, Outcome
 from mnbed.run.session import AgentState
+from mnbed.run.user_side import UserSide
 
 # Over which a rate is measured.
 _RATE_S = 0.5
@@ -54,11 +54,15 @@ class LinkState:
 class Workbench:
     """One standing network, and the runs on it."""
 
-    def __init__(self, network: Network, live: LiveNetwork, out: Path, job: Job | None = None) -> None:
+    def __init__(
+        self, network: Network, live: LiveNetwork, side: UserSide, out: Path, job: Job | None = None
+    ) -> None:
         """`job`: a run that has just ended on this network; without one, runs may be started."""
         self.network = network
         self.plan: Plan = network.plan
         self._live = live
+        # Not the run's own, which is busy for long.
+        self._side = side
         self._out = out
         self._ended_job = job
         self._job: Job | None = job
@@ -71,13 +75,15 @@ class Workbench:
                 self._asked[ends] = wire.dilated(1 / network.plan.dilation)
         self._shut: set[frozenset[str]] = set()
         self._captures: list[Capture] = []
+        self.on_end: Callable[[], None] = lambda: None
+        """Called in the run's thread when a run has ended."""
 
     @classmethod
     @contextlib.contextmanager
     def of(cls, network: Network, out: Path, job: Job | None = None) -> Iterator[Workbench]:
         """On leaving, captures and a run that is still going end; what was collected is kept and evaluated."""
-        with LiveNetwork.of(network) as live:
-            bench = cls(network, live, out, job)
+        with UserSide.start() as side, LiveNetwork.of(network) as live:
+            bench = cls(network, live, side, out, job)
             try:
                 yield bench
             finally:
@@ -163,10 +169,9 @@ class Workbench:
     def capture(self, a: str, b: str, path: Path) -> Capture:
         """Write what passes a's interface towards b to a pcap file, until `stop_captures`. Raises InputError."""
         direction = self.direction(a, b)
-        if path.is_dir():
-            raise InputError(f"{path} is a directory; give a file, such as {path / 'out.pcap'}")
+        descriptor = self._side.open_new(path)
         try:
-            capture = Capture(self.network.pid(a), direction.interface, path)
+            capture = Capture(self.network.pid(a), direction.interface, path, descriptor)
         except OSError as error:
             raise InputError(f"{path}: cannot be captured to: {error.strerror}") from None
         self._captures.append(capture)
@@ -260,20 +265,28 @@ class Workbench:
         outcome, self._outcome = self._outcome, None
         return outcome
 
-    def tail(self, name: str, count: int) -> list[LogLine]:
-        """The last lines of a node's log. Raises InputError."""
+    def tail(self, name: str, count: int) -> list[str]:
+        """The last lines of a node's log. Raises InputError, RunError."""
         if self._job is None:
             raise InputError("no agent has run yet: `start` starts them")
         known = [host.name for host in self.plan.hosts]
         if name not in (*known, "controller"):
             raise InputError(f"no host {name!r}; there are: {', '.join(known)}")
-        return LogReader(self._job.run, [name]).read()[-count:]
+        return self._side.tail(self._job.run.path, name, count)
 
     def _agent(self, name: str) -> AgentState:
-        if not self.agents or not self.running:
+        if not self.running:
             raise InputError("no run is going on: `start` starts one")
+        if not self.agents:
+            raise InputError("the run is still starting")
         if name not in self.agents:
             raise InputError(f"no agent {name!r}; there are: {', '.join(self.agents)}")
+        assert self._job is not None
+        assert self._job.session is not None
+        if self._job.session.over:
+            raise InputError(
+                "training has ended, and the run is being evaluated: `start` starts another after it"
+            )
         agent = self.agents[name]
         if agent.ready is None and not agent.down:
             raise InputError(f"{name} is still starting")
@@ -286,6 +299,7 @@ class Workbench:
             self._outcome = error
         except Exception as error:
             self._outcome = RunError(f"the run failed: {type(error).__name__}: {error}")
+        self.on_end()
 
     def _note(self, text: str, directions: list[list[str]] | None = None, **fields: Any) -> None:
         """What is done by hand belongs into the journal of the run that it happens to."""

@@ -1,7 +1,7 @@
 """Finds the algorithms: every public file in this folder is one, under its file's name.
 
-Names may be written with hyphens or underscores alike (`ad-psgd` = `ad_psgd`). Importing this package imports
-no torch and no pydantic, so the planner can list algorithms and read their settings.
+A name is shown in one spelling, small letters and hyphens (`ad-psgd`), and may be written in any (`AD_PSGD`). Importing
+this package imports no torch and no pydantic, so the planner can list algorithms and read their settings.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -35,13 +36,25 @@ __all__ = [
     "Send",
     "algorithm_class",
     "algorithm_names",
+    "canonical_name",
     "create_algorithm",
 ]
 
 
+def canonical_name(name: str) -> str:
+    """The one spelling in which a name is shown, however it was written: "AD_PSGD" -> "ad-psgd"."""
+    return re.sub(r"[\s_-]+", "-", name.strip().lower())
+
+
 def algorithm_names() -> list[str]:
     """Every algorithm's name, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(_files())
+
+
+def _files() -> dict[str, str]:
+    """Name -> module that holds the algorithm."""
+    modules = (found.name for found in pkgutil.iter_modules(__path__))
+    return {canonical_name(module): module for module in modules if not module.startswith("_")}
 
 
 def algorithm_class(name: str, module_file: str | None = None) -> type[Algorithm]:
@@ -52,11 +65,10 @@ def algorithm_class(name: str, module_file: str | None = None) -> type[Algorithm
     """
     if module_file is not None:
         return _only_algorithm(_import_file(module_file))
-    module_name = name.replace("-", "_")
-    known = algorithm_names()
-    if module_name not in known:
-        raise KeyError(f"unknown algorithm {name!r}; known: {', '.join(known)}")
-    return _only_algorithm(importlib.import_module(f"{__name__}.{module_name}"))
+    module = _files().get(canonical_name(name))
+    if module is None:
+        raise KeyError(f"unknown algorithm {name!r}; known: {', '.join(algorithm_names())}")
+    return _only_algorithm(importlib.import_module(f"{__name__}.{module}"))
 
 
 @cache

@@ -6,7 +6,7 @@ agent does it.
 
 One round of an agent, on its training thread:
 
-    while not may_start_round(): wait          asked again after each arrival and each lost or joined peer
+    while waits_for(): wait                    asked again after each arrival and each lost or joined peer
     before_local_phase(values, now)            averages in place
     ... local steps change values ...
     after_local_phase(round, values)           -> Outbox
@@ -18,7 +18,7 @@ a lock (FragmentStore has one).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -40,7 +40,7 @@ class Send:
 
 @dataclass(frozen=True, kw_only=True)
 class Outbox:
-    """What to send now; the transport sends in this order, as far as each peer's connection takes it."""
+    """What to send now; this order is kept for each peer, and with `exchange: sequential` over all of them."""
 
     round: int
     """The round whose end the payloads show."""
@@ -50,7 +50,7 @@ class Outbox:
     """payloads[i] is fragment i: read-only bytes, little-endian float32, valid while anyone holds them."""
     sends: Sequence[Send]
     replace_unsent: bool
-    """True (`stale: drop`): what this node has not begun to send is dropped first. False: it stays."""
+    """True (`stale: drop`): frames of which not a byte has been sent are dropped first. False: they stay."""
     reply_wanted: bool = False
     """Marks the frames, so that the receiver's on_fragment knows a request from an answer."""
 
@@ -102,6 +102,8 @@ class Context:
     """Of the run; 0: this node and its peers."""
     overlay: Mapping[int, tuple[int, ...]] | None = None
     """Node -> its overlay neighbours, of this node and its peers; None: everyone is everyone's neighbour."""
+    restarted: bool = False
+    """This node was in the run before: its peers are in the middle of their rounds."""
 
     def neighbours_of(self, node: int) -> tuple[int, ...]:
         """The overlay neighbours of this node or of one of its peers."""
@@ -123,8 +125,21 @@ class AlgorithmSettings:
     """Which algorithm: a file in node_agent/algorithms."""
     stale: Literal["drop", "keep"] = "drop"
     """What becomes of data still unsent when newer data exists: `drop` replaces it, `keep` sends it all."""
+    exchange: Literal["parallel", "sequential"] = "parallel"
+    """How frames leave: `parallel` to all peers at once, `sequential` one after the other in the order of the draws."""
     module: str | None = None
     """A Python file of yours that holds the algorithm of that name; relative to the experiment's folder."""
+
+
+def degree_problem(settings: Any, num_peers: int) -> str | None:
+    """What is wrong with a `degree` of which each node is to have as many peers, in `check_settings`' words."""
+    if settings.degree <= num_peers:
+        return None
+    default = " (the default)" if settings.degree == type(settings).degree else ""
+    return (
+        f"degree: got {settings.degree}{default}, and a node has only {num_peers} peers to choose from; set "
+        f"algorithm.degree to at most {num_peers}, or use more nodes"
+    )
 
 
 class Algorithm(ABC):
@@ -163,12 +178,18 @@ class Algorithm(ABC):
         """Seed of the cut's permutation, 0 for whole models; the wire refuses another's frames. None: any may come."""
         return 0
 
-    def may_start_round(self) -> bool:
-        """False while the next round has to wait for others; wait-free algorithms leave this alone.
+    def waits_for(self) -> Collection[int]:
+        """The peers without whom the next round does not begin; wait-free algorithms leave this alone.
 
-        Must become true at the latest when every peer it waits for has sent or is lost.
+        Training thread. The agent keeps a connection with each of them, so that a dead one is noticed, and journals
+        how long the node waited, and for whom. Must become empty at the latest when every one of them has sent or is
+        lost.
         """
-        return True
+        return ()
+
+    def may_start_round(self) -> bool:
+        """False while the next round has to wait. An algorithm that says whom it waits for leaves this alone."""
+        return not self.waits_for()
 
     @abstractmethod
     def before_local_phase(self, values: NDArray[np.float32], now_s: float) -> Aggregated:
@@ -186,7 +207,13 @@ class Algorithm(ABC):
         """I/O thread, on every arrival: keep it, and return what to send at once in reply, if anything."""
 
     def peer_lost(self, peer: int) -> None:  # noqa: B027
-        """I/O thread: the connection to that peer broke. It may come back."""
+        """I/O thread: a connection to or from that peer broke, or it has ended. It may come back.
+
+        What was on its way, in either direction, may be gone.
+        """
 
     def peer_joined(self, peer: int) -> None:  # noqa: B027
-        """I/O thread: that peer said HELLO on a new connection; its rounds may begin at 0 again."""
+        """I/O thread: that peer said HELLO on a new connection; its rounds may begin at 0 again.
+
+        Of one that was restarted peer_lost is told first, as its end may have gone unnoticed.
+        """

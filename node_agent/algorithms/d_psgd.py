@@ -40,7 +40,7 @@ class DPsgd(Algorithm):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         self._layout = FragmentLayout(context.num_parameters, 1, 0)
-        self._models = RoundModels(context.peers)
+        self._models = RoundModels(context.peers, restarted=context.restarted)
         degrees = {peer: len(context.neighbours_of(peer)) for peer in context.peers}
         self._weights = metropolis_hastings(len(context.peers), degrees)
         self._sent_round = -1
@@ -49,8 +49,8 @@ class DPsgd(Algorithm):
     def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:  # noqa: ARG003
         return float(num_peers), 1
 
-    def may_start_round(self) -> bool:
-        return self._sent_round < 0 or self._models.complete(self._sent_round, self.context.peers)
+    def waits_for(self) -> list[int]:
+        return [] if self._sent_round < 0 else self._models.missing(self._sent_round, self.context.peers)
 
     def before_local_phase(self, values: NDArray[np.float32], now_s: float) -> Aggregated:
         if self._sent_round < 0:

@@ -31,6 +31,7 @@ from node_agent.algorithms._interface import (
     Context,
     Outbox,
     Send,
+    degree_problem,
 )
 from node_agent.fragments import (
     FragmentLayout,
@@ -94,9 +95,7 @@ class DivShare(Algorithm):
 
     @classmethod
     def check_settings(cls, settings: Any, num_peers: int) -> str | None:
-        if settings.degree > num_peers:
-            return f"degree is {settings.degree}, but a node has only {num_peers} peers to choose from"
-        return None
+        return degree_problem(settings, num_peers)
 
     @property
     def num_fragments(self) -> int:

@@ -21,7 +21,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node_agent.algorithms._interface import Aggregated, Algorithm, AlgorithmSettings, Context, Outbox, Send
+from node_agent.algorithms._interface import (
+    Aggregated,
+    Algorithm,
+    AlgorithmSettings,
+    Context,
+    Outbox,
+    Send,
+    degree_problem,
+)
 from node_agent.fragments import FragmentLayout
 from node_agent.mixing import RoundModels
 from node_agent.streams import stream
@@ -47,6 +55,8 @@ class ElLocal(Algorithm):
         def __post_init__(self) -> None:
             if self.degree < 1:
                 raise ValueError(f"degree must be at least 1, not {self.degree}")
+            if self.wait and self.stale == "drop":
+                raise ValueError("stale: drop drops models that others wait for: choose keep, or wait: false")
 
     def __init__(self, settings: Settings, context: Context) -> None:
         """Raises ValueError where `check_settings` has an objection."""
@@ -55,7 +65,7 @@ class ElLocal(Algorithm):
         if problem is not None:
             raise ValueError(problem)
         self._layout = FragmentLayout(context.num_parameters, 1, 0)
-        self._models = RoundModels(context.peers)
+        self._models = RoundModels(context.peers, restarted=context.restarted)
         self._sent_round = -1
         self._expected: tuple[int, list[int]] = (-1, [])
 
@@ -65,19 +75,18 @@ class ElLocal(Algorithm):
 
     @classmethod
     def check_settings(cls, settings: Any, num_peers: int) -> str | None:
-        if settings.degree > num_peers:
-            return f"degree is {settings.degree}, but a node has only {num_peers} peers to choose from"
-        return None
+        return degree_problem(settings, num_peers)
 
-    def may_start_round(self) -> bool:
+    def waits_for(self) -> list[int]:
         if self._sent_round < 0 or not self.settings.wait:
-            return True
-        return self._models.complete(self._sent_round, self._senders(self._sent_round))
+            return []
+        return self._models.missing(self._sent_round, self._senders(self._sent_round))
 
     def before_local_phase(self, values: NDArray[np.float32], now_s: float) -> Aggregated:
         if self._sent_round < 0:
             return Aggregated(of=[], mean_age_s=None)
-        fragments = self._models.take(self._sent_round)
+        models = self._models
+        fragments = models.take(self._sent_round) if self.settings.wait else models.take_newest()
         for fragment in fragments:
             values += fragment.values
         values /= np.float32(len(fragments) + 1)

@@ -25,7 +25,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node_agent.algorithms._interface import Aggregated, Algorithm, AlgorithmSettings, Context, Outbox, Send
+from node_agent.algorithms._interface import (
+    Aggregated,
+    Algorithm,
+    AlgorithmSettings,
+    Context,
+    Outbox,
+    Send,
+    degree_problem,
+)
 from node_agent.fragments import FragmentLayout, FragmentStore
 from node_agent.mixing import LatestModels, metropolis_hastings, mix_into
 from node_agent.wire import Fragment
@@ -73,9 +81,7 @@ class Swift(Algorithm):
 
     @classmethod
     def check_settings(cls, settings: Any, num_peers: int) -> str | None:
-        if settings.variant == "artifact" and settings.degree > num_peers:
-            return f"degree is {settings.degree}, but a node has only {num_peers} peers to choose from"
-        return None
+        return degree_problem(settings, num_peers) if settings.variant == "artifact" else None
 
     def before_local_phase(self, values: NDArray[np.float32], now_s: float) -> Aggregated:
         if not self._communicates(self._round):

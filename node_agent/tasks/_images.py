@@ -32,6 +32,7 @@ _EVALUATION_BATCH = 250
 _EPSILON = 1e-6
 # Generated images to time steps on: enough that a batch is not always the same memory.
 _NUM_TIMING = 256
+_MAX_GENERATED_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,30 @@ class ImageTask(Task):
                 test_labels=labels,
                 classes=tuple(map(str, range(self.NUM_CLASSES))),
                 description="generated images, for timing",
+                standin=True,
+            )
+        )
+
+    @property
+    def data_shape(self) -> list[int]:
+        """[channels, height, width, classes]"""
+        return [*self.data.train_images.shape[1:], len(self.data.classes)]
+
+    def load_generated(self, data_shape: Sequence[int]) -> None:
+        channels, height, width, num_classes = data_shape
+        pixels = channels * height * width
+        count = max(1, min(max(_NUM_TIMING, self.settings.batch_size), _MAX_GENERATED_BYTES // pixels))
+        rng = stream(self.seed, "generated")
+        images = rng.integers(0, 256, (count, channels, height, width), dtype=np.uint8)
+        labels = rng.integers(0, num_classes, count)
+        self._take(
+            ImageData(
+                train_images=images,
+                train_labels=labels,
+                test_images=images,
+                test_labels=labels,
+                classes=tuple(map(str, range(num_classes))),
+                description="noise",
                 standin=True,
             )
         )

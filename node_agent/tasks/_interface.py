@@ -54,6 +54,8 @@ class Task(ABC):
     """Names of the settings that change what a local step costs; None: any of them may."""
     METRIC: ClassVar[tuple[str, Literal["max", "min"]]] = ("accuracy", "max")
     """The score that runs are compared by, and whether the most or the least of it is best."""
+    RANGE: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    """The least and the largest value that this score can have: no target lies outside."""
 
     def __init__(self, settings: Any, data_root: Path, seed: int) -> None:
         """`seed` is the experiment's; a stand-in, a test split and an evaluation sample derive from it."""
@@ -65,6 +67,11 @@ class Task(ABC):
     def settings_from(cls, plain: dict[str, Any]) -> TaskSettings:
         """The settings object of a plain dict that the controller has checked; nested settings are dicts in it."""
         return cls.Settings(**plain)
+
+    @classmethod
+    def training_samples(cls, settings: Any) -> tuple[int, int] | None:  # noqa: ARG003
+        """(least, most) training samples that `load` will find, known before the data is; None: only the data tells."""
+        return None
 
     @property
     @abstractmethod
@@ -94,6 +101,15 @@ class Task(ABC):
         Raises what `load` raises.
         """
         self.load()
+
+    @property
+    @abstractmethod
+    def data_shape(self) -> list[int]:
+        """After load: what `load_generated` has to know for a model, and steps, of the same shapes."""
+
+    @abstractmethod
+    def load_generated(self, data_shape: Sequence[int]) -> None:
+        """Instead of `load`: meaningless data of those shapes, to make torch ready with. Touches no file."""
 
     @abstractmethod
     def partition(self, num_nodes: int) -> list[np.ndarray]:

@@ -21,6 +21,7 @@ _ARCHIVE = "cifar-10-python.tar.gz"
 _FOLDER = "cifar-10-batches-py"
 _DOWNLOAD_TIMEOUT_S = 20.0
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_TRAIN = 50_000
 # Of a stand-in: a fifth of the real sizes is enough to show that a run works.
 _STANDIN_TRAIN, _STANDIN_TEST = 10_000, 2_000
 
@@ -40,6 +41,10 @@ class Cifar10(ImageTask):
 
     Settings: ClassVar[type[TaskSettings]] = Cifar10Settings
     SHAPE: ClassVar[tuple[int, int, int] | None] = (3, 32, 32)
+
+    @classmethod
+    def training_samples(cls, settings: Any) -> tuple[int, int] | None:
+        return (_STANDIN_TRAIN if settings.on_missing == "synthetic" else _TRAIN), _TRAIN
 
     def read_data(self) -> ImageData:
         try:

@@ -86,6 +86,8 @@ class MovieLens(Task):
     Settings: ClassVar[type[TaskSettings]] = MovieLensSettings
     COST_SETTINGS: ClassVar[tuple[str, ...] | None] = ("num_factors", "batch_size")
     METRIC: ClassVar[tuple[str, Literal["max", "min"]]] = ("rmse", "min")
+    # Ratings are 0.5 to 5.
+    RANGE: ClassVar[tuple[float, float]] = (0.0, 4.5)
 
     def __init__(self, settings: Any, data_root: Path, seed: int) -> None:
         super().__init__(settings, data_root, seed)
@@ -103,6 +105,20 @@ class MovieLens(Task):
 
     def load_for_timing(self) -> None:
         self._take(synthetic_ratings(self.seed))
+
+    @property
+    def data_shape(self) -> list[int]:
+        """[users, items]"""
+        return [self._num_users, self._num_items]
+
+    def load_generated(self, data_shape: Sequence[int]) -> None:
+        num_users, num_items = data_shape
+        # Everyone twice, so that there is something to test on.
+        count = 2 * max(num_users, num_items)
+        numbers = np.arange(count, dtype=np.int64)
+        values = stream(self.seed, "generated").integers(1, 6, count).astype(np.float32)
+        users, items = numbers % num_users, numbers % num_items
+        self._take(Ratings(users=users, items=items, values=values, description="noise", standin=True))
 
     def _real(self) -> Ratings:
         path = self.data_root / _FOLDER / "ratings.csv"

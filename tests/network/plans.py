@@ -37,9 +37,8 @@ def plan_for(
         "link": {"bandwidth": bandwidth, "delay": delay},
         **sections.pop("network", {}),
     }
-    experiment = parse(
-        {"network": network, "task": {"name": "digits"}, "algorithm": {"name": "local"}, **sections}
-    )
+    task = {"name": "digits", "partition": {"kind": "iid"}}
+    experiment = parse({"network": network, "task": task, "algorithm": {"name": "local"}, **sections})
     return make_plan(experiment, facts())
 
 

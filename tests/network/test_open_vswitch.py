@@ -15,7 +15,8 @@ import pytest
 from mnbed.errors import RunError
 from mnbed.network.build import Network, build_network
 from mnbed.network.counters import CounterReader
-from mnbed.network.leftovers import MARK, RUNTIME_DIRECTORY, find_leftovers
+from mnbed.network.leftovers import find_leftovers
+from mnbed.network.mark import RUNTIME_DIRECTORY
 from mnbed.network.namespaces import network_namespace, run_in
 from mnbed.network.open_vswitch import OpenVSwitch, check_flows
 from tests.network.plans import facts, iperf3, needs_open_vswitch, ping, plan_for
@@ -53,10 +54,12 @@ print(received, flush=True)
 _BUILD_AND_WAIT = """
 import time
 from mnbed.network.build import build_network
+from mnbed.network.mark import marked
 from tests.network.plans import needs_open_vswitch, plan_for
-with build_network(plan_for({"kind": "star", "nodes": 2}, delay="0ms", network={"switch": "ovs"})):
-    print("built", flush=True)
-    time.sleep(60)
+with marked("killed-open-vswitch-test"):
+    with build_network(plan_for({"kind": "star", "nodes": 2}, delay="0ms", network={"switch": "ovs"})):
+        print("built", flush=True)
+        time.sleep(60)
 """
 
 
@@ -237,9 +240,8 @@ def test_a_daemon_that_ended_is_noticed() -> None:
 def test_what_a_killed_run_leaves_is_found_by_clean() -> None:
     """Processes by their mark, the folder by its name: `remove_leftovers` asks for run-*."""
     before = set(RUNTIME_DIRECTORY.glob("run-*"))
-    environment = os.environ | {MARK: "killed-open-vswitch-test"}
     command = [sys.executable, "-c", _BUILD_AND_WAIT]
-    builder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    builder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert builder.stdout is not None
     assert builder.stdout.readline() == "built\n"
     builder.kill()

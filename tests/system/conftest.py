@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import carries_mark
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 QUICKSTART = CHECKOUT / "experiments" / "quickstart.yaml"
 # A few emulated seconds of the quickstart: everything happens, nothing takes long.
@@ -97,7 +99,11 @@ class Cli:
         for process in self._running:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.wait()
+            # Not to be read to their end: what a test left stopped still holds them.
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
 
 @pytest.fixture
@@ -134,7 +140,7 @@ def marked_processes() -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if b"MNBED_RUN=" in (entry / "environ").read_bytes():
+                if carries_mark(int(entry.name)):
                     found.append(int(entry.name))
             except OSError:
                 pass

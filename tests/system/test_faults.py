@@ -103,21 +103,6 @@ def test_a_killed_controller_leaves_nothing_alive_and_its_journals_can_be_report
     assert summary["rounds"]["min"] >= 8
 
 
-def test_clean_ends_only_what_carries_the_mark(cli: Cli) -> None:
-    mine = subprocess.Popen(["sleep", "100"], env={**os.environ, "MNBED_RUN": "test"}, start_new_session=True)
-    other = subprocess.Popen(["sleep", "100"], start_new_session=True)
-    try:
-        done = cli("clean")
-        assert done.returncode == 0
-        assert f"ended process {mine.pid}" in done.stdout
-        assert mine.wait(5) == -signal.SIGKILL
-        assert other.poll() is None
-    finally:
-        for process in (mine, other):
-            process.kill()
-            process.wait()
-
-
 def test_a_second_run_at_once_is_refused(cli: Cli) -> None:
     first = cli.start_run("time.duration=60s")
     cli.wait_for_round(1)

@@ -143,9 +143,15 @@ def test_the_resolved_experiment_runs_again_with_the_same_choices(finished: Fini
     assert done.returncode == 0, done.stderr
     second = cli.directory()
     assert not (second / "report.html").exists()
-    keys = ("hosts", "partition", "num_parameters")
+    keys = ("hosts", "partition", "num_parameters", "dilation", "delay_backend", "links", "data")
     one, two = (json.loads((run / "environment.json").read_text()) for run in (first, second))
     assert {key: one[key] for key in keys} == {key: two[key] for key in keys}
+    # Nothing is left to this machine's next moment.
+    assert one["left_to_machine"]["time.dilation"] == "auto"
+    assert two["left_to_machine"] == {}
+    kept, again = ((run / "experiment.yaml").read_text().splitlines() for run in (first, second))
+    assert kept[1:] == again[1:]
+    assert again[0] == "name: again"
 
 
 def test_the_exec_launch_gives_the_same_kind_of_run(cli: Cli) -> None:

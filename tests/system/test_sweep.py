@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -69,11 +70,27 @@ def test_a_sweep_of_all_algorithms(cli: Cli, sweep: Path) -> None:
     assert again.returncode == 1  # the cell's own change has the last word
     assert "5 of 6 runs have completed before" in again.stdout
 
+    # One dilation for all that is compared.
+    assert len({entry["dilation"] for entry in index[:5]}) == 1
+    kept = [
+        yaml.safe_load((directory / entry["directory"] / "experiment.yaml").read_text())
+        for entry in index[:5]
+    ]
+    assert {one["time"]["dilation"] for one in kept} == {index[0]["dilation"]}
+
     compared = cli(
-        "compare", str(directory), "--anyway", "--baseline", "algorithm=ad-psgd", "--target", "0.2"
+        "compare", str(directory), "--anyway", "--baseline", "algorithm=AD_PSGD", "--target", "0.2"
     )
     assert compared.returncode == 0, compared.stderr
-    assert "el-local" in compared.stdout
+    assert "1 of 6 runs have not completed and are left out: broken seed 1 (failed)" in compared.stdout
+    with (directory / "compare" / "compare.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["algorithm"] for row in rows] == ["ad-psgd", "d-psgd", "el-local", "swift", "mine"]
+    for row, entry in zip(rows, index, strict=False):
+        summary = json.loads((directory / entry["directory"] / "summary.json").read_text())
+        assert float(row["final_mean"]) == summary["accuracy"]["final_mean"]
+        assert float(row["rounds_mean"]) == summary["rounds"]["mean"]
+        assert row["seeds"] == "1"
     page = (directory / "compare" / "compare.html").read_text()
     assert "speed-up" in page
     assert "<svg" in page

@@ -182,3 +182,18 @@ def test_every_example_of_the_documentation_is_valid(block: str) -> None:
 def test_every_section_is_documented_with_an_example() -> None:
     shown = {key for block in DOCUMENTED for key in parse_yaml(block, "experiment-file.md").data}
     assert shown == set(Experiment.__dataclass_fields__)
+
+
+def test_nothing_waits_with_select_which_takes_no_descriptor_from_1024_on() -> None:
+    using = [name(path) for path in SOURCES if re.search(r"\bselect\.select\(", path.read_text())]
+    assert using == []
+
+
+def test_yaml_of_users_is_read_where_its_size_is_bounded() -> None:
+    using = {
+        name(path)
+        for path in SOURCES
+        if re.search(r"\byaml\.(safe_load|load|SafeLoader)\(", path.read_text())
+    }
+    # The matrices are files of our own.
+    assert using == {"mnbed/yaml_source.py", "topologies/plain_yaml.py", "topologies/matrices.py"}

@@ -15,6 +15,7 @@ import networkx as nx
 
 from topologies.normal_form import flat
 from topologies.properties import EDGE_PROPERTIES
+from topologies.reading import brief
 
 
 def read(text: str) -> nx.Graph:
@@ -45,7 +46,7 @@ def write(graph: nx.Graph) -> str:
     wrong = [
         node
         for node, data in graph.nodes(data=True)
-        if (data["kind"] == "host") != (node[:1] == "h" and node[1:].isdigit())
+        if (data["kind"] == "host") != (node[:1] == "h" and node[1:].isdecimal())
     ]
     if wrong:
         raise ValueError(
@@ -77,7 +78,7 @@ def _row(line: str) -> tuple[str, str, bool, dict[str, Any]]:
     pairs = [word.partition("=") for word in words[2:]]
     for key, equals, _ in pairs:
         if not equals:
-            raise ValueError(f"{key!r} has no name; write bandwidth=60mbit delay=1ms")
+            raise ValueError(f"{brief(key)} has no name; write bandwidth=60mbit delay=1ms")
     return words[0], words[1], one_way, {key: value for key, _, value in pairs}
 
 

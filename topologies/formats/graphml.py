@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import networkx as nx
 
 from topologies.formats import safe_xml
@@ -12,7 +14,10 @@ def read(text: str) -> nx.Graph:
     """Raises ValueError."""
     safe_xml.parse(text)
     try:
-        graph: nx.Graph = nx.parse_graphml(text)
+        with warnings.catch_warnings():
+            # networkx warns where it takes text for an attribute without a type.
+            warnings.simplefilter("ignore")
+            graph: nx.Graph = nx.parse_graphml(text)
     except (nx.NetworkXError, KeyError, ValueError, TypeError, StopIteration) as error:
         raise ValueError(f"not GraphML that can be read: {error}") from None
     return graph

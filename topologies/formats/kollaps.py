@@ -28,6 +28,7 @@ from topologies.burst_loss import NONE
 from topologies.description import put_properties
 from topologies.formats import safe_xml
 from topologies.properties import ATTRIBUTES
+from topologies.reading import brief
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)bps", re.IGNORECASE)
 _SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -84,8 +85,8 @@ def _parts(root: Any) -> _Parts:
             parts.notes.append(f"service {name} is Kollaps's own and was left out")
             continue
         count = service.get("replicas", "1")
-        if not count.isdigit() or not 1 <= int(count) <= MAX_HOSTS:
-            raise ValueError(f"service {name}: replicas={count!r}; it must be 1 to {MAX_HOSTS}")
+        if not count.isdecimal() or not 1 <= int(count) <= MAX_HOSTS:
+            raise ValueError(f"service {name}: replicas={brief(count)}; it must be 1 to {MAX_HOSTS}")
         parts.replicas[name] = int(count)
     parts.bridges = [_named(bridge, parts) for bridge in root.iterfind("bridges/bridge")]
     if sum(parts.replicas.values()) > MAX_HOSTS:
@@ -111,7 +112,7 @@ def _link(link: Any, number: int, parts: _Parts) -> _Link:
     where = f"link {number} ({origin} - {dest})"
     for end in (origin, dest):
         if end not in parts.replicas and end not in parts.bridges:
-            raise ValueError(f"{where}: no service or bridge {end!r}")
+            raise ValueError(f"{where}: no service or bridge {brief(end)}")
     common: dict[str, float] = {}
     for key, name, scale in (
         ("latency", "delay_s", 1e-3),
@@ -124,7 +125,7 @@ def _link(link: Any, number: int, parts: _Parts) -> _Link:
         try:
             common[name] = float(f"{float(value) * scale:.12g}")
         except ValueError:
-            raise ValueError(f"{where}: {key}={value!r} is no number") from None
+            raise ValueError(f"{where}: {key}={brief(value)} is no number") from None
     common = {name: value for name, value in common.items() if value or name == "delay_s"}
     up, down = (_rate(link.get(key), key, where) for key in ("upload", "download"))
     if up is None and down is None:
@@ -142,7 +143,7 @@ def _rate(text: str | None, key: str, where: str) -> float | None:
         return None
     match = _RATE.fullmatch(str(text).strip())
     if match is None:
-        raise ValueError(f"{where}: {key}={text!r}; write for example 60Mbps")
+        raise ValueError(f"{where}: {key}={brief(text)}; write for example 60Mbps")
     return float(match[1]) * _SCALE[match[2].upper()]
 
 

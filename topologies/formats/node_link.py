@@ -8,6 +8,7 @@ from typing import Any
 import networkx as nx
 
 from topologies.normal_form import flat
+from topologies.reading import brief
 
 
 def read(text: str) -> nx.Graph:
@@ -34,7 +35,7 @@ def read(text: str) -> nx.Graph:
         ends = (link.get("source"), link.get("target")) if isinstance(link, dict) else (None, None)
         for end in ends:
             if not isinstance(end, (str, int)) or end not in graph:
-                raise ValueError(f"links[{number}]: source and target must be ids of nodes; got {end!r}")
+                raise ValueError(f"links[{number}]: source and target must be ids of nodes; got {brief(end)}")
         graph.add_edge(*ends, **_attributes(link, ("source", "target", "key")))
     return graph
 

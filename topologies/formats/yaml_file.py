@@ -5,15 +5,13 @@ from __future__ import annotations
 import networkx as nx
 import yaml
 
+from topologies import plain_yaml
 from topologies.description import from_description, to_description
 
 
 def read(text: str) -> nx.Graph:
     """Raises ValueError."""
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
+    data = plain_yaml.load(text)
     if not isinstance(data, dict):
         raise ValueError("not a topology: it must have hosts, switches and links")
     return from_description(data)

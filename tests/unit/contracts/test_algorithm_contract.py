@@ -6,11 +6,14 @@ An algorithm whose required settings have no default, or that needs another over
 from __future__ import annotations
 
 import dataclasses
+import random
 import sys
 
 import numpy as np
 import pydantic
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from node_agent.algorithms import (
@@ -25,6 +28,8 @@ from tests.fakes import FakeNetwork, make_algorithms, make_context
 
 NUM_NODES = 9
 NUM_PARAMETERS = 203
+# Where only time matters: as many as DivShare has fragments.
+FEW = 10
 ROUND_S = 1.0
 
 every_algorithm = pytest.mark.parametrize("name", algorithm_names())
@@ -56,23 +61,23 @@ def test_module_class_and_every_setting_are_documented(name: str) -> None:
     assert sys.modules[algorithm.__module__].__doc__
     assert algorithm.__doc__
     # pydantic reads a field's docstring in the class that declares it.
-    for settings in (algorithm.Settings, *algorithm.Settings.__mro__[1:]):
-        if not issubclass(settings, AlgorithmSettings):
+    for own in (algorithm.Settings, *algorithm.Settings.__mro__[1:]):
+        if not issubclass(own, AlgorithmSettings):
             continue
-        schema = pydantic.TypeAdapter(settings).json_schema()["properties"]
-        declared = set(vars(settings).get("__annotations__", {})) & set(schema)
+        schema = pydantic.TypeAdapter(own).json_schema()["properties"]
+        declared = set(vars(own).get("__annotations__", {})) & set(schema)
         assert [field for field in declared if not schema[field].get("description")] == []
 
 
 @every_algorithm
 def test_settings_are_frozen_keyword_only_and_refuse_unknown_keys(name: str) -> None:
-    settings = algorithm_class(name).Settings
-    fields = dataclasses.fields(settings)
+    own = algorithm_class(name).Settings
+    fields = dataclasses.fields(own)
     assert all(field.kw_only for field in fields)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        settings(name=name).name = "other"  # type: ignore[misc]
+        own(name=name).name = "other"  # type: ignore[misc]
     with pytest.raises(pydantic.ValidationError, match="no_such_setting"):
-        pydantic.TypeAdapter(settings).validate_python({"name": name, "no_such_setting": 1})
+        pydantic.TypeAdapter(own).validate_python({"name": name, "no_such_setting": 1})
 
 
 @every_algorithm
@@ -106,6 +111,118 @@ def test_a_node_alone_goes_on(name: str) -> None:
     assert network.nodes[0].round >= 15
 
 
+@dataclasses.dataclass(frozen=True)
+class Weather:
+    """A network's bad temper: everything in it follows from one seed."""
+
+    seed: int
+    num_nodes: int
+    frame_s: float
+    """Up to so long a node takes to send a frame."""
+    delay_s: float
+    """Up to so long a frame is under way; each frame draws, so that they overtake each other."""
+    round_s: float
+    """Rounds take between 1 s and so much more."""
+    restart: str = "on"
+    """Rounds of a node that comes back: they go on, begin at 0 again, or skip some."""
+
+    def network(self, name: str) -> tuple[FakeNetwork, random.Random]:
+        draw = random.Random(self.seed)
+        network = FakeNetwork(
+            make_algorithms({"name": name}, self.num_nodes, FEW),
+            num_parameters=FEW,
+            frame_s={node: draw.random() ** 3 * self.frame_s for node in range(self.num_nodes)},
+            delay_s=lambda _sender, _peer: 0.001 + draw.random() ** 3 * self.delay_s,
+        )
+        for node in range(self.num_nodes):
+            self.start(network, node, draw)
+        return network, draw
+
+    def start(self, network: FakeNetwork, node: int, draw: random.Random) -> None:
+        network.start(node, np.full(FEW, node, np.float32), 1.0 + draw.random() * self.round_s)
+
+    def revive(self, network: FakeNetwork, name: str, node: int, draw: random.Random) -> None:
+        rounds = {"on": network.nodes[node].round, "anew": 0, "skip": network.nodes[node].round + 7}
+        context = make_context(node, self.num_nodes, FEW, restarted=True)
+        network.revive(node, create_algorithm({"name": name}, context), rounds[self.restart])
+        self.start(network, node, draw)
+
+    def assert_goes_on(self, network: FakeNetwork, rounds: int = 5) -> None:
+        """Every node that lives does more rounds, however slow the slowest round of the network is."""
+        wanted = {index: len(node.aggregated) + rounds for index, node in network.nodes.items() if node.alive}
+        # A frame waits for all that its sender has to send; a round for the slowest of its frames.
+        frames = 4 * self.num_nodes
+        round_s = 1.0 + self.round_s + 2 * self.delay_s + frames * self.frame_s
+        patience_s = network.now_s + 4 * rounds * round_s
+        while behind := [
+            index for index, number in wanted.items() if len(network.nodes[index].aggregated) < number
+        ]:
+            waits = {index: list(network.nodes[index].algorithm.waits_for()) for index in behind}
+            assert network.now_s < patience_s, f"these nodes stand still, and wait for: {waits}"
+            network.run_until(network.now_s + round_s)
+
+
+weathers = st.builds(
+    Weather,
+    seed=st.integers(0, 2**32),
+    num_nodes=st.integers(7, 16),
+    frame_s=st.sampled_from([0.0, 0.05, 0.3]),
+    delay_s=st.sampled_from([0.0, 0.5, 5.0]),
+    round_s=st.sampled_from([0.0, 0.3, 4.0]),
+    restart=st.sampled_from(["on", "anew", "skip"]),
+)
+
+
+@every_algorithm
+@settings(max_examples=12, deadline=None)
+@given(weather=weathers)
+def test_rounds_go_on_while_all_peers_live(name: str, weather: Weather) -> None:
+    network, _ = weather.network(name)
+    network.run_until(30.0)
+    weather.assert_goes_on(network)
+
+
+@every_algorithm
+@settings(max_examples=25, deadline=None)
+@given(weather=weathers, trouble=st.lists(st.sampled_from(["kill", "revive", "break"]), max_size=14))
+def test_rounds_go_on_whoever_dies_comes_back_or_loses_a_connection(
+    name: str, weather: Weather, trouble: list[str]
+) -> None:
+    network, draw = weather.network(name)
+    for event in trouble:
+        network.run_until(network.now_s + draw.choice([0.01, 0.4, 2.0, 11.0]) * draw.random())
+        one, other = draw.sample(range(weather.num_nodes), 2)
+        dead = [index for index, node in network.nodes.items() if not node.alive]
+        if event == "break":
+            network.break_connections(one, other)
+        elif event == "kill" and network.nodes[one].alive:
+            network.kill(one)
+        elif event == "revive" and dead:
+            weather.revive(network, name, draw.choice(dead), draw)
+    weather.assert_goes_on(network)
+
+
+@every_algorithm
+def test_sixty_nodes_of_unequal_speed_go_on(name: str) -> None:
+    weather = Weather(seed=1, num_nodes=60, frame_s=0.02, delay_s=0.2, round_s=0.5)
+    network, _ = weather.network(name)
+    network.run_until(30.0)
+    weather.assert_goes_on(network)
+
+
+@every_algorithm
+def test_who_waits_says_for_whom(name: str) -> None:
+    algorithm = create_algorithm({"name": name}, make_context(0, NUM_NODES, NUM_PARAMETERS))
+    assert list(algorithm.waits_for()) == []
+    for round in range(3):
+        algorithm.after_local_phase(round, np.zeros(NUM_PARAMETERS, np.float32))
+        assert set(algorithm.waits_for()) <= set(range(1, NUM_NODES))
+        assert algorithm.may_start_round() == (not algorithm.waits_for())
+    for peer in range(1, NUM_NODES):
+        algorithm.peer_lost(peer)
+    assert algorithm.may_start_round()
+
+
 @every_algorithm
 def test_outboxes_go_to_peers_and_hold_what_the_layout_says(name: str) -> None:
     for index, node in run(name).nodes.items():
@@ -130,9 +247,15 @@ def test_outboxes_go_to_peers_and_hold_what_the_layout_says(name: str) -> None:
 def test_only_overlay_neighbours_are_addressed(name: str) -> None:
     context = dataclasses.replace(make_context(0, NUM_NODES, NUM_PARAMETERS), peers=(2, 3, 5, 6, 7, 8))
     algorithm: Algorithm = create_algorithm({"name": name}, context)
+    addressed: set[int] = set()
     for round in range(10):
         sends = algorithm.after_local_phase(round, np.zeros(NUM_PARAMETERS, np.float32)).sends
-        assert {send.peer for send in sends} <= set(context.peers)
+        addressed |= {send.peer for send in sends}
+        for peer in addressed:
+            algorithm.peer_lost(peer)  # no answer comes, and the next exchange may begin
+    assert addressed <= set(context.peers)
+    models, _ = algorithm_class(name).planned_sends(algorithm.settings, len(context.peers))
+    assert bool(addressed) == (models > 0), "what is planned is not what is sent"
 
 
 @every_algorithm
@@ -147,7 +270,7 @@ def test_payloads_stay_as_they_were_while_training_goes_on(name: str) -> None:
 
 @every_algorithm
 def test_averages_stay_between_the_models_they_are_of(name: str) -> None:
-    """Equal models stay equal, and no average leaves the range of what went into it."""
+    """No average leaves the range of what went into it, and averaging brings models nearer to each other."""
     network = FakeNetwork(
         make_algorithms({"name": name}, NUM_NODES, NUM_PARAMETERS), num_parameters=NUM_PARAMETERS
     )
@@ -157,3 +280,18 @@ def test_averages_stay_between_the_models_they_are_of(name: str) -> None:
     for entry in network.nodes.values():
         assert float(entry.values.min()) >= -1e-6
         assert float(entry.values.max()) <= 0.1 * (NUM_NODES - 1) + 1e-6
+    means = [float(entry.values.mean()) for entry in network.nodes.values()]
+    if any(aggregated.of for entry in network.nodes.values() for aggregated in entry.aggregated):
+        assert np.ptp(means) < 0.5 * 0.1 * (NUM_NODES - 1)
+
+
+@every_algorithm
+def test_equal_models_stay_equal(name: str) -> None:
+    network = FakeNetwork(
+        make_algorithms({"name": name}, NUM_NODES, NUM_PARAMETERS), num_parameters=NUM_PARAMETERS
+    )
+    for node in range(NUM_NODES):
+        network.start(node, np.full(NUM_PARAMETERS, 0.7, np.float32), ROUND_S + 0.07 * node)
+    network.run_until(12)
+    for entry in network.nodes.values():
+        assert entry.values == pytest.approx(np.full(NUM_PARAMETERS, 0.7), abs=1e-5)

@@ -40,14 +40,15 @@ def plan_with(*timeline: Event, dilation: float = 0.1) -> Plan:
     return replace(make_plan(experiment, FACTS), timeline=timeline)
 
 
-def conduct(
-    tmp_path: Path, plan: Plan, notes: Notes, seconds: float
-) -> tuple[Conductor, list[dict[str, Any]]]:
+def conduct(tmp_path: Path, plan: Plan, notes: Notes) -> tuple[Conductor, list[dict[str, Any]]]:
+    """The timeline to its end."""
     start = time.monotonic()
     journal = Journal(tmp_path / "journal", "controller", lambda: time.monotonic() - start)
     conductor = Conductor(plan, notes, notes, journal)  # type: ignore[arg-type]
     conductor.start(start)
-    time.sleep(seconds)
+    if conductor._thread is not None:
+        conductor._thread.join(30)
+        assert not conductor._thread.is_alive()
     conductor.stop()
     journal.close()
     return conductor, read_journal(tmp_path / "journal")
@@ -63,7 +64,7 @@ TIMELINE = (
 
 def test_events_come_in_order_and_are_journalled(tmp_path: Path) -> None:
     notes = Notes()
-    conductor, records = conduct(tmp_path, plan_with(*TIMELINE), notes, 0.4)
+    conductor, records = conduct(tmp_path, plan_with(*TIMELINE), notes)
     assert conductor.error is None
     assert notes.did == [
         ("set_link", "h1", "s1", False),
@@ -91,14 +92,14 @@ def test_restarts_are_awaited_until_they_happen_or_cannot(tmp_path: Path) -> Non
     conductor.stop()
     assert not conductor.restarts_pending
     journal.close()
-    again, _ = conduct(tmp_path, plan_with(*TIMELINE), Notes(), 0.4)
+    again, _ = conduct(tmp_path, plan_with(*TIMELINE), Notes())
     assert not again.restarts_pending
 
 
 @pytest.mark.parametrize("refused", ["set_link", "partition", "kill", "restart"])
 def test_what_cannot_be_applied_ends_the_timeline(tmp_path: Path, refused: str) -> None:
     notes = Notes(refuse=refused)
-    conductor, _ = conduct(tmp_path, plan_with(*TIMELINE), notes, 0.4)
+    conductor, _ = conduct(tmp_path, plan_with(*TIMELINE), notes)
     assert conductor.error is not None
     assert "could not be applied" in conductor.error.message
     assert "no such thing" in conductor.error.message
@@ -107,6 +108,6 @@ def test_what_cannot_be_applied_ends_the_timeline(tmp_path: Path, refused: str) 
 
 
 def test_a_run_without_events_has_no_thread(tmp_path: Path) -> None:
-    conductor, records = conduct(tmp_path, plan_with(), Notes(), 0)
+    conductor, records = conduct(tmp_path, plan_with(), Notes())
     assert conductor._thread is None
     assert records == []

@@ -14,13 +14,14 @@ import pytest
 from mnbed.run.control import AgentGone, AgentJoined, AgentMessage, ControlEvent, ControlServer
 from mnbed.run.user import User
 from node_agent.control import ControlChannel
+from node_agent.privileges import drop_for_good
 
 TOKEN = "ab" * 16
+ME = User(uid=os.getuid(), gid=os.getgid(), groups=[], home=Path("/"))
 
 
 class Server:
-    def __init__(self, directory: Path) -> None:
-        user = User(uid=os.getuid(), gid=os.getgid(), groups=[], home=Path("/"))
+    def __init__(self, directory: Path, user: User = ME) -> None:
         self.selector = selectors.DefaultSelector()
         self.control = ControlServer(directory, TOKEN, user, self.selector)
         self.events: list[ControlEvent] = []
@@ -34,7 +35,7 @@ class Server:
 
     def connect(self, name: str = "h1", token: str = TOKEN) -> ControlChannel:
         channel = ControlChannel.connect(str(self.control.path))
-        channel.send("hello", name=name, pid=os.getpid(), token=token)
+        channel.send("hello", name=name, token=token)
         return channel
 
 
@@ -60,6 +61,54 @@ def test_an_agent_joins_talks_and_goes(server: Server) -> None:
     channel.close()
     server.poll_until(lambda: server.events[-1] == AgentGone(name="h1", pid=os.getpid()))
     server.control.send("h1", "stop")  # to nobody: passed over
+
+
+def test_a_process_is_who_the_kernel_says_whatever_it_claims(server: Server) -> None:
+    """An agent that claims to be process 1 would have root signal that one in its stead."""
+    channel = ControlChannel.connect(str(server.control.path))
+    channel.send("hello", name="h1", pid=1, token=TOKEN)
+    server.poll_until(lambda: len(server.events) == 1)
+    assert server.events == [AgentJoined(name="h1", pid=os.getpid())]
+    channel.close()
+
+
+@pytest.mark.root
+def test_the_user_connects_and_nobody_else_does() -> None:
+    folder = Path("/tmp") / f"mnbed-control-{os.getpid()}"
+    old = os.umask(0o077)
+    try:
+        made = Server(folder, User(uid=4242, gid=4242, groups=[], home=Path("/")))
+    finally:
+        os.umask(old)
+    try:
+        assert folder.stat().st_uid == 0
+        assert may_connect(made.control.path, 4242, 4242)
+        # Another user of the same group, too.
+        assert not may_connect(made.control.path, 4243, 4242)
+        assert not may_write(folder, 4242, 4242)
+    finally:
+        made.control.close()
+        made.selector.close()
+
+
+def may_connect(path: Path, uid: int, gid: int) -> bool:
+    return as_user(uid, gid, lambda: ControlChannel.connect(str(path)).close())
+
+
+def may_write(folder: Path, uid: int, gid: int) -> bool:
+    return as_user(uid, gid, lambda: (folder / "x").write_text(""))
+
+
+def as_user(uid: int, gid: int, work: Callable[[], object]) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            drop_for_good(uid, gid, [])
+            work()
+            os._exit(0)
+        except OSError:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_without_the_token_nobody_gets_in(server: Server) -> None:

@@ -187,6 +187,27 @@ def test_a_trace_of_several_links_is_read_from_a_file(tmp_path: Path) -> None:
     assert shapes(plan, "s1", "h2") == [(11, 3e6, 0.02)]
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_trace_given_by_set_is_looked_for_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """As every other file that --set names, and also where it gives a whole section."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "cell.csv").write_text("time,bandwidth\n0,5mbit\n")
+    (here / "net.edges").write_text("s1 h1\ns1 h2\ns1 h3\n")
+    load(tmp_path)
+    monkeypatch.chdir(here)
+    events = "[{link: [h1, s1], trace: cell.csv}]"
+    given = [f"network={{events: {events}}}"] if whole else [f"network.events={events}"]
+    assert load_experiment(tmp_path / "x.yaml", given).network.events
+    graph = load_experiment(tmp_path / "x.yaml", ["network.topology={file: net.edges}"])
+    assert graph.network.topology["kind"] == "inline"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"cell\.csv"):
+        load_experiment(tmp_path / "x.yaml", given)
+
+
 def test_a_resolved_experiment_needs_no_trace_file(tmp_path: Path) -> None:
     (tmp_path / "links.csv").write_text("time,bandwidth\n0,5mbit\n2,6mbit\n")
     before = load(tmp_path, {"trace": "links.csv", "link": ["h1", "s1"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from mnbed import experiment as module
 from mnbed import schema
 from mnbed.experiment import Experiment, Section, keys_of_kind, parse, resolved
+from mnbed.fields import name_problem
 from mnbed.loading import dump_experiment
 from mnbed.yaml_source import parse_yaml
 from node_agent.algorithms import algorithm_class, algorithm_names
@@ -85,6 +87,19 @@ def test_names_may_have_hyphens_or_underscores() -> None:
     assert experiment.task.name == "image_folder"
 
 
+@pytest.mark.parametrize("name", algorithm_names())
+def test_an_algorithm_has_one_name_however_it_is_written(name: str) -> None:
+    spellings = {name, name.replace("-", "_"), name.upper(), name.title().replace("-", "_"), f" {name} "}
+    found = {parse({"algorithm": {"name": spelling}}).algorithm.name for spelling in spellings}
+    assert found == {name}
+    assert re.fullmatch(r"[a-z0-9-]+", name)
+
+
+def test_a_wrong_algorithm_is_told_the_names_as_they_are_shown() -> None:
+    with pytest.raises(ValidationError, match=r"did you mean ad-psgd\?"):
+        parse({"algorithm": {"name": "AD-PSDG"}})
+
+
 def test_the_topology_gets_its_defaults() -> None:
     assert parse({"network": {"topology": {"kind": "tree", "depth": 3}}}).network.topology == {
         "kind": "tree",
@@ -120,7 +135,7 @@ def some(**sections: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 
 EXPERIMENTS = some(
-    name=LINES_OF_TEXT,
+    name=LINES_OF_TEXT.filter(lambda text: name_problem(text) is None),
     seed=st.integers(0, 2**63 - 1),
     data_root=st.none() | LINES_OF_TEXT,
     network=some(

@@ -110,6 +110,17 @@ def test_too_many_hosts_says_how_many_would_do(facts: MachineFacts, what: str) -
         feasible.check_size(Experiment(), possible + 1, 1, facts)
 
 
+def test_in_a_complete_overlay_an_agent_needs_files_for_its_peers() -> None:
+    """Two connections with each."""
+    assert feasible.open_files(505, 1, 504) >= 256 + 2 * 504
+    assert feasible.open_files(10, 1, 5000) > 10_000
+    assert feasible.open_files(505, 1, 6) > 505 * 8
+    complete = Experiment()
+    with pytest.raises(MachineError, match=r"600 hosts need about 6,\d\d\d open files.* has 4,096") as error:
+        feasible.check_size(complete, 600, 1, MachineFacts(open_files=4096))
+    assert "ulimit" in str(error.value.remedy)
+
+
 def test_unknown_limits_refuse_nothing() -> None:
     feasible.check_size(Experiment(), 60_000, 1, MachineFacts(open_files=0, memory_bytes=0))
 

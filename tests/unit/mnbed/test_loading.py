@@ -101,7 +101,7 @@ def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
         ("overlay: {kind: ring, degree: 3}", "kind ring takes no degree"),
         ("overlay: {kind: random_regular}", "needs a degree"),
         ("algorithm: {fragment_fraction: 4}", "fragment_fraction must be above 0 and at most 1"),
-        ("name: 2026-01-01", "x.yaml:1: name: got 2026-01-01; it must be text"),
+        ("name: 2026-01-01", "x.yaml:1: name: got '2026-01-01', a date; put it in quotes to make it text"),
         ("task: {partition: {kind: kshrad}}", "task.partition.kind: got kshrad; did you mean kshard?"),
         (
             "task: {partition: {kind: kshard, shard: 3}}",
@@ -138,9 +138,9 @@ def test_what_is_said_to_a_wrong_value(write: Write, text: str, words: str) -> N
         ("on: x\n", "x.yaml:1: key 'on' is not text; put it in quotes"),
         ("? [a, b]\n: x\n", "key (a list or mapping) is not text"),
         ("name: x\n---\nname: y\n", "a second document begins here"),
-        ("name: !!python/object:os.system x\n", "not valid YAML"),
-        ("name: 2026-13-45\n", "a value cannot be read"),
-        ("time: &t {duration: *t}\n", "time.duration"),
+        ("name: !!python/object:os.system x\n", "x.yaml:1: name: got 'x', with the tag"),
+        ("name: 2026-13-45\n", "x.yaml:1: name: got '2026-13-45', a date"),
+        ("time: &t {duration: *t}\n", "x.yaml:1: duration: an alias (*) inside the very section"),
     ],
 )
 def test_files_that_are_no_experiment(write: Write, text: str, words: str) -> None:
@@ -162,7 +162,7 @@ def test_paths_that_are_no_experiment(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
     (tmp_path / "zeros").write_bytes(b"\0" * 10)
     (tmp_path / "big").write_bytes(b"# x\n" * 300_000)
-    assert "is a directory" in complaint(tmp_path)[0]
+    assert "a directory, not a file" in complaint(tmp_path)[0]
     missing = complaint(tmp_path / "nera.yaml")[0]
     assert "no such file; there are: " in missing
     assert "near.yaml" in missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ GOOD = MachineFacts(
     htb=True,
     netem=True,
     bfifo=True,
+    sysctl=True,
     veth=True,
     bridge=True,
     nfqueue=True,
@@ -31,6 +33,8 @@ GOOD = MachineFacts(
 
 
 def test_this_machine() -> None:
+    if not Path("/proc/meminfo").exists():
+        pytest.skip("/proc is hidden here")
     facts = probe()
     assert facts.cores >= 1
     assert 0 < facts.memory_bytes < 2**50
@@ -84,6 +88,7 @@ def test_a_good_machine_passes() -> None:
         ({"mnexec": None}, "mnexec is missing", "apt-get install mininet"),
         ({"mininet": None}, "Mininet is missing", "install.sh"),
         ({"htb": False}, "tc htb is missing", "linux-modules-extra"),
+        ({"sysctl": False}, "/proc/sys is missing", "--privileged"),
         ({"bridge": False}, "bridge is missing", "iproute2"),
         ({"netem": False, "nfqueue": False}, "delay is missing", "iptables"),
     ],
@@ -121,3 +126,50 @@ def test_every_missing_thing_has_a_remedy() -> None:
     ):
         if check.ok is False:
             assert check.remedy, check.name
+
+
+_RAISED = """
+import resource, subprocess, sys
+from mnbed.machine import probe, raise_open_files
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 512))
+print(probe().open_files)
+try:
+    raise_open_files({wanted})
+except Exception as error:
+    print(type(error).__name__, str(error).replace(chr(10), " "))
+subprocess.run([sys.executable, "-c", "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))"])
+"""
+
+
+def raised(wanted: int, *before: str) -> list[str]:
+    done = subprocess.run(
+        [*before, sys.executable, "-c", _RAISED.format(wanted=wanted)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_what_is_started_after_raising_the_limit_has_it() -> None:
+    assert raised(400)[1:] == ["400 512"]
+    assert raised(100)[1:] == ["256 512"]
+
+
+@pytest.mark.root
+def test_root_raises_the_hard_limit_too() -> None:
+    if not machine._may_raise_limits():
+        pytest.skip("root has no CAP_SYS_RESOURCE here")
+    assert raised(5000)[1:] == ["5000 5000"]
+    assert int(raised(5000)[0]) == int(Path("/proc/sys/fs/nr_open").read_text())
+
+
+@pytest.mark.root
+def test_root_of_a_container_that_may_not_is_told() -> None:
+    may_not = ("setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource")
+    possible, message, limits = raised(5000, *may_not)
+    assert possible == "512"
+    assert message.startswith("MachineError a process of this run needs 5,000 open files, and at most 512")
+    assert "remedy: raise the limit" in message
+    assert limits == "256 512"

@@ -142,3 +142,35 @@ def test_bad_input(run: Run, arguments: tuple[str, ...], words: str) -> None:
     assert status == 2
     assert words in err
     assert "Traceback" not in err
+
+
+def test_a_source_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+    graph = tmp_path / "a.graphml"
+    assert run("topo", "convert", "star", str(graph), "--set", "nodes=2")[0] == 0
+    before = graph.read_bytes()
+    (tmp_path / "link.graphml").symlink_to(graph)
+    for target in (graph, tmp_path / "link.graphml", tmp_path / ".." / tmp_path.name / "a.graphml"):
+        status, _, said = run("topo", "convert", str(graph), str(target))
+        assert status == 2
+        assert "would be overwritten" in said
+    assert graph.read_bytes() == before
+    # Another file may be there already.
+    assert run("topo", "convert", "ring", str(graph), "--set", "nodes=3")[0] == 0
+    assert graph.read_bytes() != before
+
+
+def test_an_experiment_is_not_overwritten_by_its_export(run: Run, tmp_path: Path) -> None:
+    experiment = tmp_path / "mine.yaml"
+    experiment.write_text(Path(STRAGGLERS).read_text())
+    status, _, said = run("export", str(experiment), "--output", str(experiment))
+    assert status == 2
+    assert "would be overwritten" in said
+    assert experiment.read_text() == Path(STRAGGLERS).read_text()
+
+
+def test_names_of_our_own_journals_in_a_file_are_given_new_ones(tmp_path: Path) -> None:
+    """As other names that cannot be used; the file's own name stays as the label."""
+    path = tmp_path / "zoo.edges"
+    path.write_text("controller parent\nparent other\n")
+    graph = files.load(path)
+    assert not {"controller", "parent"} & {node for node, kind in graph.nodes(data="kind") if kind == "host"}

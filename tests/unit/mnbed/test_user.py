@@ -22,7 +22,7 @@ def test_behind_sudo_is_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_user_without_a_name_is_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", "54321")
     monkeypatch.setenv("SUDO_GID", "54322")
-    assert invoking_user() == User(uid=54321, gid=54322, groups=[], home=Path("/"))
+    assert invoking_user() == User(uid=54321, gid=54322, groups=[], home=Path("/"), name="54321")
 
 
 def test_data_is_looked_for_where_the_experiment_then_the_environment_says(

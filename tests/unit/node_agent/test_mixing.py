@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.mixing import LatestModels, RoundModels, metropolis_hastings, mix_into
+from node_agent.mixing import MAX_MODELS_AHEAD, LatestModels, RoundModels, metropolis_hastings, mix_into
 from node_agent.wire import Fragment
 
 
@@ -66,19 +66,19 @@ def test_the_newest_model_stays_in_the_mailbox() -> None:
 def test_a_round_is_complete_when_everybody_awaited_is_there() -> None:
     rounds = RoundModels([1, 2])
     rounds.put(model(1, 0))
-    assert not rounds.complete(0, [1, 2])
-    assert rounds.complete(0, [1])
+    assert rounds.missing(0, [1, 2])
+    assert not rounds.missing(0, [1])
     rounds.lost(2)
-    assert rounds.complete(0, [1, 2])
+    assert not rounds.missing(0, [1, 2])
 
 
 def test_a_neighbour_that_is_a_round_ahead_keeps_both_models() -> None:
     rounds = RoundModels([1, 2])
     for one in (model(1, 1, 11.0), model(1, 0, 10.0), model(2, 0, 20.0)):  # reordered
         rounds.put(one)
-    assert rounds.complete(0, [1, 2])
+    assert not rounds.missing(0, [1, 2])
     assert [(one.sender, one.round) for one in rounds.take(0)] == [(1, 0), (2, 0)]
-    assert not rounds.complete(1, [1, 2])
+    assert rounds.missing(1, [1, 2])
     rounds.put(model(2, 1))
     assert [(one.sender, one.round) for one in rounds.take(1)] == [(1, 1), (2, 1)]
     rounds.put(model(1, 1))  # a duplicate of what was taken
@@ -88,11 +88,50 @@ def test_a_neighbour_that_is_a_round_ahead_keeps_both_models() -> None:
 def test_a_peer_that_comes_back_is_waited_for_when_it_has_caught_up() -> None:
     rounds = RoundModels([1])
     rounds.lost(1)
-    assert rounds.complete(7, [1])
+    assert not rounds.missing(7, [1])
     rounds.joined(1)
     rounds.put(model(1, 2))  # far behind: taken, not waited for
-    assert rounds.complete(8, [1])
+    assert not rounds.missing(8, [1])
     assert [one.round for one in rounds.take(8)] == [2]
     rounds.put(model(1, 9))
-    assert rounds.complete(9, [1])
-    assert not rounds.complete(10, [1])
+    assert not rounds.missing(9, [1])
+    assert rounds.missing(10, [1])
+
+
+def test_a_model_of_a_later_round_is_not_taken_before_its_round() -> None:
+    """Sender 1 is ahead, and drew this node in round 3 but not in round 1."""
+    rounds = RoundModels([1, 2])
+    rounds.put(model(1, 3))
+    rounds.put(model(2, 1))
+    assert not rounds.missing(1, [2])
+    assert [(one.sender, one.round) for one in rounds.take(1)] == [(2, 1)]
+    assert not rounds.missing(3, [1])
+    assert [(one.sender, one.round) for one in rounds.take(3)] == [(1, 3)]
+
+
+def test_a_round_that_a_newer_one_has_overtaken_is_not_waited_for() -> None:
+    rounds = RoundModels([1])
+    rounds.put(model(1, 4))
+    assert not rounds.missing(2, [1])
+    assert rounds.take(2) == []
+    assert not rounds.missing(4, [1])
+    assert rounds.take(4)
+    assert rounds.missing(5, [1]) == [1]
+
+
+def test_of_a_sender_far_ahead_few_models_are_kept_and_the_oldest_is_taken() -> None:
+    rounds = RoundModels([1])
+    for number in range(100, 150):
+        rounds.put(model(1, number))
+    taken = [one.round for number in range(MAX_MODELS_AHEAD) for one in rounds.take(number)]
+    assert taken == [150 - MAX_MODELS_AHEAD]
+    rounds.put(model(1, 150))
+    assert [one.round for one in rounds.take(9)] == [151 - MAX_MODELS_AHEAD]
+
+
+def test_a_node_that_came_back_waits_for_those_who_are_where_it_is() -> None:
+    rounds = RoundModels([1, 2], restarted=True)
+    rounds.put(model(1, 3))  # before this node knows its own round
+    assert not rounds.missing(5, [1, 2])
+    rounds.put(model(2, 5))
+    assert rounds.missing(6, [1, 2]) == [2]

@@ -75,7 +75,9 @@ def test_dirichlet_is_skewed_for_small_alpha_and_even_for_large() -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.kind)
 def test_too_few_samples_are_refused_with_the_numbers(scheme: PartitionSettings) -> None:
-    with pytest.raises(ValueError, match=r"^task\.partition: 4 training samples cannot be"):
+    with pytest.raises(
+        ValueError, match=r"^task\.partition: 10 nodes need \d+ training samples, and there are 4"
+    ):
         split(labels_of(4), 10, scheme, 1)
 
 

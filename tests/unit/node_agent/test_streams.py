@@ -64,7 +64,7 @@ ALLOWED = {
     "PCG64": {"node_agent/fragments.py"},
     "manual_seed": {"node_agent/models.py"},
     "create_random_state": {"topologies/regular.py"},
-    "token_hex": {"mnbed/run/crew.py"},
+    "token_hex": {"mnbed/run/crew.py", "mnbed/network/mark.py"},
     # One generator for each host's packets: numpy's needs ten times as long for a single number.
     "import random": {"mnbed/network/delay_queue.py", "mnbed/network/delay_spread.py"},
 }

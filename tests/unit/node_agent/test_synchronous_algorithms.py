@@ -107,3 +107,22 @@ def test_el_local_agrees_in_the_end() -> None:
     network.run_until(60)
     finals = [float(node.values[0]) for node in network.nodes.values()]
     assert max(finals) - min(finals) < 0.05
+    network.run_until(240)
+    rounds = [node.round for node in network.nodes.values()]
+    assert min(rounds) >= 150
+    assert max(rounds) - min(rounds) <= 3
+
+
+def test_el_local_refuses_to_wait_for_what_is_dropped() -> None:
+    with pytest.raises(ValueError, match="stale"):
+        el_local(stale="drop")
+    assert el_local(stale="drop", wait=False).may_start_round()
+
+
+def test_el_local_without_waiting_takes_what_is_newest() -> None:
+    algorithm, values = el_local(wait=False), np.array([1.0], np.float32)
+    receivers(algorithm, 0)
+    for one in (model(1, 0, 9.0), model(1, 5, 3.0)):  # the sender is five rounds ahead
+        algorithm.on_fragment(one)
+    assert algorithm.before_local_phase(values, 1.0).of == [(1, 5, 0)]
+    assert values == pytest.approx([2.0])

@@ -1,287 +1,71 @@
-"""The transport over real TCP on loopback: exchange, stale data, foreign bytes, lost and slow peers."""
+"""The transport's own affairs: listening, descriptors, strangers, the controller, times, one frame after the other.
+
+What holds for every way of exchanging is in contracts/test_transport_contract.py.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from node_agent import wire
-from node_agent.algorithms import Outbox, Send
-from node_agent.clock import EmulatedClock
-from node_agent.control import ControlChannel
-from node_agent.counters import Counters
-from node_agent.journal import Journal, read_journal
-from node_agent.settings import AgentSettings, PeerSettings
-from node_agent.transport import CannotListen, Transport
+from node_agent.limits import Limits
+from node_agent.transport import CannotListen
+from tests.loopback import (
+    PATIENCE_S,
+    QUICK,
+    TOKEN,
+    Node,
+    Peer,
+    free_ports,
+    is_closed,
+    read_events,
+    wait_until,
+)
 
-TOKEN = "5a" * 16
-PATIENCE_S = 20.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
-        threading.Event().wait(0.005)
-
-
-class Node:
-    """One transport with everything around it that an agent would have."""
-
-    def __init__(self, folder: Path, index: int, ports: list[int]) -> None:
-        self.name = f"h{index + 1}"
-        self.counters = Counters()
-        self.arrived: list[wire.Fragment] = []
-        self.peers: list[tuple[int, bool]] = []
-        self.control_messages: list[Any] = []
-        self.path = folder / f"{self.name}.jsonl"
-        settings = AgentSettings(
-            name=self.name,
-            index=index,
-            num_nodes=len(ports),
-            address="127.0.0.1",
-            port=ports[index],
-            peers=tuple(
-                PeerSettings(name=f"h{other + 1}", index=other, address="127.0.0.1", port=port)
-                for other, port in enumerate(ports)
-                if other != index
-            ),
-            token=TOKEN,
-            run_directory=str(folder),
-            control_socket="",
-            seed=1,
-            dilation=1.0,
-            duration_s=60.0,
-            step_time_s=0.01,
-            snapshot_every_s=1.0,
-            snapshot_model="current",
-            algorithm={},
-            task={},
-            data_root="",
-            ledger=True,
-        )
-        self.controlled, self.controller = socket.socketpair()
-        self.clock = EmulatedClock(time.monotonic(), 1.0)
-        self.journal = Journal(self.path, self.name, self.clock.now)
-        try:
-            self.transport = self._transport(settings, len(ports))
-        except CannotListen:
-            self._close_sockets()
-            raise
-        self.transport.start()
-        self.transport.begin(self.clock)
-
-    def _transport(self, settings: AgentSettings, num_nodes: int) -> Transport:
-        return Transport(
-            settings,
-            counters=self.counters,
-            journal=self.journal,
-            new_receiver=lambda: wire.Receiver(token=bytes.fromhex(TOKEN), num_nodes=num_nodes),
-            on_fragment=self.arrived.append,
-            on_peer=lambda peer, joined: self.peers.append((peer, joined)),
-            control=ControlChannel(self.controlled),
-            on_control=self.control_messages.append,
-            status=lambda: {"t": 0},
-        )
-
-    def send(
-        self, round: int, pairs: list[tuple[int, int]], *, size: int = 1000, replace: bool = True
-    ) -> None:
-        fragments = 1 + max(fragment for _, fragment in pairs)
-        payloads = [
-            memoryview(np.full(size, round * 100 + index, dtype=np.float32).tobytes())
-            for index in range(fragments)
-        ]
-        self.transport.submit(
-            Outbox(
-                round=round,
-                permutation_seed=7,
-                num_fragments=fragments,
-                payloads=payloads,
-                sends=[Send(peer, fragment) for peer, fragment in pairs],
-                replace_unsent=replace,
-            )
-        )
-
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        return [record for record in read_journal(self.path) if record["event"] == kind]
-
-    def close(self) -> None:
-        self.transport.close()
-        self._close_sockets()
-
-    def _close_sockets(self) -> None:
-        if self.controlled.fileno() >= 0:
-            self.journal.close()
-        self.controlled.close()
-        self.controller.close()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
+MakeNodes = Callable[..., list[Node]]
 
 
 @pytest.fixture
-def make_nodes(tmp_path: Path) -> Iterator[Callable[[int], list[Node]]]:
-    made: list[Node] = []
+def make_nodes(tmp_path: Path) -> Iterator[MakeNodes]:
+    with contextlib.ExitStack() as stack:
 
-    def make(count: int) -> list[Node]:
-        ports = free_ports(count)
-        made.extend(Node(tmp_path, index, ports) for index in range(count))
-        return made
+        def make(count: int, **options: object) -> list[Node]:
+            ports = free_ports(count)
+            nodes = [Node(tmp_path, index, ports, **options) for index in range(count)]  # type: ignore[arg-type]
+            for node in nodes:
+                stack.callback(node.close)
+            return nodes
 
-    yield make
-    for node in made:
-        node.close()
-
-
-def test_every_fragment_arrives_once_and_whole(make_nodes: Callable[[int], list[Node]]) -> None:
-    nodes = make_nodes(3)
-    for node in nodes:
-        index = nodes.index(node)
-        node.send(
-            4, [(peer, fragment) for peer in range(3) if peer != index for fragment in range(5)], size=9000
-        )
-    wait_until(lambda: all(len(node.arrived) == 10 for node in nodes))
-    for index, node in enumerate(nodes):
-        expected = sorted((peer, fragment) for peer in range(3) if peer != index for fragment in range(5))
-        assert sorted((one.sender, one.index) for one in node.arrived) == expected
-        assert all((one.values == 400 + one.index).all() and one.values.size == 9000 for one in node.arrived)
-        assert node.counters.fragments_received == 10
-        assert node.counters.fragments_created == node.counters.fragments_sent == 10
-        hellos = 2 * len(wire.encode_hello(index, bytes.fromhex(TOKEN)))
-        assert node.counters.bytes_received == 10 * wire.frame_bytes(36000) + hellos
+        yield make
 
 
-def test_one_connection_per_peer_is_kept(make_nodes: Callable[[int], list[Node]]) -> None:
-    sender, receiver = make_nodes(2)
-    for round in range(3):
-        sender.send(round, [(1, 0)])
-        wait_until(lambda round=round: len(receiver.arrived) == round + 1)
-    assert receiver.peers == [(0, True)]
+@pytest.fixture
+def make_peers(tmp_path: Path) -> Iterator[Callable[..., tuple[Node, list[Peer]]]]:
+    with contextlib.ExitStack() as stack:
 
+        def make(count: int, **options: object) -> tuple[Node, list[Peer]]:
+            ports = free_ports(count + 1)
+            node = Node(tmp_path, 0, ports, **options)  # type: ignore[arg-type]
+            stack.callback(node.close)
+            peers = [Peer(index, ports[index], node) for index in range(1, count + 1)]
+            for peer in peers:
+                stack.callback(peer.close)
+            return node, peers
 
-def test_a_new_round_replaces_what_is_unsent(make_nodes: Callable[[int], list[Node]]) -> None:
-    """More than loopback's buffers hold, to a receiver that does not read until the second round is there."""
-    sender, receiver = make_nodes(2)
-    blocked = threading.Event()
-    receiver.transport._on_fragment = lambda fragment: (blocked.wait(), receiver.arrived.append(fragment))[1]
-    sender.send(0, [(1, fragment) for fragment in range(40)], size=500_000)
-    wait_until(lambda: sender.counters.bytes_sent > 2_000_000)
-    sender.send(1, [(1, fragment) for fragment in range(3)], size=10)
-    wait_until(lambda: sender.counters.fragments_dropped_stale > 0)
-    blocked.set()
-    wait_until(lambda: sum(one.round == 1 for one in receiver.arrived) == 3)
-    dropped = sender.counters.fragments_dropped_stale
-    assert dropped > 20
-    assert sum(one.round == 0 for one in receiver.arrived) == 40 - dropped
-    assert len(sender.events("dropped")) == dropped
-    assert sender.counters.fragments_created == 43 == dropped + sender.counters.fragments_sent
-
-
-def test_keep_sends_everything_in_order(make_nodes: Callable[[int], list[Node]]) -> None:
-    sender, receiver = make_nodes(2)
-    for round in range(5):
-        sender.send(round, [(1, 0), (1, 1)], size=100_000, replace=False)
-    wait_until(lambda: len(receiver.arrived) == 10)
-    assert [(one.round, one.index) for one in receiver.arrived] == [
-        (r, f) for r in range(5) for f in range(2)
-    ]
-    assert sender.counters.fragments_dropped_stale == 0
-
-
-def test_a_slow_receiver_does_not_block_the_others(make_nodes: Callable[[int], list[Node]]) -> None:
-    sender, slow, quick = make_nodes(3)
-    blocked = threading.Event()
-    slow.transport._on_fragment = lambda _: blocked.wait()
-    sender.send(0, [(1, fragment) for fragment in range(20)] + [(2, 0), (2, 1)], size=500_000)
-    wait_until(lambda: len(quick.arrived) == 2)
-    assert sender.counters.fragments_sent < 22
-    blocked.set()
-
-
-def random_frame(token: str, sender: int) -> bytes:
-    return wire.encode_hello(sender, bytes.fromhex(token))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        os.urandom(5000),
-        b"GET / HTTP/1.1\r\nHost: h1\r\n\r\n" + bytes(100),
-        random_frame("ff" * 16, 1),
-        bytes(64),
-    ],
-    ids=["random", "http", "other-run", "zeros"],
-)
-def test_foreign_bytes_close_that_connection_and_are_counted(
-    make_nodes: Callable[[int], list[Node]], data: bytes
-) -> None:
-    sender, receiver = make_nodes(2)
-    port = receiver.transport._listener.getsockname()[1]
-    with socket.create_connection(("127.0.0.1", port)) as foreign:
-        foreign.sendall(data)
-        foreign.settimeout(PATIENCE_S)
-        try:
-            assert foreign.recv(1) == b""
-        except ConnectionResetError:
-            pass  # the other end closed with our bytes unread
-    wait_until(lambda: receiver.counters.frames_rejected == 1)
-    assert receiver.arrived == []
-    assert len(receiver.events("rejected")) == 1
-    # The transport is none the worse for it.
-    sender.send(0, [(1, 0)])
-    wait_until(lambda: len(receiver.arrived) == 1)
-
-
-def test_a_torn_frame_is_rejected(make_nodes: Callable[[int], list[Node]]) -> None:
-    _, receiver = make_nodes(2)
-    port = receiver.transport._listener.getsockname()[1]
-    with socket.create_connection(("127.0.0.1", port)) as torn:
-        torn.sendall(random_frame(TOKEN, 0) + b"MNBD")
-    wait_until(lambda: receiver.counters.frames_rejected == 1)
-    assert "torn" in receiver.events("rejected")[0]["reason"]
-
-
-def test_a_dead_peer_is_reported_and_the_others_go_on(make_nodes: Callable[[int], list[Node]]) -> None:
-    sender, dying, living = make_nodes(3)
-    sender.send(0, [(1, 0), (2, 0)])
-    wait_until(lambda: len(dying.arrived) == 1 and len(living.arrived) == 1)
-    dying.transport.close()
-    wait_until(lambda: (1, False) in sender.peers)
-    sender.send(1, [(1, 0), (2, 0)])
-    wait_until(lambda: len(living.arrived) == 2)
-    assert sender.counters.connections_lost >= 1
-    assert sender.events("peer_lost")[0]["peer"] == "h2"
-
-
-def test_a_returning_peer_gets_the_next_round(tmp_path: Path) -> None:
-    ports = free_ports(2)
-    sender, receiver = Node(tmp_path, 0, ports), Node(tmp_path, 1, ports)
-    try:
-        sender.send(0, [(1, 0)])
-        wait_until(lambda: len(receiver.arrived) == 1)
-        receiver.close()
-        wait_until(lambda: (1, False) in sender.peers)
-        receiver = Node(tmp_path, 1, ports)
-        sender.send(1, [(1, 0)])
-        wait_until(lambda: len(receiver.arrived) == 1)
-        assert receiver.arrived[0].round == 1
-    finally:
-        sender.close()
-        receiver.close()
+        yield make
 
 
 def test_a_busy_port_is_said_clearly(tmp_path: Path) -> None:
@@ -293,40 +77,247 @@ def test_a_busy_port_is_said_clearly(tmp_path: Path) -> None:
             Node(tmp_path, 0, [port, port + 1])
 
 
-def test_the_end_of_the_controller_is_reported(make_nodes: Callable[[int], list[Node]]) -> None:
+def test_frames_times_are_counted_by_sender(make_nodes: MakeNodes) -> None:
+    sender, receiver = make_nodes(2)
+    for round_ in range(3):
+        sender.send(round_, [(1, 0)])
+        wait_until(lambda count=round_ + 1: len(receiver.arrived) == count)
+    receiver.transport.finish()
+    sender.transport.finish()
+    ((name, (least, mean, largest)),) = receiver.transport.one_way_times().items()
+    assert name == "h1"
+    # The two clocks of this test began milliseconds apart.
+    assert -PATIENCE_S < least <= mean <= largest < PATIENCE_S
+    assert sender.transport.one_way_times() == {}
+
+
+def test_round_trip_times_come_from_the_kernel(make_nodes: MakeNodes) -> None:
+    sender, receiver = make_nodes(2, num_parameters=100_000)
+    sender.send(0, [(1, 0)])
+    wait_until(lambda: len(receiver.arrived) == 1)
+    sender.transport.finish()
+    times = sender.transport.round_trip_times()
+    assert set(times) == {"h2"}
+    assert 0 < times["h2"] < PATIENCE_S
+
+
+def test_peers_that_are_early_wait_for_the_common_start(
+    make_nodes: MakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restarted agent may be spoken to before it has been told when the experiment began."""
+    with monkeypatch.context() as patched:
+        patched.setattr("node_agent.transport.Transport.begin", lambda *_: None)
+        sender, late = make_nodes(2)
+    sender.transport.begin(sender.clock)
+    sender.send(0, [(1, 0)])
+    wait_until(lambda: sender.counters.fragments_sent == 1)
+    assert late.arrived == []
+    late.transport.begin(late.clock)
+    wait_until(lambda: len(late.arrived) == 1)
+
+
+# --- the controller ---
+
+
+def test_the_end_of_the_controller_is_reported_once(make_nodes: MakeNodes) -> None:
     (node, _) = make_nodes(2)
     node.controller.close()
     wait_until(lambda: node.control_messages == [None])
 
 
-def test_frames_times_are_counted_by_sender(make_nodes: Callable[[int], list[Node]]) -> None:
-    sender, receiver = make_nodes(2)
-    for round_ in range(3):
+def test_a_controller_that_reads_nothing_holds_up_nobody(make_nodes: MakeNodes) -> None:
+    """Status is dropped and counted; what the agent has to say in the end gets through all the same, and whole."""
+    status = {"t": 1.5, "long": "x" * 5000}
+    eager = Limits(reconnect_s=0.02, status_wall_s=0.0005)
+    sender, receiver = make_nodes(2, limits=eager, status=lambda: status)
+    wait_until(lambda: sender.counters.statuses_dropped > 50 and receiver.counters.statuses_dropped > 50)
+    for round_ in range(20):
         sender.send(round_, [(1, 0)])
         wait_until(lambda count=round_ + 1: len(receiver.arrived) == count)
-    ((name, (least, mean, largest)),) = receiver.transport.one_way_times().items()
-    assert name == "h1"
-    # The two clocks of this test began milliseconds apart.
-    assert -1 < least <= mean <= largest < 5
-    assert sender.transport.one_way_times() == {}
+    ended = threading.Thread(target=lambda: sender.control.send("ended", reason="finished"))
+    ended.start()
+    # The controller wakes up.
+    sender.controller.settimeout(PATIENCE_S)
+    data = b""
+    while b'"ended"' not in data or not data.endswith(b"\n"):
+        data += sender.controller.recv(1 << 16)
+    ended.join()
+    messages = [json.loads(line) for line in data.splitlines()]
+    kinds = [message.pop("kind") for message in messages]
+    assert kinds.count("ended") == 1
+    assert all(message == status for kind, message in zip(kinds, messages, strict=True) if kind == "status")
 
 
-def test_round_trip_times_come_from_the_kernel(make_nodes: Callable[[int], list[Node]]) -> None:
-    sender, receiver = make_nodes(2)
-    sender.send(0, [(1, 0)], size=100_000)
-    wait_until(lambda: len(receiver.arrived) == 1)
-    sender.transport.finish()
-    times = sender.transport.round_trip_times()
-    assert set(times) == {"h2"}
-    assert 0 < times["h2"] < 0.1
+# --- strangers and descriptors ---
 
 
-def test_after_the_end_nothing_counts(make_nodes: Callable[[int], list[Node]]) -> None:
-    sender, receiver = make_nodes(2)
-    sender.send(0, [(1, 0)])
-    wait_until(lambda: len(receiver.arrived) == 1)
-    receiver.transport.finish()
-    sender.transport.close()
-    receiver.transport.close()
-    assert receiver.counters.connections_lost == 0
-    assert receiver.counters.frames_rejected == 0
+def connect_idly(node: Node, count: int) -> subprocess.Popen[bytes]:
+    """A process with that many connections to the node that say nothing; it ends with its standard input."""
+    program = f"""
+import resource, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+held = [socket.create_connection(("127.0.0.1", {node.port})) for _ in range({count})]
+print("connected", flush=True)
+sys.stdin.read()
+"""
+    return subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 3000:
+        pytest.skip(f"needs 3000 file descriptors, the hard limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_two_thousand_idle_strangers_cost_little_and_are_closed(make_nodes: MakeNodes) -> None:
+    limits = Limits(hello_s=3.0, spare_strangers=3000)
+    sender, receiver = make_nodes(2, limits=limits)
+    flood = connect_idly(receiver, 2000)
+    try:
+        assert flood.stdout is not None
+        assert flood.stdout.readline() == b"connected\n"
+        wait_until(lambda: len(receiver.transport._arrivals._strangers) == 2000)
+        io_thread = receiver.transport._thread
+        before_s, began_s = cpu_s(io_thread), time.monotonic()
+        sent = 0
+        while time.monotonic() < began_s + 1.0:
+            sender.send(sent, [(1, 0)])
+            sent += 1
+            wait_until(lambda count=sent: len(receiver.arrived) == count)
+            threading.Event().wait(0.1)
+        share = (cpu_s(io_thread) - before_s) / (time.monotonic() - began_s)
+        assert share < 0.05
+        wait_until(lambda: receiver.counters.strangers_closed == 2000)
+        wait_until(lambda: sum(one["connections"] for one in receiver.events("strangers")) == 2000)
+        assert receiver.events("strangers")[0]["reason"] == "no HELLO in 3 s"
+        assert receiver.counters.frames_rejected == 0
+        assert receiver.peers == [(0, True)]
+    finally:
+        flood.communicate()
+
+
+def cpu_s(thread: threading.Thread) -> float:
+    """Processor time of that thread so far."""
+    assert thread.ident is not None
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+
+
+def test_strangers_are_limited_in_number_and_the_oldest_go(
+    make_peers: Callable[..., tuple[Node, list[Peer]]],
+) -> None:
+    node, (peer,) = make_peers(1, limits=Limits(spare_strangers=3, status_wall_s=0.02))
+    strangers = [peer.connect(life=None) for _ in range(9)]
+    for stranger in strangers[:4]:
+        assert is_closed(stranger)
+    wait_until(lambda: node.counters.strangers_closed == 4)
+    # The others still have time to say who they are.
+    strangers[-1].sendall(wire.encode_hello(1, bytes.fromhex(TOKEN)) + peer.frame(1))
+    wait_until(lambda: len(node.arrived) == 1)
+    wait_until(lambda: "too many" in str(node.events("strangers")))
+
+
+@contextlib.contextmanager
+def no_descriptors(spare: int) -> Iterator[None]:
+    """This process may open only that many more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = os.open("/dev/null", os.O_RDONLY)
+    os.close(probe)
+    fillers = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe + spare + 50, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                fillers.append(os.open("/dev/null", os.O_RDONLY))
+        for _ in range(spare):
+            os.close(fillers.pop())
+        yield
+    finally:
+        for filler in fillers:
+            os.close(filler)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_descriptors_accepting_waits_and_does_not_spin(
+    make_peers: Callable[..., tuple[Node, list[Peer]]],
+) -> None:
+    node, (peer,) = make_peers(1, limits=Limits(status_wall_s=0.05))
+    io_thread = node.transport._thread
+    with no_descriptors(1):
+        early = peer.connect()
+        early.sendall(peer.frame(1))
+        wait_until(lambda: node.counters.descriptor_shortages > 2)
+        before_s, began_s = cpu_s(io_thread), time.monotonic()
+        count = node.counters.descriptor_shortages
+        wait_until(lambda: node.counters.descriptor_shortages > count + 10)
+        assert cpu_s(io_thread) - before_s < 0.1 * (time.monotonic() - began_s)
+        assert node.arrived == []
+    wait_until(lambda: len(node.arrived) == 1)
+    assert node.transport.error is None
+
+
+def test_without_descriptors_a_stranger_makes_room_for_a_peer(
+    make_peers: Callable[..., tuple[Node, list[Peer]]],
+) -> None:
+    node, (peer,) = make_peers(1)
+    strangers = [peer.connect(life=None) for _ in range(3)]
+    wait_until(lambda: len(node.transport._arrivals._strangers) == 3)
+    with no_descriptors(1):
+        peer.connect().sendall(peer.frame(1))
+        wait_until(lambda: len(node.arrived) == 1)
+    assert is_closed(strangers[0])
+    assert node.counters.descriptor_shortages == 1
+
+
+def test_without_descriptors_connecting_waits_and_the_queue_with_it(
+    make_peers: Callable[..., tuple[Node, list[Peer]]],
+) -> None:
+    node, (peer,) = make_peers(1, limits=QUICK)
+    with no_descriptors(0):
+        node.send(0, [(1, 0)])
+        wait_until(lambda: node.counters.descriptor_shortages > 2)
+        assert node.peers == []
+    _, fragment = read_events(peer.accept(), peer.receiver(), 2)
+    assert isinstance(fragment, wire.Fragment)
+    assert fragment.round == 0
+    assert node.counters.connections_lost == 0
+
+
+# --- one frame after the other ---
+
+
+def test_in_sequence_frames_leave_in_the_order_in_which_they_were_made(make_nodes: MakeNodes) -> None:
+    """Over all peers; tests/network/test_exchange.py has links on which it takes them long."""
+    order = [(peer, index) for index in range(4) for peer in (2, 1, 3)]
+    sender, *others = make_nodes(4, exchange="sequential", num_fragments=4)
+    sender.send(0, [(1, 0), (2, 0), (3, 0)])  # so that all are connected
+    wait_until(lambda: all(len(node.arrived) == 1 for node in others))
+    sender.send(1, order, replace=False)
+    wait_until(lambda: all(len(node.arrived) == 5 for node in others))
+    wait_until(lambda: sender.counters.fragments_sent == 15)
+    sent = [record for record in sender.events("sent") if record["round"] == 1]
+    assert [(int(record["peer"][1:]) - 1, record["fragment"]) for record in sent] == order
+    assert all(one["t"] <= next_["begun"] for one, next_ in pairwise(sent))
+
+
+def test_in_sequence_a_frame_that_stalls_is_passed_over_and_ends_later(
+    make_peers: Callable[..., tuple[Node, list[Peer]]],
+) -> None:
+    limits = Limits(reconnect_s=0.02, status_wall_s=0.02, hold_s=0.02)
+    node, (stalling, quick) = make_peers(2, exchange="sequential", num_parameters=500_000, limits=limits)
+    node.send(0, [(1, 0), (2, 0)])
+    stalled = stalling.accept()
+    connection, receiver = quick.accept(), quick.receiver()
+    read_events(connection, receiver, 2)
+    for round_ in range(1, 4):
+        node.send(round_, [(1, 0), (2, 0)])
+        (found,) = read_events(connection, receiver, 1)
+        assert isinstance(found, wire.Fragment)
+        assert found.round == round_
+    found = read_events(stalled, stalling.receiver(), 3)[1:]
+    assert [one.round for one in found if isinstance(one, wire.Fragment)] == [0, 3]

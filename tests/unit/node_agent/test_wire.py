@@ -55,6 +55,8 @@ def receiver(**changes: object) -> wire.Receiver:
         "num_parameters": NUM_PARAMETERS,
         "num_fragments": 4,
         "permutation_seed": 99,
+        "neighbours": {1, SENDER},
+        "max_round": 8,
     }
     return wire.Receiver(**{**arguments, **changes})  # type: ignore[arg-type]
 
@@ -166,7 +168,7 @@ def test_any_cut_of_the_stream_gives_the_same_events(lengths: list[int], eager: 
     count=st.integers(1, 2**32 - 1),
     seed=st.integers(0, 2**64 - 1),
     sent_s=st.floats(allow_nan=False, allow_infinity=False),
-    values=st.lists(st.floats(width=32), max_size=40),
+    values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=40),
     reply_wanted=st.booleans(),
 )
 def test_round_trip(
@@ -224,7 +226,7 @@ REJECTED = {
     "short": (HELLO + frame(VALUES[:2]), "payload of 8 bytes, expected 12"),
     "empty": (HELLO + frame(VALUES[:0]), "payload of 0 bytes, expected 12"),
     "checksum": (HELLO + GOOD[:-1] + b"\0", "bad checksum"),
-    "header bit": (HELLO + GOOD[:12] + b"\xff" + GOOD[13:], "bad checksum"),
+    "header bit": (HELLO + GOOD[:32] + b"\xff" + GOOD[33:], "bad checksum"),
     "no hello": (GOOD, "no HELLO"),
     "bye first": (BYE, "no HELLO"),
     "second hello": (HELLO + HELLO, "second HELLO"),
@@ -232,7 +234,16 @@ REJECTED = {
     "unknown node": (wire.encode_hello(5, TOKEN), "sender 5 of 5 nodes"),
     "hello without token": (forged(HELLO[:48], 40, struct.pack("<I", 0)), "HELLO with 0 bytes of payload"),
     "huge hello": (forged(HELLO, 40, struct.pack("<I", 2**31)), "HELLO with 2147483648 bytes of payload"),
-    "hello with a round": (forged(HELLO, 12, struct.pack("<I", 1)), "HELLO with fields of a fragment"),
+    "no neighbour": (wire.encode_hello(2, TOKEN), "sender 2 is no neighbour"),
+    "hello with an index": (forged(HELLO, 16, struct.pack("<I", 1)), "HELLO with fields of a fragment"),
+    "bye with a round": (HELLO + forged(BYE, 12, struct.pack("<I", 1)), "BYE with fields of a fragment"),
+    "absurd round": (
+        HELLO + frame(round=2**32 - 1),
+        "round 4294967295, where 8 is the last there can be",
+    ),
+    "a round too far": (HELLO + frame(round=9), "round 9, where 8 is the last there can be"),
+    "nan": (HELLO + frame(np.array([1, math.nan, 2], np.float32)), "values that are not finite"),
+    "infinity": (HELLO + frame(np.array([1, 2, -math.inf], np.float32)), "values that are not finite"),
     "bye with payload": (HELLO + forged(BYE, 40, struct.pack("<I", 4)), "BYE with 4 bytes of payload"),
     "after bye": (HELLO + BYE + GOOD, "frame after BYE"),
 }
@@ -246,6 +257,19 @@ def test_rejected(name: str) -> None:
     for position in range(len(data)):
         byte_by_byte.receive_data(data[position : position + 1])
     assert rejection(byte_by_byte, b"") == reason
+
+
+def test_a_hello_says_how_often_its_sender_was_restarted() -> None:
+    connection = receiver()
+    connection.receive_data(wire.encode_hello(SENDER, TOKEN, 2**32 - 1))
+    assert events(connection) == [wire.Hello(SENDER, TOKEN, 2**32 - 1)]
+
+
+def test_the_last_round_and_the_largest_values_pass() -> None:
+    connection = receiver()
+    largest = np.array([np.finfo(np.float32).max, np.finfo(np.float32).min, 1e-45], np.float32)
+    connection.receive_data(HELLO + frame(largest, round=8))
+    assert describe(events(connection)[1])[1] == 8
 
 
 def test_the_connection_we_opened_has_a_known_other_end() -> None:

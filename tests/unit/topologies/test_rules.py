@@ -42,6 +42,14 @@ def long_name(graph: nx.Graph) -> None:
         (disconnected, "2 components: h1, h2, s1 | h3, s2"),
         (two_access_links, "host h1 has 2 links [(]to s1, s2[)]"),
         (host_to_host, "must lead to a switch"),
+        (
+            lambda graph: nx.relabel_nodes(graph, {"h1": "controller"}, copy=False),
+            "host controller has a reserved",
+        ),
+        (
+            lambda graph: nx.relabel_nodes(graph, {"h1": "parent"}, copy=False),
+            "host parent has a reserved name",
+        ),
         (long_name, "amsterdam-one-eth1 has 18 characters"),
         (lambda graph: graph.add_edge("s1", "s1"), "s1 has a link to itself"),
         (lambda graph: graph.add_node("h9", kind="host"), "host h9 has 0 links"),

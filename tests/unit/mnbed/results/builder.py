@@ -102,7 +102,7 @@ class RunBuilder:
             "seed": 7,
             "data_root": None,
             "algorithm": {"name": "divshare", "fragment_fraction": 1 / FRAGMENTS, "degree": 2},
-            "task": asdict(task_class("digits").Settings(name="digits")),
+            "task": asdict(task_class("digits").Settings(name="digits", local_steps=STEPS_PER_ROUND)),
             "time": {"duration": f"{self.duration_s}s", "dilation": DILATION},
             "evaluate": {
                 "every": "1s",
@@ -137,7 +137,7 @@ class RunBuilder:
                     "index": index,
                     "address": f"10.0.0.{index + 1}",
                     "straggler": self.is_straggler(name),
-                    "step_time_s": 0.2,
+                    "step_time_s": 0.4 if self.is_straggler(name) else 0.2,
                     "peers": [peer for peer in self.names if peer != name],
                 }
                 for index, name in enumerate(self.names)
@@ -355,6 +355,7 @@ class _Node:
             self.book.write("arrived", **where, sent=sent, bytes=FRAME_BYTES)
         at(second + 0.6)
         self.book.write("aggregated", round=self.rounds, of=[[sender, sent_round, 0]])
+        self.counters.fragments_aggregated += 1
 
     def _snapshot(self, second: int) -> None:
         file = f"snapshots/{self.name}/{second:05d}.npy"

@@ -5,16 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mnbed.errors import InputError
+from mnbed.results import journals as journals_module
 from mnbed.results.collect import collect
 from mnbed.results.journals import Merger
+from mnbed.results.messages import Ledger
 from mnbed.run_directory import RunDirectory
 from tests.unit.mnbed.results.builder import DILATION, FRAGMENTS, FRAME_BYTES, RunBuilder
 
@@ -51,10 +56,12 @@ def test_events_are_all_there_in_order_of_time(tmp_path: Path) -> None:
         st.lists(st.one_of(st.none(), st.floats(0, 100, allow_nan=False)), max_size=30),
         min_size=1,
         max_size=4,
-    )
+    ),
+    window=st.sampled_from([1, 3, 64]),
+    block=st.sampled_from([1, 50, 1 << 16]),
 )
 def test_merging_keeps_every_record_and_the_order_of_equal_times(
-    journals: list[list[float | None]], tmp_path_factory: pytest.TempPathFactory
+    journals: list[list[float | None]], window: int, block: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("merge")
     merger = Merger()
@@ -63,11 +70,13 @@ def test_merging_keeps_every_record_and_the_order_of_equal_times(
         path = folder / f"h{number}.jsonl"
         records = [{"t": t, "event": "x", "id": [number, line]} for line, t in enumerate(times)]
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
-        assert list(merger.records(path, path.stem)) == records
+        with mock.patch.object(journals_module, "_WINDOW", window):
+            assert list(merger.records(path, path.stem)) == records
         expected += records
     expected.sort(key=lambda record: -1.0 if record["t"] is None else record["t"])
     out = io.BytesIO()
-    merger.write(out)
+    with mock.patch.multiple(journals_module, _WINDOW=window, _BLOCK_BYTES=block):
+        merger.write(out)
     assert [json.loads(line) for line in out.getvalue().splitlines()] == expected
 
 
@@ -235,3 +244,89 @@ def test_collecting_twice_gives_the_same(tmp_path: Path) -> None:
     collect(run)
     assert [path.read_bytes() for path in (run.events, run.messages, run.links)] == before
     assert not list(run.path.glob("*.partial"))
+
+
+def test_a_ledger_in_parts_is_the_same_ledger(tmp_path: Path) -> None:
+    """Two messages of one key keep their order, too: an answer may send a round to the same peer twice."""
+    run = RunBuilder(path=tmp_path / "run", duration_s=20).build()
+    records = [
+        json.loads(line)
+        for path in sorted(run.nodes.glob("*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
+    records += [record for record in records if record["event"] in ("created", "sent", "arrived")]
+    written = []
+    for num_parts in (1, 2, 7, 60):
+        ledger = Ledger(tmp_path, num_parts)
+        assert ledger.empty
+        for record in records:
+            if take := ledger.events.get(record["event"]):
+                take(record)
+        ledger.write(tmp_path / "messages.csv")
+        found = rows(tmp_path / "messages.csv")
+        times = [float(row["created_s"] or row["begun_s"]) for row in found]
+        assert times == sorted(times)
+        life = {name: one.age_s for name, one in ledger.life().items()}
+        written.append((sorted(tuple(row.values()) for row in found), life.keys()))
+        assert life == pytest.approx({name: one.age_s for name, one in life_of(records).items()})
+    assert all(one == written[0] for one in written)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "messages.csv"}
+
+
+def life_of(records: list[dict[str, Any]]) -> dict[str, Any]:
+    ledger = Ledger()
+    for record in records:
+        if take := ledger.events.get(record["event"]):
+            take(record)
+    return ledger.life()
+
+
+_MEASURE = """
+import resource, sys
+from pathlib import Path
+from mnbed.results.collect import collect
+from mnbed.run_directory import RunDirectory
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+collected = collect(RunDirectory(Path(sys.argv[1])))
+assert not collected.problems, collected.problems
+print(collected.num_records, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_long_ledger_is_collected_in_little_memory(tmp_path: Path) -> None:
+    """In memory, these 12 MB of journals would take 55 MB, and those of an hour of 60 nodes more than a machine has."""
+    run = RunBuilder(path=tmp_path / "run").build()
+    write_ledger(run, num_nodes=20, num_rounds=300)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(run.path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    num_records, more_mb = map(int, done.stdout.split())
+    assert num_records > 20 * 300 * 20
+    assert more_mb < 30
+
+
+def write_ledger(run: RunDirectory, *, num_nodes: int, num_rounds: int) -> None:
+    """As agents write it: each sends ten fragments a round, eight of which arrive."""
+    names = [f"h{number + 1}" for number in range(num_nodes)]
+    for place, name in enumerate(names):
+        lines = []
+        for number in range(num_rounds):
+            t = number + place / num_nodes
+            peers = [names[(place + 1 + fragment) % num_nodes] for fragment in range(10)]
+            senders = [names[(place - 1 - fragment) % num_nodes] for fragment in range(8)]
+            head = {"t": t, "node": name}
+            lines.append({**head, "event": "created", "round": number, "sends": list(enumerate(peers))})
+            for fragment, peer in enumerate(peers):
+                event = {"event": "sent", "begun": t, "bytes": 9000} if fragment < 8 else {"event": "dropped"}
+                lines.append({**head, **event, "round": number, "fragment": fragment, "peer": peer})
+            for fragment, sender in enumerate(senders):
+                frame = {"round": number, "fragment": fragment, "sender": sender, "sent": t, "bytes": 9000}
+                lines.append({**head, "event": "arrived", **frame})
+            of = [[sender, number, fragment] for fragment, sender in enumerate(senders)]
+            lines.append({**head, "event": "aggregated", "round": number, "at": t, "of": of})
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+        run.node_journal(name).write_text(text)

@@ -3,94 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from mnbed.cli import main
-from mnbed.results.comparison import Spread, compare, crossing, read_runs
+from mnbed.results.compare_report import _band
+from mnbed.results.compared_runs import read_runs
+from mnbed.results.comparison import Spread, compare
+from tests.unit.mnbed.results.comparing import Run, compared_run, compared_sweep, shown
 
-Run = Callable[..., Path]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Writes a run directory with an accuracy that rises by `slope` each second from 0.1, and 1 MB sent a second."""
-
-    def make(
-        algorithm: str = "divshare",
-        seed: int = 1,
-        slope: float = 0.1,
-        stragglers: int = 0,
-        **more: Any,
-    ) -> Path:
-        path = tmp_path / f"{algorithm}-{stragglers}-{seed}-{len(list(tmp_path.iterdir()))}"
-        path.mkdir()
-        experiment = {
-            "name": "x",
-            "seed": seed,
-            "algorithm": {"name": algorithm, "stale": "drop"},
-            "network": {"stragglers": {"count": stragglers}},
-            "task": {"name": more.get("task", "digits")},
-        }
-        (path / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-        curve = [[t, round(0.1 + slope * t, 6), 0.01] for t in range(7)]
-        score = {"final_mean": curve[-1][1], "mean_model": 0.9, "curve": curve}
-        summary = {
-            "run_id": path.name,
-            "name": "x",
-            "algorithm": algorithm,
-            "task": more.get("task", "digits"),
-            "data": "d",
-            "standin": more.get("standin", False),
-            "seed": seed,
-            "nodes": 2,
-            "stragglers": stragglers,
-            "status": more.get("status", "completed"),
-            "error": None,
-            "emulated_s": 6.0,
-            "wall_s": 9.0,
-            "dilation": 2.0,
-            "delay_backend": "netem",
-            "switch": "bridge",
-            "verdict": more.get("verdict", "faithful"),
-            "reasons": [],
-            "accuracy": score,
-            "loss": {},
-            "metric": "accuracy",
-            "scores": {},
-            "exchange": {},
-            "rounds": {"mean": 10.0, "min": 10, "max": 10},
-            "traffic": {
-                "bytes_sent": 6_000_000,
-                "bytes_received": 6_000_000,
-                "fragments_sent": 1,
-                "fragments_dropped_stale": 0,
-                "fragments_received": 1,
-                "frames_rejected": 0,
-            },
-            "time_to": more.get("time_to", {"0.35": None}),
-            "startup_s": 1.0,
-            "teardown_s": 1.0,
-            "agent_memory_mb": 1.0,
-        }
-        (path / "summary.json").write_text(json.dumps(summary))
-        rows = [f"h{node},{t},{t * 500_000}" for t in range(7) for node in (1, 2)]
-        (path / "metrics.csv").write_text("node,emulated_s,bytes_sent\n" + "\n".join(rows) + "\n")
-        return path
-
-    return make
-
-
-def test_the_crossing_lies_between_two_instants() -> None:
-    assert crossing([(0, 0.1), (2, 0.3), (4, 0.7)], 0.4, "accuracy") == pytest.approx(2.5)
-    assert crossing([(0, 0.1), (2, 0.3)], 0.4, "accuracy") is None
-    assert crossing([(0, 0.5)], 0.4, "accuracy") == 0
-    assert crossing([(0, 1.2), (2, 1.0), (4, 0.9)], 0.95, "rmse") == pytest.approx(3.0)
+__all__ = ["compared_run", "compared_sweep"]
 
 
 def test_a_confidence_interval_by_hand() -> None:
@@ -102,11 +26,19 @@ def test_a_confidence_interval_by_hand() -> None:
     assert Spread(values=()).mean is None
 
 
+def test_a_band_stays_where_scores_can_be(run: Run) -> None:
+    """Two seeds, 0.1 and 0.7 at the end: Student's t of one degree of freedom makes that 0.4 +- 3.8."""
+    (group,) = compare(read_runs([run(seed=1, slope=0.0), run(seed=2, slope=0.1)])).groups
+    assert group.curve[-1][2] == pytest.approx(12.706 * 0.3, rel=1e-3)
+    low, high = _band(group, "accuracy")
+    assert (low[-1], high[-1]) == (0.0, 1.0)
+    assert _band(group, "rmse")[1][-1] == pytest.approx(0.4 + 12.706 * 0.3, rel=1e-3)
+
+
 def test_groups_targets_and_speed_ups(run: Run) -> None:
     paths = [run("divshare", seed, slope=0.1) for seed in (1, 2)]
     paths += [run("swift", 1, slope=0.05), run("swift", 2, slope=0.04)]
-    runs, _ = read_runs(paths)
-    found = compare(runs, baseline={"algorithm": "swift"}, targets=[0.2])
+    found = compare(read_runs(paths), baseline={"algorithm": "swift"}, targets=[0.2])
     assert found.targets == (0.2, 0.35)
     fast, slow = found.groups
     assert (fast.label, slow.label, slow.is_baseline) == ("divshare", "swift", True)
@@ -123,16 +55,66 @@ def test_groups_targets_and_speed_ups(run: Run) -> None:
 
 
 def test_a_baseline_that_never_reached_the_target_gives_a_bound(run: Run) -> None:
-    runs, _ = read_runs([run("divshare", slope=0.1), run("swift", slope=0.01)])
-    fast, slow = compare(runs, baseline={"algorithm": "swift"}, targets=[]).groups
+    found = read_runs([run("divshare", slope=0.1), run("swift", slope=0.01)])
+    fast, slow = compare(found, baseline={"algorithm": "swift"}, targets=[]).groups
     assert fast.targets[0].speedup.values == ()
     assert fast.targets[0].at_least == pytest.approx(6 / 2.5)
     assert slow.targets[0].reached == 0
 
 
 def test_settings_that_differ_make_groups(run: Run) -> None:
-    runs, _ = read_runs([run("divshare", stragglers=0), run("divshare", stragglers=4), run("divshare", 2)])
-    assert [one.label for one in runs] == ["count=0", "count=4", "count=0"]
+    found = read_runs([run("divshare", stragglers=0), run("divshare", stragglers=4), run("divshare", 2)])
+    assert [one.label for one in found.runs] == ["count=0", "count=4", "count=0"]
+
+
+# --- Where it is written ---
+
+
+def test_loose_comparisons_do_not_overwrite_each_other(
+    run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    one, two, three = (str(run(name)) for name in ("divshare", "swift", "local"))
+    for runs, folder in (
+        ((one, two), "compare"),
+        ((one, three), "compare-2"),
+        ((two, one), "compare"),  # the same runs again: made anew
+        ((one, two, three), "compare-3"),
+    ):
+        status, out, _ = shown(capsys, *runs)
+        assert status == 0
+        assert out.rstrip().endswith(f"page: {folder}/compare.html")
+    assert sorted(path.name for path in here.iterdir()) == ["compare", "compare-2", "compare-3"]
+
+
+def test_a_folder_of_ones_own_called_compare_stays(
+    run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "compare").mkdir(parents=True)
+    (tmp_path / "here" / "compare" / "curves.csv").write_text("mine")
+    monkeypatch.chdir(tmp_path / "here")
+    assert shown(capsys, str(run()))[0] == 0
+    assert (tmp_path / "here" / "compare" / "curves.csv").read_text() == "mine"
+
+
+def test_a_sweeps_comparison_lies_in_it_and_is_made_anew(
+    run: Run, sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep("s", [("divshare", run(), 1)])
+    for _ in range(2):
+        assert shown(capsys, str(folder))[0] == 0
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["compare"]
+
+
+def test_a_folder_that_cannot_be_written_is_said(
+    run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    status, _, err = shown(capsys, str(run()), "--out", str(tmp_path / "file"))
+    assert status == 2
+    assert "give another folder with --out" in err
 
 
 @pytest.mark.parametrize(
@@ -154,13 +136,6 @@ def test_runs_that_are_not_alike_are_refused_unless_wanted(
     status, out, _ = shown(capsys, *paths, "--out", str(tmp_path / "c"), "--anyway")
     assert status == 0
     assert f"{words.partition(':')[0]}" in out.replace("\n", " ")
-
-
-def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["compare", *arguments])
-    captured = capsys.readouterr()
-    return int(ended.value.code or 0), captured.out, captured.err
 
 
 def test_the_command_writes_page_figures_and_tables(
@@ -193,9 +168,16 @@ def test_the_command_writes_page_figures_and_tables(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("/nonexistent",), "neither a run directory nor a sweep's"),
+        (("/nonexistent",), "/nonexistent: no such directory"),
+        (("/usr",), "/usr is neither a run directory nor a sweep's"),
+        (("{run}/..",), "but holds 1 of them"),
+        (("{run}", "--target", "80"), "--target 80: an accuracy is a fraction: 0.8 for 80 %"),
+        (("{run}", "--target", "nan"), "--target nan: it must be above 0"),
         (("{run}", "--baseline", "algorithm"), "write AXIS=VALUE"),
-        (("{run}", "--baseline", "algorithm=swift"), "the runs do not differ in algorithm"),
+        (
+            ("{run}", "--baseline", "algorithm=swift"),
+            "the runs do not differ in algorithm, nor in anything else",
+        ),
     ],
 )
 def test_bad_input(

@@ -22,12 +22,14 @@ def test_classes_of_nodes(tmp_path: Path) -> None:
     # A straggler does a round in two seconds, the others one in each of six.
     assert (exchange["stragglers"].rounds, exchange["others"].rounds) == (3, 6)
     for found in exchange.values():
-        assert found.age_s is not None
-        assert 0 < found.age_s < 6
-        assert found.copies_per_round is not None
-        assert 0 <= found.copies_per_round <= 3
-        assert found.dropped_share is None or 0 <= found.dropped_share <= 1
-    assert FRAGMENTS == 4
+        # One fragment in four is dropped; what is averaged in was cut 0.6 s before and sent 0.3 s before.
+        assert found.dropped_share == pytest.approx(1 / FRAGMENTS)
+        assert found.age_s == pytest.approx(0.6)
+        assert found.staleness_s == pytest.approx(0.3)
+    # One fragment of each round of the node before: h1 of h4's six, in three rounds of its own; h2 of h1's three, h3
+    # and h4 of six, in six rounds.
+    assert exchange["stragglers"].copies_per_round == pytest.approx(6 / FRAGMENTS / 3)
+    assert exchange["others"].copies_per_round == pytest.approx((3 + 6 + 6) / FRAGMENTS / 6 / 3)
 
 
 def test_ages_count_from_the_cut_to_the_average() -> None:

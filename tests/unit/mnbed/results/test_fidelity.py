@@ -73,7 +73,18 @@ def with_delay(**changes: object) -> Evidence:
             with_node(overruns=52),
             "5.1% of the local steps took longer than step_time (102 of 2,000; at most 5%)",
         ),
-        (with_node(late_s=2.5), "late steps add up to 2.2% of the duration, 2.50 emulated s on h2"),
+        (
+            replace(GOOD, slept_wall_s=[83.0, 2.5]),
+            "the controller stood still 2 times, 85.5 s in all, as after Ctrl-Z",
+        ),
+        (
+            with_node(late_s=2.5),
+            "late steps add up to 1.30 emulated s a node on average, 2.2% of the duration (at most 2%); most on h2",
+        ),
+        (
+            with_node(snapshots_late=((10.0, 10.9), (12.0, 14.48))),
+            "2 snapshots came late, that of 12 s on h2 shows the model of 14.48 s (taken_s in metrics.csv)",
+        ),
         (with_node(frames_rejected=1), "1 frame was rejected as foreign, torn or corrupt, by h2"),
         (with_node(frames_rejected=2), "2 frames were rejected"),
         (with_node(ended_s=62.0), "1 node ended late, up to 2.00 emulated s after the duration: h2"),

@@ -135,3 +135,21 @@ def test_bad_input(
     status, _, err = shown(capsys, *(argument.replace("{run}", str(run.path)) for argument in arguments))
     assert status == 2
     assert words in err
+
+
+def test_a_run_that_wrote_nothing_is_not_passed_over_in_silence(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in run.nodes.iterdir():
+        path.unlink()
+    status, out, err = shown(capsys, str(run.path))
+    assert (status, out) == (2, "")
+    assert "no node has written anything" in err
+
+
+def test_a_file_is_told_from_a_directory_that_is_not_there(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = shown(capsys, str(run.experiment))
+    assert status == 2
+    assert "a file, not a run directory" in err

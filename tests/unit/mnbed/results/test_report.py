@@ -186,9 +186,13 @@ def test_events_are_listed_and_marked(tmp_path: Path) -> None:
     assert "<h2>Events</h2>" in page
     assert "h3 &lt;killed&gt;" in page
     assert "12.0 ms" in page
-    # Two at the same place share their number.
+    # Two at the same place share their number; the axes have numbers of their own.
+    plain = RunBuilder(path=tmp_path / "plain").build()
+    make_results(plain, report=True)
+    for mark in (">1-2<", ">3<"):
+        with_events, without = ((one.plots / "machine.svg").read_text().count(mark) for one in (run, plain))
+        assert with_events > without, mark
     assert ">1-2<" in page
-    assert ">3<" in (run.plots / "machine.svg").read_text()
 
 
 def test_the_probe_stands_beside_what_was_asked(good_run: RunDirectory) -> None:

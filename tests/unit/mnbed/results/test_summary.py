@@ -49,7 +49,7 @@ def test_a_completed_run(tmp_path: Path) -> None:
     assert (summary.emulated_s, summary.wall_s, summary.dilation) == (6.0, 15.5, 2.0)
     assert (summary.delay_backend, summary.switch) == ("netem", "bridge")
     assert (summary.startup_s, summary.teardown_s, summary.agent_memory_mb) == (2.5, 0.4, 18.5)
-    assert summary.rounds == RoundsSummary(mean=(3 * 6 + 3) / 4, min=3, max=6)
+    assert summary.rounds == RoundsSummary(mean=(3 * 6 + 3) / 4, min=3, max=6, expected=5.25)
     assert summary.traffic == TrafficSummary(
         bytes_sent=21 * (FRAGMENTS - 1) * FRAME_BYTES,
         bytes_received=21 * (FRAGMENTS - 1) * FRAME_BYTES,
@@ -73,8 +73,8 @@ def test_scores_are_those_of_the_last_instant(tmp_path: Path) -> None:
     assert [t for t, _, _ in accuracy.curve] == [0, 1, 2, 3, 4, 5, 6]
     assert accuracy.curve[0][1:] == pytest.approx([0.1, 0.0])
     assert loss.best_mean == pytest.approx(2 - (3 * 0.46 + 0.28) / 4)
-    # The mean gains 0.0525 each second: 0.3 is passed at the fourth.
-    assert summary.time_to == {"0.3": 4.0, "0.99": None}
+    # The mean begins at 0.1 and gains 0.0525 each second.
+    assert summary.time_to == {"0.3": pytest.approx(0.2 / 0.0525), "0.99": None}
 
 
 def test_an_instant_that_few_nodes_reached_is_not_the_end(tmp_path: Path) -> None:

@@ -1,0 +1,259 @@
+"""The runs that are to be compared, read from their directories: what each is a run of, and under which conditions.
+
+A sweep says itself which cell a run belongs to. Runs that were named one by one, or come from several sweeps, are
+grouped by the keys in which their experiments differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mnbed.errors import InputError
+from mnbed.labels import ALGORITHM, ALGORITHM_NAME, short_names, value_label
+from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary, task_score
+from mnbed.run_directory import RunDirectory
+from node_agent.algorithms import canonical_name
+from topologies import plain_yaml
+
+# Say nothing about what was compared: names and places, and what is recorded or asked of the results.
+_NOT_COMPARED = (
+    "seed",
+    "name",
+    "data_root",
+    "agents.",
+    "evaluate.targets",
+    "evaluate.keep_snapshots",
+    "task.on_missing",
+)
+# What a run found rather than was told, where its experiment left it to the machine.
+_LEFT_TO_MACHINE = {"auto", "measured"}
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """One run, and what it is a run of."""
+
+    run: RunDirectory
+    summary: Summary
+    cell: Mapping[str, str]
+    """Axis -> value: what tells its group from the others."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Key of the experiment -> value as text; those that could make a difference."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """What environment.json holds; nothing where it cannot be read."""
+
+    @property
+    def label(self) -> str:
+        return ", ".join(self.cell.values()) or "all"
+
+    @property
+    def score(self) -> ScoreSummary:
+        """Of the metric that the task is compared by."""
+        return task_score(self.summary)
+
+    @property
+    def curve(self) -> list[tuple[float, float]]:
+        """(emulated time, mean over the nodes)"""
+        return [(row[0], row[1]) for row in self.score.curve]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSet:
+    """All runs of a comparison."""
+
+    runs: tuple[ComparedRun, ...]
+    sweep: Path | None = None
+    """The sweep whose runs they all are; None: named one by one, or of several."""
+    baseline: Mapping[str, str] = field(default_factory=dict)
+    """As the sweep says it."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of what was left out."""
+
+    @property
+    def values(self) -> dict[str, list[str]]:
+        """Axis -> the values that its runs have."""
+        axes = dict.fromkeys(axis for one in self.runs for axis in one.cell)
+        return {axis: list(dict.fromkeys(one.cell.get(axis, "") for one in self.runs)) for axis in axes}
+
+
+def read_runs(paths: Sequence[Path]) -> RunSet:
+    """The runs of those run directories and sweeps that have a summary. Raises InputError."""
+    notes: list[str] = []
+    found: list[ComparedRun] = []
+    baseline: dict[str, str] = {}
+    sweeps = [path for path in paths if (path / "sweep.json").is_file()]
+    for path in paths:
+        if path in sweeps:
+            runs, baseline, missing = _sweep_runs(path)
+            found += runs
+            notes += missing
+        else:
+            found.append(_read_run(_run_directory(path), {}))
+    unique = {one.run.path.resolve(): one for one in found}
+    if len(unique) < len(found):
+        notes.append("a run that was given more than once counts once")
+    if not unique:
+        raise InputError(
+            "; ".join(["no run with results was given", *notes]), "run them first: mnbed run, or mnbed sweep"
+        )
+    unknown = [one.run.run_id for one in unique.values() if not one.environment]
+    if unknown:
+        more = f" and {len(unknown) - _MAX_NAMED} more" if len(unknown) > _MAX_NAMED else ""
+        notes.append(
+            "environment.json is missing or damaged, so versions, splits and stragglers cannot be compared: "
+            f"{', '.join(unknown[:_MAX_NAMED])}{more}"
+        )
+    of_one_sweep = len(sweeps) == len(paths) == 1
+    return RunSet(
+        runs=tuple(unique.values()) if of_one_sweep else tuple(_with_cells(list(unique.values()))),
+        sweep=sweeps[0] if of_one_sweep else None,
+        baseline=baseline if of_one_sweep else {},
+        notes=tuple(notes),
+    )
+
+
+def _run_directory(path: Path) -> RunDirectory:
+    if (path / "experiment.yaml").is_file():
+        return RunDirectory(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such directory", "give run directories, or the directory of a sweep")
+    inside = sorted(one.parent.name for one in path.glob("*/experiment.yaml"))
+    if inside:
+        raise InputError(
+            f"{path} is neither a run directory nor a sweep's, but holds {len(inside)} of them",
+            f"name those to compare: {path}/{inside[-1]} ...; all of them: {path}/*",
+        )
+    raise InputError(f"{path} is neither a run directory nor a sweep's")
+
+
+def _read_run(directory: RunDirectory, cell: Mapping[str, str]) -> ComparedRun:
+    summary, environment = read_summary(directory.summary), _environment(directory)
+    settings = _flat(_experiment(directory))
+    settings = {key: value for key, value in settings.items() if not key.startswith(_NOT_COMPARED)}
+    if ALGORITHM_NAME in settings:
+        settings[ALGORITHM_NAME] = canonical_name(settings[ALGORITHM_NAME])
+    # What the machine chose, also for runs whose experiment still has the word that left it to the machine.
+    if summary.dilation is not None:
+        settings["time.dilation"] = f"{summary.dilation:g}"
+    if summary.delay_backend is not None:
+        settings["network.delay_backend"] = summary.delay_backend
+    digest = environment.get("algorithm_digest")
+    if digest is not None and "algorithm.module" in settings:
+        # By what it holds, wherever it lies.
+        settings["algorithm.module"] = f"{Path(settings['algorithm.module']).name} #{str(digest)[:6]}"
+    return ComparedRun(run=directory, summary=summary, cell=cell, settings=settings, environment=environment)
+
+
+def _sweep_runs(path: Path) -> tuple[list[ComparedRun], dict[str, str], list[str]]:
+    """(its runs that have completed, its baseline, a note about the others)"""
+    try:
+        data = json.loads((path / "sweep.json").read_text())
+        entries = [(entry["status"], entry["directory"], dict(entry["cell"])) for entry in data["runs"]]
+        others = [
+            f"{entry['label']} seed {entry['seed']} ({entry['status'] or 'not run yet'})"
+            for entry in data["runs"]
+            if entry["status"] != COMPLETED
+        ]
+        baseline = dict(data.get("baseline") or {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path / 'sweep.json'}: not a sweep: {error}") from None
+    runs = [
+        _read_run(RunDirectory(path / directory), cell)
+        for status, directory, cell in entries
+        if status == COMPLETED and directory is not None
+    ]
+    notes = []
+    if others:
+        more = f" and {len(others) - _MAX_NAMED} more" if len(others) > _MAX_NAMED else ""
+        named = ", ".join(others[:_MAX_NAMED])
+        notes.append(
+            f"{len(others)} of {len(entries)} runs have not completed and are left out: {named}{more}"
+        )
+    return runs, baseline, notes
+
+
+def _with_cells(runs: Sequence[ComparedRun]) -> Iterable[ComparedRun]:
+    """Their cells are the keys in which their experiments differ."""
+    keys = sorted({key for one in runs for key in one.settings})
+    differing = [key for key in keys if len({one.settings.get(key, "none") for one in runs}) > 1]
+    # What the machine chose differs by chance: no reason to set runs apart, unless there is no other.
+    by_chance = {key for one in runs for key in _by_chance(one)}
+    axes = [key for key in differing if key not in by_chance]
+    short = short_names(axes)
+    for one in runs:
+        cell = {key: value_label(key, short[key], one.settings.get(key, "none")) for key in axes}
+        if ALGORITHM_NAME in cell:
+            # The name says the rest where each algorithm comes with settings of its own.
+            cell = {key: value for key, value in cell.items() if not key.startswith("algorithm.")} | {
+                ALGORITHM: _algorithm_label(one.settings, [other.settings for other in runs])
+            }
+        yield ComparedRun(
+            run=one.run,
+            summary=one.summary,
+            cell=cell,
+            settings=one.settings,
+            environment=one.environment,
+        )
+
+
+def _by_chance(run: ComparedRun) -> set[str]:
+    """The keys that this run's experiment left to the machine."""
+    by_sweep = {"time.dilation"} if _dilation_of_sweep(run.run.path) else set()
+    left = run.environment.get("left_to_machine")
+    if isinstance(left, dict):
+        return by_sweep | set(left)
+    # Older directories: the experiment was kept as it was asked for, and of the backend nothing is known.
+    asked = {key for key, value in run.settings.items() if value in _LEFT_TO_MACHINE}
+    auto = {"time.dilation"} if run.environment.get("dilation_asked") == "auto" else set()
+    return by_sweep | asked | auto | {"network.delay_backend"}
+
+
+def _dilation_of_sweep(path: Path) -> bool:
+    """Whether the run is one of a sweep that chose its dilation."""
+    try:
+        data = json.loads((path.parent / "sweep.json").read_text())
+        chosen = [entry["directory"] for entry in data["runs"] if entry["dilation"] is not None]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return path.name in chosen
+
+
+def _algorithm_label(one: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:
+    """The algorithm's name, and the settings in which others of that name differ."""
+    same = [other for other in all_settings if other.get(ALGORITHM_NAME) == one.get(ALGORITHM_NAME)]
+    keys = sorted({key for other in same for key in other if key.startswith("algorithm.")})
+    differing = [key for key in keys if len({other.get(key) for other in same}) > 1]
+    more = [f"{key.rpartition('.')[2]}={one.get(key, 'none')}" for key in differing]
+    return " ".join([one.get(ALGORITHM_NAME, "none"), *more])
+
+
+def _experiment(directory: RunDirectory) -> dict[str, Any]:
+    try:
+        data = plain_yaml.load(directory.experiment.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{directory.experiment}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{directory.experiment}: not an experiment")
+    return data
+
+
+def _environment(directory: RunDirectory) -> dict[str, Any]:
+    try:
+        data = json.loads(directory.environment.read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {prefix: value if isinstance(value, str) else json.dumps(value, default=str)}
+    found: dict[str, str] = {}
+    for key, item in value.items():
+        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return found

@@ -1,0 +1,157 @@
+"""How a sweep starts `mnbed run`, which needs root, although the sweep itself reads and writes a user's files.
+
+Under sudo the process parts in two: a child drops root for good and goes on with the sweep; the parent stays behind as
+its servant and does two things only, starting `mnbed run` and passing Ctrl-C on to it. It has no other use for what the
+child says, and `mnbed run` takes every argument for a user's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+from collections.abc import Sequence
+from typing import IO, Protocol
+
+from mnbed.programs import our_program
+from mnbed.run.user import invoking_user, user_environment
+from mnbed.run.user_channel import UserChannel
+from node_agent.privileges import drop_for_good, end_with_parent
+
+_STATUS = struct.Struct("=i")
+
+
+class StartedRun(Protocol):
+    """One `mnbed run`."""
+
+    def wait(self) -> int:
+        """Its exit status. A KeyboardInterrupt leaves it running; wait again."""
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+
+
+class RunStarter(Protocol):
+    """Starts them, one after the other."""
+
+    def start(self, arguments: Sequence[str], output: IO[str]) -> StartedRun:
+        """`mnbed run ARGUMENTS`, with its output in that file."""
+
+
+class _Process:
+    def __init__(self, arguments: Sequence[str], output: int) -> None:
+        # In a session of its own: a terminal's Ctrl-C comes to the sweep, and is passed on once.
+        self.process = subprocess.Popen(
+            our_program("mnbed.cli", "run", *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait(self) -> int:
+        return self.process.wait()
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+
+class LocalStarter:
+    """Without sudo: whoever runs the sweep starts the runs."""
+
+    def start(self, arguments: Sequence[str], output: IO[str]) -> StartedRun:
+        return _Process(arguments, output.fileno())
+
+
+class _AskedRun:
+    """One that the servant has started."""
+
+    def __init__(self, sock: socket.socket, channel: UserChannel) -> None:
+        self._socket = sock
+        self._channel = channel
+
+    def wait(self) -> int:
+        data = self._socket.recv(_STATUS.size, socket.MSG_WAITALL)
+        if len(data) < _STATUS.size:
+            raise EOFError("the process that starts runs has gone")
+        return int(_STATUS.unpack(data)[0])
+
+    def interrupt(self) -> None:
+        self._channel.send({"interrupt": True})
+
+
+class _AskingStarter:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._channel = UserChannel(sock)
+
+    def start(self, arguments: Sequence[str], output: IO[str]) -> StartedRun:
+        self._channel.send({"run": list(arguments)}, output.fileno())
+        return _AskedRun(self._socket, self._channel)
+
+
+def part_with_root() -> RunStarter:
+    """From here on this process is the user; the starter has root's servant do what takes root."""
+    user = invoking_user()
+    if os.geteuid() != 0 or user.uid == 0:
+        return LocalStarter()
+    root = os.getpid()
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child != 0:
+        theirs.close()
+        os._exit(_Servant(ours, child).serve())
+    ours.close()
+    drop_for_good(user.uid, user.gid, user.groups)
+    end_with_parent(root)
+    os.environ.update(user_environment(user))
+    return _AskingStarter(theirs)
+
+
+class _Servant:
+    """What stays behind as root."""
+
+    def __init__(self, sock: socket.socket, child: int) -> None:
+        self._socket = sock
+        self._channel = UserChannel(sock)
+        self._child = child
+        # The child has a terminal's Ctrl-C from the terminal.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: os.kill(child, number))
+
+    def serve(self) -> int:
+        """Until the child ends; returns its exit status."""
+        with contextlib.suppress(EOFError, ConnectionError, ValueError, KeyError):
+            while True:
+                message, output = self._channel.receive()
+                if output is not None:
+                    self._run([str(word) for word in message["run"]], output)
+        _, status = os.waitpid(self._child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        return code if code >= 0 else 128 - code
+
+    def _run(self, arguments: list[str], output: int) -> None:
+        """One run, to its end, which comes early where the child asks for it or has gone."""
+        run = _Process(arguments, output)
+        os.close(output)
+        ended = os.pidfd_open(run.process.pid)
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        poll.register(self._socket, select.POLLIN)
+        try:
+            while ended not in (ready := {descriptor for descriptor, _ in poll.poll()}):
+                if ready:
+                    run.interrupt()
+                    try:
+                        self._channel.receive()
+                    except (EOFError, ConnectionError):
+                        poll.unregister(self._socket)
+        finally:
+            os.close(ended)
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(_STATUS.pack(run.wait()))

@@ -1,0 +1,295 @@
+"""The process that does everything with a user's files, as that user: `python -m mnbed.run.user_process ORDERS`.
+
+Root's end is `user_side.py`, which says what each call is for. It drops root before it looks at anything, works off one
+call after the other, and ends when root hangs up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnbed.errors import MachineError, MnbedError, RunError
+from mnbed.run.user_channel import UserChannel
+from node_agent import full_disk
+from node_agent.privileges import drop_for_good, end_with_parent
+
+if TYPE_CHECKING:
+    from mnbed.experiment import Experiment
+    from mnbed.plan import Plan
+    from mnbed.run_directory import RunDirectory
+
+Answer = tuple[Any, int | None]
+"""A result, and an open file that goes with it."""
+
+
+class UserProcess:
+    """A method for each call; `self._run` is the run that was created."""
+
+    def __init__(self, channel: UserChannel, refusal: MachineError | None) -> None:
+        """`refusal`: why nothing can be done as this user, and the answer to every call."""
+        self._channel = channel
+        self._refusal = refusal
+        self._created: RunDirectory | None = None
+
+    def serve(self) -> None:
+        """Until root hangs up."""
+        with contextlib.suppress(EOFError, ConnectionError):
+            while True:
+                message, _ = self._channel.receive()
+                answer, file = self._reply(message)
+                self._channel.send(answer, file)
+                if file is not None:
+                    os.close(file)
+
+    def _reply(self, message: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+        handler: Callable[..., Answer] = getattr(self, f"do_{message['call']}")
+        try:
+            if self._refusal is not None:
+                raise self._refusal
+            with _interruptible():
+                result, file = handler(**message["args"])
+            return {"result": result}, file
+        except MnbedError as error:
+            return _error(error.exit_status, error.message, error.remedy, error.agent_traceback), None
+        except OSError as error:
+            unknown = "" if self._created is None else self._created.path
+            remedy = full_disk.remedy(error, unknown)
+            if remedy is not None and self._created is not None and self._created.experiment.exists():
+                remedy += f"; what was collected is in {unknown}, and `mnbed report` on it makes its results"
+            return _error(MachineError.exit_status, full_disk.in_words(error, unknown), remedy), None
+        except KeyboardInterrupt:
+            return _error(130, "interrupted", None), None
+        except (Exception, SystemExit) as error:
+            return _error(1, f"internal error: {type(error).__name__}: {error}", None), None
+        finally:
+            sys.stdout.flush()
+
+    @property
+    def _run(self) -> RunDirectory:
+        if self._created is None:
+            raise RunError("there is no run yet")
+        return self._created
+
+    # Before the network stands
+
+    def do_load(self, file: str, overrides: list[str], facts: dict[str, Any]) -> Answer:
+        from mnbed.experiment import resolved
+        from mnbed.loading import load_experiment, naming
+        from mnbed.machine import MachineFacts, require
+        from mnbed.plan import make_plan
+        from mnbed.run.step_measurement import needs_step, step_cost
+        from mnbed.run.user import invoking_user
+        from mnbed.step_cost import UNMEASURED
+
+        found = MachineFacts(**{**facts, "congestion_controls": tuple(facts["congestion_controls"])})
+        experiment = load_experiment(Path(file), overrides)
+        with naming(file):
+            plan = make_plan(experiment, found, UNMEASURED)
+            require(found)
+            step = None
+            if needs_step(experiment):
+                measured = step_cost(experiment, invoking_user(), say=_say)
+                step = measured.step
+                if measured.complaint is not None:
+                    _say(measured.text())
+        result = {
+            "experiment": resolved(experiment),
+            "step": None if step is None else asdict(step),
+            "planned_sends": _planned_sends(experiment, plan),
+        }
+        return result, None
+
+    def do_new_run(self, out: str, name: str, now: str) -> Answer:
+        from mnbed.run_directory import new_run_id
+
+        run_id = new_run_id(name, datetime.fromisoformat(now))
+        for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+            path = Path(out) / (run_id + suffix)
+            with _reachable(path):
+                try:
+                    path.lstat()
+                except FileNotFoundError:
+                    return {"path": str(path), "absolute": os.path.realpath(path)}, None
+        raise MachineError(f"{out} has 99 runs of this second already", "give another --out")
+
+    def do_create_run(self, path: str, experiment: str) -> Answer:
+        from mnbed.run_directory import RunDirectory
+
+        run = RunDirectory(Path(path))
+        with _reachable(run.path):
+            run.create()
+        run.experiment.write_text(experiment)
+        self._created = run
+        return None, None
+
+    # While it runs
+
+    def do_open_in_run(self, name: str) -> Answer:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        return None, os.open(self._run.nodes / Path(name).name, flags, 0o644)
+
+    def do_open_new(self, path: str) -> Answer:
+        from mnbed.errors import InputError
+
+        file = Path(path).expanduser()
+        if file.is_dir():
+            raise InputError(f"{path} is a directory; give a file, such as {file / 'out.pcap'}")
+        try:
+            return None, os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be captured to: {error.strerror}") from None
+
+    def do_write_experiment(self, text: str) -> Answer:
+        return self._replace(self._run.experiment, text)
+
+    def do_write_environment(self, text: str) -> Answer:
+        return self._replace(self._run.environment, text)
+
+    def _replace(self, path: Path, text: str) -> Answer:
+        from mnbed.results.files import replacing
+
+        with replacing(path) as partial:
+            partial.write_text(text)
+        return None, None
+
+    def do_algorithm_digest(self, module: str | None) -> Answer:
+        """Its name and place stay when its text changes."""
+        if module is None:
+            return None, None
+        try:
+            return hashlib.sha256(Path(module).read_bytes()).hexdigest()[:16], None
+        except OSError:
+            return None, None
+
+    def do_revision(self) -> Answer:
+        from mnbed.run.revision import git_revision
+
+        return git_revision(), None
+
+    def do_resume(self, name: str, state: str, life: int, status: dict[str, Any]) -> Answer:
+        from mnbed.run.resume import resume_settings
+
+        return asdict(resume_settings(self._run, name, state, life, status)), None
+
+    def do_tail(self, path: str, node: str, count: int) -> Answer:
+        from mnbed.results.log_lines import LogReader
+        from mnbed.run_directory import RunDirectory
+
+        return [str(line) for line in LogReader(RunDirectory(Path(path)), [node]).read()[-count:]], None
+
+    # After the network is down
+
+    def do_evaluate(self, keep_snapshots: bool) -> Answer:
+        from mnbed.results.evaluate import remove_snapshots, run_evaluation
+
+        def progress(done: int, total: int) -> None:
+            self._channel.send({"progress": [done, total]})
+
+        run_evaluation(self._run, progress)
+        if not keep_snapshots:
+            remove_snapshots(self._run)
+        return None, None
+
+    def do_results(self, report: bool) -> Answer:
+        from mnbed.results import make_results
+
+        summary = make_results(self._run, report=report)
+        return {"summary": asdict(summary), "report": str(self._run.report) if report else None}, None
+
+
+def _planned_sends(experiment: Experiment, plan: Plan) -> dict[int, tuple[float, int]] | None:
+    """Number of peers -> Algorithm.planned_sends, which root cannot ask a user's algorithm. None: it is no user's."""
+    from mnbed.foreign import planned_sends
+
+    settings = experiment.algorithm
+    if settings.module is None:
+        return None
+    return {count: planned_sends(settings, count) for count in {len(host.peers) for host in plan.hosts}}
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _refusal(orders: dict[str, Any]) -> MachineError | None:
+    """Drop root; returns what stands in the way of working as that user, if anything does."""
+    installed = [path for path in sys.path if os.path.exists(path)]
+    try:
+        drop_for_good(orders["uid"], orders["gid"], orders["groups"])
+    except (OSError, RuntimeError) as error:
+        return MachineError(
+            f"{getattr(error, 'strerror', None) or error}",
+            "a container needs CAP_SETUID, CAP_SETGID and CAP_SETPCAP for it",
+        )
+    end_with_parent(orders["parent"])
+    out_of_reach = [path for path in installed if not os.access(path, os.R_OK)]
+    if not out_of_reach:
+        return None
+    return MachineError(
+        f"user {_user_name()} cannot read what mnbed is made of: {', '.join(out_of_reach)}",
+        "install mnbed where everybody may read it, for example below /opt",
+    )
+
+
+def _user_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+@contextlib.contextmanager
+def _reachable(path: Path) -> Iterator[None]:
+    """A run directory that cannot be made is said clearly, before anything is built."""
+    try:
+        yield
+    except OSError as error:
+        name = _user_name()
+        raise MachineError(
+            f"{path}: user {name} cannot make a run directory there: {error.strerror}",
+            f"give --out a folder that {name} may write to; mnbed writes results as the user who calls it",
+        ) from None
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Root may have this broken off."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _error(
+    status: int, message: str, remedy: str | None, agent_traceback: str | None = None
+) -> dict[str, Any]:
+    text = agent_traceback or traceback.format_exc()
+    return {"error": {"status": status, "message": message, "remedy": remedy, "traceback": text}}
+
+
+def main() -> int:
+    """Drop root, then serve on the socket that the orders name."""
+    orders = json.loads(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = UserChannel(socket.socket(fileno=orders["channel"]))
+    UserProcess(channel, _refusal(orders)).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

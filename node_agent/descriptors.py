@@ -1,0 +1,37 @@
+"""Waiting for file descriptors of any number: `select.select` takes none from 1024 on, whatever the limit."""
+
+from __future__ import annotations
+
+import ctypes
+import select
+import struct
+from typing import Protocol
+
+
+class HasDescriptor(Protocol):
+    """A file or a socket."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+
+
+def wait_readable(file: HasDescriptor, patience_s: float) -> bool:
+    """Wait until it can be read, or its other end is closed; False when `patience_s` wall seconds have gone by."""
+    poll = select.poll()
+    poll.register(file.fileno(), select.POLLIN)
+    return bool(poll.poll(patience_s * 1000))
+
+
+class PreciseWait:
+    """Waits for one descriptor, by the kernel's clock of nanoseconds: time-outs of poll and epoll are milliseconds."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._ppoll = ctypes.CDLL(None, use_errno=True).ppoll
+        self._ppoll.argtypes = [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_void_p]
+        # struct pollfd; the kernel writes into it.
+        self._polled = ctypes.create_string_buffer(struct.pack("=ihh", descriptor, select.POLLIN, 0), 8)
+
+    def __call__(self, seconds: float | None) -> bool:
+        """Wait until it can be read, for ever or so many seconds; False when nothing came, or a signal did."""
+        limit = None if seconds is None else struct.pack("@ll", int(seconds), int(seconds % 1 * 1e9))
+        return int(self._ppoll(self._polled, 1, limit, None)) > 0
