@@ -27,9 +27,12 @@ from mnbed.fields import (
 )
 from mnbed.link_settings import PartialLinkSettings
 from mnbed.variants import field_types, key_of
+from topologies.properties import TRACED, EdgeProperty
 from topologies.reading import brief
 
 _RATE_UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
+# A point of a trace, in words.
+_POINT = "[time, bandwidth, delay or null, loss or null]"
 # A cell of a trace: a name with its digits, no blanks.
 _LINK_NAME = re.compile(r"\S+-\S+")
 
@@ -39,10 +42,8 @@ class Point(NamedTuple):
 
     at_s: float
     """Seconds after the trace's beginning."""
-    bandwidth_bps: float | None
-    """From then on; 0: as low as the link can go; None: as before."""
-    delay_s: float | None = None
-    """From then on; None: as before."""
+    values: Mapping[str, float]
+    """Property -> what it is from then on; bandwidth 0: as low as the link can go. The others stay as before."""
     link: str | None = None
     """ "h3-s1", where the entry names no link."""
 
@@ -68,7 +69,7 @@ def _rate(value: Any) -> float | str:
 
 def _points(value: Any) -> tuple[Point, ...]:
     if not isinstance(value, (list, tuple)):
-        raise ValueError("it must be a list of [time, bandwidth, delay or null]")
+        raise ValueError(f"it must be a list of {_POINT}")
     points = tuple(_point(number, item) for number, item in enumerate(value))
     last: dict[str | None, float] = {}
     for number, point in enumerate(points):
@@ -85,33 +86,46 @@ def _point(number: int, item: Any) -> Point:
     if isinstance(item, Point):
         return item
     try:
-        if not isinstance(item, (list, tuple)) or not 2 <= len(item) <= 4:
-            raise ValueError("it must be [time, bandwidth, delay or null]")
-        time, bandwidth, delay, link = (*item, None, None)[:4]
-        if bandwidth is None and delay is None:
-            raise ValueError("it changes nothing: neither bandwidth nor delay")
-        if link is not None and not (isinstance(link, str) and _LINK_NAME.fullmatch(link)):
+        if not isinstance(item, (list, tuple)) or not 2 <= len(item) <= 2 + len(TRACED):
+            raise ValueError(f"it must be {_POINT}")
+        time, *given = item
+        # Text behind bandwidth and delay can only be the link.
+        link = given.pop() if len(given) > 2 and isinstance(given[-1], str) else None
+        if len(given) > len(TRACED):
+            raise ValueError(f"got {brief(given[-1])} for its link; write for example h3-s1")
+        values = {
+            one.key: traced_value(one, value)
+            for one, value in zip(TRACED, given, strict=False)
+            if value is not None
+        }
+        if not values:
+            raise ValueError(f"it changes nothing: neither {' nor '.join(one.key for one in TRACED)}")
+        if link is not None and not _LINK_NAME.fullmatch(link):
             raise ValueError(f"got {brief(link)} for its link; write for example h3-s1")
-        return Point(
-            twelve_digits(units.parse_duration(time)),
-            None if bandwidth is None else twelve_digits(units.parse_bandwidth(bandwidth)),
-            None if delay is None else twelve_digits(units.parse_duration(delay)),
-            link,
-        )
+        return Point(twelve_digits(units.parse_duration(time)), values, link)
     except ValueError as error:
         raise SettingsError([(None, f"point {number}: {error}")]) from None
 
 
+def traced_value(one: EdgeProperty, value: Any) -> float:
+    """What a point or a cell says of that property. Raises ValueError."""
+    found = one.read(value)
+    # Bandwidth 0 is the least that a link can have.
+    if found and (words := one.wrong(found)):
+        raise ValueError(words)
+    return float(found)
+
+
 def _plain_points(points: tuple[Point, ...]) -> list[Any]:
-    plain = []
-    for point in points:
-        item = [
-            units.format_duration(point.at_s),
-            None if point.bandwidth_bps is None else units.format_bandwidth(point.bandwidth_bps),
-            None if point.delay_s is None else units.format_duration(point.delay_s),
-        ]
-        plain.append(item if point.link is None else [*item, point.link])
-    return plain
+    return [plain_point(units.format_duration(point.at_s), point.values, point.link) for point in points]
+
+
+def plain_point(time: str, values: Mapping[str, float], link: str | None) -> list[Any]:
+    """A point as it stands in a file; null for what stays, and without the last nulls beyond the delay's."""
+    item = [one.form(values[one.key]) if one.key in values else None for one in TRACED]
+    while len(item) > 2 and item[-1] is None:
+        item.pop()
+    return [time, *item, *([] if link is None else [link])]
 
 
 Ends = Annotated[tuple[str, str], BeforeValidator(_ends)]
@@ -298,14 +312,14 @@ class Churn(_Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Trace(_OfLinks, Section):
-    """A link follows a recording of bandwidths, and of delays."""
+    """A link follows a recording of bandwidths, delays and losses."""
 
     at: Duration = 0.0
     """When the recording begins."""
     one_way: bool = False
     """Only the direction from the first end to the second."""
     trace: str | None = None
-    """A CSV file with the columns time, link, bandwidth and perhaps delay; read when the experiment is loaded."""
+    """A CSV file with the columns time, link and some of bandwidth, delay, loss; read when the experiment is loaded."""
     mahimahi: str | None = None
     """A packet-delivery trace of Mahimahi; read when the experiment is loaded."""
     bin: PositiveDuration | None = None
@@ -315,7 +329,7 @@ class Trace(_OfLinks, Section):
     period: PositiveDuration | None = None
     """After how long the recording begins again; with mahimahi: the file's length."""
     points: Points = ()
-    """What was read: [time, bandwidth, delay or null] each; may be written here instead of a file."""
+    """What was read: [time, bandwidth, delay or null, loss] each; may be written here instead of a file."""
 
     def __post_init__(self) -> None:
         problems: list[tuple[str | None, str]] = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import networkx as nx
 
@@ -41,8 +42,9 @@ from mnbed.event_story import (
     until_in_time,
 )
 from mnbed.events import Event, Reshape, SetLink
-from mnbed.link_plans import MIN_WIRE_BPS, LinkPlan, direction_problems, merged, no_such_link
+from mnbed.link_plans import LinkPlan, direction_problems, in_words, merged, no_such_link
 from mnbed.link_settings import PartialLinkSettings
+from mnbed.links import MIN_WIRE_BPS
 from mnbed.node_events import (
     check_nodes,
     check_partitions,
@@ -50,6 +52,7 @@ from mnbed.node_events import (
     unfold_nodes,
     unfold_partition,
 )
+from topologies.properties import TRACED
 
 
 def expand(
@@ -134,18 +137,6 @@ def _name(pairs: Sequence[Ends], one_way: bool) -> str:
     return ", ".join(shown) + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
 
 
-def _words(change: PartialLinkSettings) -> str:
-    parts = []
-    for name in changed_keys(change):
-        value = getattr(change, name)
-        if name == "bandwidth":
-            value = units.format_bandwidth(float(f"{value:.4g}"))
-        elif name in ("delay", "jitter"):
-            value = units.format_duration(float(f"{value:.4g}"))
-        parts.append(f"{name} {value}")
-    return ", ".join(parts)
-
-
 def _unfold_change(number: int, entry: LinkChange, pairs: list[Ends], world: World, story: Story) -> None:
     directions = _both_ways(pairs, entry.one_way)
     change = _only(entry)
@@ -156,7 +147,7 @@ def _unfold_change(number: int, entry: LinkChange, pairs: list[Ends], world: Wor
             entry=number,
             directions=directions,
             change=change,
-            text=f"{name}: {_words(change)}",
+            text=f"{name}: {in_words(change, brief=True)}",
         )
     )
     end = entry.at
@@ -254,27 +245,23 @@ def _unfold_points(
             if at_s >= world.duration_s:
                 break
             last = at_s
-            bandwidth = point.bandwidth_bps
-            if bandwidth is not None:
-                bandwidth = max(bandwidth, MIN_WIRE_BPS * world.dilation)
-            change = PartialLinkSettings(bandwidth=bandwidth, delay=point.delay_s)
+            values: dict[str, Any] = dict(point.values)
+            if "bandwidth" in values:
+                values["bandwidth"] = max(values["bandwidth"], MIN_WIRE_BPS * world.dilation)
+            change = PartialLinkSettings(**values)
             story.changes.append(
                 Change(
                     at_s=at_s,
                     entry=number,
                     directions=directions,
                     change=change,
-                    text=f"{name}: {_words(change)}",
+                    text=f"{name}: {in_words(change, brief=True)}",
                 )
             )
-    for key, used in (
-        ("bandwidth", any(point.bandwidth_bps is not None for point in points)),
-        ("delay", any(point.delay_s is not None for point in points)),
-    ):
-        if used:
-            for ends in directions:
-                span = Span(start_s=entry.at + points[0].at_s, end_s=last, entry=number)
-                story.spans.setdefault((ends, key), []).append(span)
+    for key in [one.key for one in TRACED if any(one.key in point.values for point in points)]:
+        for ends in directions:
+            span = Span(start_s=entry.at + points[0].at_s, end_s=last, entry=number)
+            story.spans.setdefault((ends, key), []).append(span)
 
 
 def _check_spans(story: Story) -> None:

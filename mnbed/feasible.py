@@ -6,11 +6,12 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mnbed.errors import MachineError
 from mnbed.experiment import Experiment
-from mnbed.links import LinkProperties
+from mnbed.link_property import unable
+from mnbed.links import PROPERTIES, LinkProperties
 from mnbed.machine import MachineFacts
 
 # Proportional memory, measured with GN-LeNet on Python 3.11: an agent forked from the warm parent takes 16 MB
@@ -37,11 +38,12 @@ _NETEM_REMEDY = (
 def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts: MachineFacts) -> str:
     """ "netem", "nfqueue", or "none" where nothing is to be delayed or lost. Raises MachineError."""
     links = list(links)
-    if not any(link.delay_s or link.jitter_s or link.loss or link.reorder for link in links):
+    keys = [row.key for row in unable(PROPERTIES, links, "none")]
+    if not keys:
         return "none"
     asked = experiment.network.delay_backend
     if asked == "auto":
-        chosen = _automatic(facts)
+        chosen = _automatic(facts, keys)
     else:
         chosen = asked
         if getattr(facts, asked) is False:
@@ -51,10 +53,10 @@ def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts
                 if asked == "netem"
                 else "install iptables, and a kernel with NFQUEUE; or use netem",
             )
-    if chosen == "nfqueue" and any(link.reorder for link in links):
+    for row in unable(PROPERTIES, links, chosen):
         raise MachineError(
-            "network.link.reorder: asked for, which the backend nfqueue cannot do; netem can",
-            _NETEM_REMEDY if facts.netem is False else "set network.delay_backend to netem",
+            f"network.link.{row.key}: asked for, which the backend {chosen} cannot do; {' or '.join(row.backends)} can",
+            _NETEM_REMEDY if facts.netem is False else f"set network.delay_backend to {row.backends[0]}",
         )
     return chosen
 
@@ -71,7 +73,8 @@ def check_distributions(
         )
 
 
-def _automatic(facts: MachineFacts) -> str:
+def _automatic(facts: MachineFacts, keys: Sequence[str]) -> str:
+    """`keys`: the properties that need it."""
     if facts.netem:
         return "netem"
     if facts.nfqueue:
@@ -79,8 +82,9 @@ def _automatic(facts: MachineFacts) -> str:
     if facts.netem is None:
         return "netem"
     raise MachineError(
-        "a link delay was asked for, and this kernel has neither netem nor a usable NFQUEUE",
-        f"{_NETEM_REMEDY}; or install iptables, for NFQUEUE; or set every delay to 0",
+        f"a link {', '.join(keys)} was asked for, and this kernel has neither netem nor a usable NFQUEUE",
+        f"{_NETEM_REMEDY}; or install iptables, for NFQUEUE; or "
+        + ("set every delay to 0" if keys == ["delay"] else f"do without {', '.join(keys)}"),
     )
 
 

@@ -11,9 +11,18 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from mnbed import units
+from topologies.burst_loss import BurstLoss, parse_burst_loss, plain_burst_loss
 
 
 class SettingsError(ValueError):
@@ -106,6 +115,14 @@ PositiveDuration = Annotated[Duration, AfterValidator(above_zero)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Number = Annotated[float, BeforeValidator(no_bool), Field(allow_inf_nan=False)]
 Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1, allow_inf_nan=False)]
+BurstLosses = Annotated[
+    BurstLoss,
+    PlainValidator(parse_burst_loss),
+    PlainSerializer(plain_burst_loss),
+    WithJsonSchema(
+        {"type": ["object", "string"], "description": "p/r[/loss_bad[/loss_good]], a section, or none"}
+    ),
+]
 Queue = Annotated[int | str | None, BeforeValidator(_queue)]
 Distribution = Literal["normal", "uniform", "pareto", "paretonormal"]
 

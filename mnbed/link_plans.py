@@ -6,30 +6,22 @@ Pure, as all planning is. Also what the wire can do at all, which events that ch
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import networkx as nx
 
-from mnbed import units
 from mnbed.experiment import Experiment
 from mnbed.link_settings import LinkSettings, PartialLinkSettings
-from mnbed.links import LinkProperties, PairProperties
+from mnbed.links import PROPERTIES, LinkProperties, PairProperties
 from topologies import rules
 from topologies.reading import brief
 
-_OF_EDGES = ("bandwidth_bps", "delay_s", "jitter_s", "loss")
-# Below 8 kbit/s one full frame lasts longer than TCP's first retransmission timeout.
-MIN_WIRE_BPS = 8e3
 # Of the median bandwidth of the hosts' access links: below it a host is a straggler.
 SLOW_SHARE = 0.5
 # An access link that does not limit.
 UNLIMITED_BPS = 10e9
-# HTB's classic rate field holds bytes per second in 32 bits: 34.36 Gbit/s.
-MAX_WIRE_BPS = 34e9
-# netem counts 64 ns ticks in 32 bits: 274 s.
-MAX_WIRE_DELAY_S = 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +195,13 @@ def _by_region(graph: nx.Graph, hosts: list[str]) -> Groups:
     """Host -> (destinations, what is between), a group for each region or for each host in it."""
     between: dict[tuple[str, str], PairProperties] = {}
     for path in graph.graph["paths"]:
-        found = PairProperties(**{key: path[key] for key in _OF_EDGES if path.get(key) is not None})
+        found = PairProperties(
+            **{
+                row.field: value
+                for row in PROPERTIES
+                if row.together is not None and (value := row.of_edge(path)) is not None
+            }
+        )
         a, b = path["between"]
         between[a, b] = between[b, a] = found
     regions = {host: graph.nodes[host].get("region") for host in hosts}
@@ -273,71 +271,37 @@ def no_such_link(graph: nx.Graph, a: str, b: str) -> str:
 
 
 def _properties(
-    experiment: Experiment, edge: Mapping[str, float], factor: float, backward: bool
+    experiment: Experiment, edge: Mapping[str, Any], factor: float, backward: bool
 ) -> LinkProperties:
     """Later ones win, property by property: `link`, the graph's edge, `link.reverse`; then a straggler's factor."""
     link = experiment.network.link
-    asked = merged(LinkProperties(bandwidth_bps=link.bandwidth, delay_s=link.delay), _as_partial(link))
-    own: dict[str, Any] = {name: edge[name] for name in _OF_EDGES if edge.get(name) is not None}
-    asked = replace(asked, **own)
+    asked = merged(LinkProperties(bandwidth_bps=link.bandwidth), link)
+    asked = replace(
+        asked, **{row.field: value for row in PROPERTIES if (value := row.of_edge(edge)) is not None}
+    )
     if backward:
         asked = merged(asked, link.reverse)
     return replace(asked, bandwidth_bps=asked.bandwidth_bps * factor)
 
 
-def _as_partial(link: LinkSettings) -> PartialLinkSettings:
-    given = {item.name: getattr(link, item.name) for item in fields(PartialLinkSettings)}
-    return PartialLinkSettings(**given)
-
-
-def merged(asked: LinkProperties, *changes: PartialLinkSettings) -> LinkProperties:
+def merged(asked: LinkProperties, *changes: LinkSettings | PartialLinkSettings) -> LinkProperties:
     """The properties with those changes, the later ones over the earlier."""
     for change in changes:
-        new: dict[str, Any] = {
-            name: value
-            for name, value in (
-                ("bandwidth_bps", change.bandwidth),
-                ("delay_s", change.delay),
-                ("jitter_s", change.jitter),
-                ("distribution", change.distribution),
-                ("loss", change.loss),
-                ("reorder", change.reorder),
-            )
-            if value is not None
-        }
-        if isinstance(change.queue, str):
-            new |= {"queue_packets": None, "queue_bdp": float(change.queue.removesuffix("bdp"))}
-        elif change.queue is not None:
-            new["queue_packets"] = change.queue
-        asked = replace(asked, **new)
+        given = [(row, getattr(change, row.key)) for row in PROPERTIES]
+        new = [row.changes(value) for row, value in given if value is not None]
+        asked = replace(asked, **{name: value for one in new for name, value in one.items()})
     return asked
+
+
+def in_words(change: PartialLinkSettings, *, brief: bool = False) -> str:
+    """ "bandwidth 5mbit, delay 20ms"; brief: to four digits."""
+    given = [(row, getattr(change, row.key)) for row in PROPERTIES]
+    return ", ".join(row.words(value, brief=brief) for row, value in given if value is not None)
 
 
 def direction_problems(direction: Direction) -> Iterator[tuple[str, str]]:
     """(key, what is wrong with it)"""
-    asked, wire = direction.asked, direction.wire
     where = f"on link {direction.source} - {direction.target}"
-    if not MIN_WIRE_BPS <= wire.bandwidth_bps <= MAX_WIRE_BPS:
-        shown = map(
-            units.format_bandwidth, (asked.bandwidth_bps, wire.bandwidth_bps, MIN_WIRE_BPS, MAX_WIRE_BPS)
-        )
-        yield (
-            "network.link.bandwidth",
-            "{} {where} is {} after dilation; allowed: {} to {}".format(*shown, where=where),
-        )
-    for name in ("delay", "jitter"):
-        asked_s, wire_s = getattr(asked, f"{name}_s"), getattr(wire, f"{name}_s")
-        if wire_s > MAX_WIRE_DELAY_S:
-            shown = map(units.format_duration, (asked_s, wire_s, MAX_WIRE_DELAY_S))
-            yield (
-                f"network.link.{name}",
-                "{} {where} is {} after dilation; allowed: at most {}".format(*shown, where=where),
-            )
-    if asked.jitter_s > asked.delay_s:
-        jitter, delay = units.format_duration(asked.jitter_s), units.format_duration(asked.delay_s)
-        yield (
-            "network.link.jitter",
-            f"{jitter} {where} is above its delay, {delay}: delays would be below zero",
-        )
-    if asked.reorder and not asked.delay_s:
-        yield "network.link.reorder", f"{asked.reorder:g} {where}, which has no delay: nothing can overtake"
+    for row in PROPERTIES:
+        for text in row.problems(direction.asked, direction.wire, where):
+            yield f"network.link.{row.key}", text

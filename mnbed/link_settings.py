@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mnbed.fields import Distribution, Duration, Fraction, PositiveBandwidth, Queue, Section
+from mnbed.fields import BurstLosses, Distribution, Duration, Fraction, PositiveBandwidth, Queue, Section
+from topologies.burst_loss import NO_BURSTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class PartialLinkSettings(Section):
     """How the delay is spread: normal, uniform, pareto or paretonormal, as netem's tables."""
     loss: Fraction | None = None
     """Probability of losing a packet, 0 to 1."""
+    burst_loss: BurstLosses | None = None
+    """Losing packets in bursts, instead of `loss`: {p: 0.01, r: 0.25}, 0.01/0.25, or none; netem's gemodel."""
     reorder: Fraction | None = None
     """Probability that a packet overtakes those that are delayed, 0 to 1; needs the netem backend."""
     queue: Queue = None
@@ -57,6 +60,8 @@ class LinkSettings(Section):
     """How the delay is spread: normal, uniform, pareto or paretonormal, as netem's tables."""
     loss: Fraction = 0.0
     """Probability of losing a packet, 0 to 1."""
+    burst_loss: BurstLosses = NO_BURSTS
+    """Losing packets in bursts, instead of `loss`: {p: 0.01, r: 0.25}, 0.01/0.25, or none; netem's gemodel."""
     reorder: Fraction = 0.0
     """Probability that a packet overtakes those that are delayed, 0 to 1; needs the netem backend."""
     queue: Queue = None

@@ -17,14 +17,14 @@ from mnbed import draws
 from mnbed.errors import InputError
 from mnbed.experiment import Experiment
 from mnbed.link_plans import plan_links
+from mnbed.links import PROPERTIES
 from mnbed.loading import load_experiment, naming
 from mnbed.plan import network_graph
 from mnbed.yaml_source import parse_value, parse_yaml
 from topologies import files, rules
 from topologies.description import put_properties
+from topologies.properties import ATTRIBUTES
 from topologies.reading import brief, read_text
-
-_PROPERTIES = ("bandwidth_bps", "delay_s", "jitter_s", "loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class NetworkView:
     notes: Sequence[str] = field(default=())
 
     def direction(self, source: str, target: str) -> Mapping[str, Any]:
-        """bandwidth_bps, delay_s, jitter_s, loss from one end of a link to the other, as far as they are given."""
+        """The properties of `topologies.properties` from one end of a link to the other, as far as they are given."""
         data = self.graph.edges[source, target]
         return {**data, **data.get("towards", {}).get(target, {})}
 
@@ -80,13 +80,14 @@ def resolved_network(experiment: Experiment) -> tuple[nx.Graph, frozenset[str]]:
         raise InputError("\n".join(problems))
     for link in links:
         edge = graph.edges[link.a, link.b]
-        for key in (*_PROPERTIES, "towards"):
+        for key in (*ATTRIBUTES, "towards"):
             edge.pop(key, None)
         forward, backward = (
             {
-                key: value
-                for key in _PROPERTIES
-                if (value := getattr(one.asked, key)) or key in _PROPERTIES[:2]
+                row.edge.attribute: row.to_graph(value)
+                for row in PROPERTIES
+                if row.edge is not None
+                and ((value := getattr(one.asked, row.field)) or row.key in ("bandwidth", "delay"))
             }
             for one in link.directions
         )

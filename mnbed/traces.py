@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from mnbed import units
+from mnbed.event_settings import plain_point, traced_value
 from mnbed.fields import did_you_mean
+from topologies.properties import TRACED
 from topologies.reading import brief, read_text
 
 # Text of a day's trace at 10 points a second; more is not a trace of a link.
 _MAX_FILE_BYTES = 64_000_000
-_COLUMNS = ("time", "link", "bandwidth", "delay")
+_COLUMNS = ("time", "link", *(one.key for one in TRACED))
 # Mahimahi (Netravali et al., USENIX ATC 2015): each line lets one packet of 1,500 bytes pass, so one line for each
 # millisecond is 12 Mbit/s.
 _MAHIMAHI_PACKET_BITS = 1500 * 8
@@ -52,7 +54,7 @@ def with_points(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def read_csv(path: Path, *, links_given: bool) -> Iterator[PlainPoint]:
-    """Points of a file with the columns time, link, bandwidth and perhaps delay, in its order.
+    """Points of a file with the columns time, link, and some of bandwidth, delay and loss, in its order.
 
     Times are emulated seconds, or text with a unit; an empty cell changes nothing. `links_given`: the entry names the
     links, and the file must not. Raises TraceError.
@@ -88,7 +90,7 @@ def _check_header(path: Path, header: list[str], links_given: bool) -> None:
         if name not in wanted:
             raise TraceError(f"{path}:1: no such column as {brief(name)}{did_you_mean(name, wanted)}")
     missing = [name for name in wanted if name not in header and name in ("time", "link")]
-    if "bandwidth" not in header and "delay" not in header:
+    if not any(one.key in header for one in TRACED):
         missing.append("bandwidth")
     if missing:
         hint = "; or give the entry a link: [h3, s1]" if "link" in missing else ""
@@ -99,38 +101,33 @@ def _check_header(path: Path, header: list[str], links_given: bool) -> None:
 
 def _point(where: str, cells: Mapping[str, str]) -> tuple[PlainPoint, str | None]:
     """(the point, its link)"""
-    parsed: dict[str, str | None] = {}
-    for name, parse, write, unit in (
-        ("time", units.parse_duration, units.format_duration, "s"),
-        ("bandwidth", units.parse_bandwidth, units.format_bandwidth, "bit"),
-        ("delay", units.parse_duration, units.format_duration, "s"),
-    ):
-        text = cells.get(name, "")
-        if not text:
-            parsed[name] = None
-            continue
-        try:
-            value = parse(text + unit if _is_number(text) else text)
-        except ValueError as error:
-            raise TraceError(f"{where}: {name}: {error}") from None
-        parsed[name] = write(value)
-    if parsed["time"] is None:
+    try:
+        time = units.parse_duration(_with_unit(cells["time"], "s")) if cells["time"] else None
+    except ValueError as error:
+        raise TraceError(f"{where}: time: {error}") from None
+    values = {}
+    for one in TRACED:
+        if text := cells.get(one.key, ""):
+            try:
+                values[one.key] = traced_value(one, _with_unit(text, one.unit or ""))
+            except ValueError as error:
+                raise TraceError(f"{where}: {one.key}: {error}") from None
+    if time is None:
         raise TraceError(f"{where}: no time")
-    if parsed["bandwidth"] is None and parsed["delay"] is None:
-        raise TraceError(f"{where}: neither a bandwidth nor a delay")
+    if not values:
+        raise TraceError(f"{where}: neither {' nor '.join(one.key for one in TRACED)}")
     link = cells.get("link")
     if link is not None and link.count("-") != 1:
         raise TraceError(f"{where}: got {brief(link)} for its link; write for example h3-s1")
-    point = [parsed["time"], parsed["bandwidth"], parsed["delay"]]
-    return ([*point, link] if link is not None else point), link
+    return plain_point(units.format_duration(time), values, link), link
 
 
-def _is_number(text: str) -> bool:
-    """A bare number is seconds, or bit/s."""
+def _with_unit(text: str, unit: str) -> str:
+    """A bare number is in that unit: seconds, or bit/s."""
     try:
-        return math.isfinite(float(text))
+        return text + unit if math.isfinite(float(text)) else text
     except ValueError:
-        return False
+        return text
 
 
 def read_mahimahi(path: Path, bin_s: float) -> tuple[list[PlainPoint], float]:

@@ -6,7 +6,7 @@ those of its parameters. A parameter called `seed` is no such key: the experimen
 parameters raise ValueError.
 
 A graph's nodes carry kind="host" or kind="switch", and may carry `label` (their name in a file, where it is not one
-that Linux could use) and `region`. An edge may carry `bandwidth_bps`, `delay_s`, `jitter_s`, `loss`, which override the
+that Linux could use) and `region`. An edge may carry the attributes of `properties.EDGE_PROPERTIES`, which override the
 experiment's link settings, and `towards`: node -> those properties of the direction that arrives there, where the two
 differ. The graph may carry `paths`: properties between regions, shaped for each destination at the sender.
 

@@ -1,6 +1,6 @@
 """What files call the properties of nodes and links, and what they mean here.
 
-ours            bandwidth_bps, delay_s, jitter_s, loss; and with units bandwidth ("60mbit"), delay, jitter
+ours            bandwidth_bps, delay_s, jitter_s, loss, burst_loss ("0.01/0.25"); with units bandwidth, delay, jitter
 Mininet         bw (Mbit/s), delay ("5ms"), jitter, loss (percent: only beside bw)
 Topology Zoo    LinkSpeedRaw (bit/s), else LinkSpeed with LinkSpeedUnits, else LinkLabel where it is a rate
 Shadow          latency ("10 ms"), packet_loss
@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from topologies.properties import BY_KEY, EDGE_PROPERTIES, number, twelve_digits
 from topologies.reading import brief
-from topologies.units import parse_bandwidth, parse_duration
 
 _EARTH_RADIUS_KM = 6371.0
 # Light in fibre: c / 1.468 (ITU-T G.652).
@@ -47,9 +47,9 @@ def kind_of(name: Any, data: Mapping[str, Any]) -> str | None:
     return "switch" if re.fullmatch(r"s\d+", str(name)) else None
 
 
-def link_properties(data: Mapping[str, Any], where: str) -> tuple[dict[str, float], list[str]]:
+def link_properties(data: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
     """(properties, notes on what could not be read) of a link. Raises ValueError for one of ours that is no number."""
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     notes: list[str] = []
     for key, (name, convert) in _READERS.items():
         value = data.get(key)
@@ -58,7 +58,7 @@ def link_properties(data: Mapping[str, Any], where: str) -> tuple[dict[str, floa
         if key == "loss" and "bw" in data and "bandwidth_bps" not in data:
             convert = _percent
         try:
-            found[name] = float(f"{convert(value):.12g}")
+            found[name] = convert(value)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {key}={brief(value)}: {error}") from None
     if "bandwidth_bps" not in found:
@@ -70,38 +70,21 @@ def link_properties(data: Mapping[str, Any], where: str) -> tuple[dict[str, floa
     return found, notes
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool):
-        raise ValueError("it must be a number")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError("it must be a number") from None
-    if not math.isfinite(number) or number < 0:
-        raise ValueError("it must be a finite number, not below 0")
-    return number
-
-
 def _megabits(value: Any) -> float:
-    return _number(value) * 1e6
+    return twelve_digits(number(value) * 1e6)
 
 
 def _percent(value: Any) -> float:
-    return _number(value) / 100
+    return twelve_digits(number(value) / 100)
 
 
-# In order: the first that is there counts. Another than ours is the key of some other program.
-_READERS: dict[str, tuple[str, Callable[[Any], float]]] = {
-    "bandwidth_bps": ("bandwidth_bps", _number),
-    "bandwidth": ("bandwidth_bps", parse_bandwidth),
+# In order: the first that is there counts. Ours, then the keys of other programs.
+_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    **{one.attribute: (one.attribute, one.plain) for one in EDGE_PROPERTIES},
+    **{one.key: (one.attribute, one.read) for one in EDGE_PROPERTIES},
     "bw": ("bandwidth_bps", _megabits),
-    "delay_s": ("delay_s", _number),
-    "delay": ("delay_s", parse_duration),
-    "latency": ("delay_s", parse_duration),
-    "jitter_s": ("jitter_s", _number),
-    "jitter": ("jitter_s", parse_duration),
-    "loss": ("loss", _number),
-    "packet_loss": ("loss", _number),
+    "latency": ("delay_s", BY_KEY["delay"].read),
+    "packet_loss": ("loss", BY_KEY["loss"].read),
 }
 
 

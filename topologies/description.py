@@ -19,16 +19,10 @@ from typing import Any
 import networkx as nx
 
 from topologies import rules
+from topologies.properties import BY_KEY, EDGE_PROPERTIES
 from topologies.reading import brief
-from topologies.units import format_bandwidth, format_duration, parse_bandwidth, parse_duration
 
 KEYS = ("hosts", "switches", "links", "paths", "paths_shared", "per_pair", "source")
-_PROPERTIES = {
-    "bandwidth": ("bandwidth_bps", parse_bandwidth, format_bandwidth),
-    "delay": ("delay_s", parse_duration, format_duration),
-    "jitter": ("jitter_s", parse_duration, format_duration),
-}
-_NAMES = {key: name for key, (name, _, _) in _PROPERTIES.items()} | {"loss": "loss"}
 
 
 def to_description(graph: nx.Graph) -> dict[str, Any]:
@@ -100,7 +94,7 @@ def _add_link(graph: nx.Graph, entry: Any, where: str) -> None:
         raise ValueError(
             f"{where}: got {brief(entry)}; write {{link: [h1, s1], bandwidth: 60mbit, delay: 1ms}}"
         )
-    _known(entry, ("link", *_PROPERTIES, "loss", "reverse"), where)
+    _known(entry, ("link", *BY_KEY, "reverse"), where)
     a, b = _pair(entry.get("link"), f"{where}.link")
     for name in (a, b):
         if name not in graph:
@@ -112,8 +106,8 @@ def _add_link(graph: nx.Graph, entry: Any, where: str) -> None:
     reverse = entry.get("reverse") or {}
     if not isinstance(reverse, Mapping):
         raise ValueError(f"{where}.reverse: got {brief(reverse)}; write {{bandwidth: 10mbit}}")
-    _known(reverse, (*_PROPERTIES, "loss"), f"{where}.reverse")
-    own = {_NAMES[key] for key in reverse}
+    _known(reverse, tuple(BY_KEY), f"{where}.reverse")
+    own = {BY_KEY[key].attribute for key in reverse}
     backward = {name: value for name, value in forward.items() if name not in own}
     backward |= _properties_in(reverse, f"{where}.reverse")
     put_properties(graph.edges[a, b], a, b, forward, backward)
@@ -140,29 +134,28 @@ def _add_paths(graph: nx.Graph, data: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{where}: got {brief(entry)}; write {{between: [tokyo, ohio], bandwidth: 86mbit}}"
             )
-        _known(entry, ("between", *_PROPERTIES, "loss"), where)
+        _known(entry, ("between", *(one.key for one in EDGE_PROPERTIES if one.of_paths)), where)
         between = list(_pair(entry.get("between"), f"{where}.between"))
         graph.graph["paths"].append({"between": between, **_properties_in(entry, where)})
 
 
 def _properties_in(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     found = {}
-    for key, (name, parse, _) in _PROPERTIES.items():
-        if entry.get(key) is not None:
+    for one in EDGE_PROPERTIES:
+        if entry.get(one.key) is not None:
             try:
-                found[name] = float(f"{parse(entry[key]):.12g}")
+                found[one.attribute] = one.parse(entry[one.key])
             except ValueError as error:
-                raise ValueError(f"{where}.{key}: got {brief(entry[key])}; {error}") from None
-    if entry.get("loss") is not None:
-        found["loss"] = entry["loss"]
+                raise ValueError(f"{where}.{one.key}: got {brief(entry[one.key])}; {error}") from None
     return found
 
 
 def _properties_out(data: Mapping[str, Any]) -> dict[str, Any]:
-    found = {
-        key: form(data[name]) for key, (name, _, form) in _PROPERTIES.items() if data.get(name) is not None
+    return {
+        one.key: one.form(data[one.attribute])
+        for one in EDGE_PROPERTIES
+        if data.get(one.attribute) is not None
     }
-    return found | ({"loss": data["loss"]} if data.get("loss") is not None else {})
 
 
 def _list(data: Mapping[str, Any], key: str) -> list[Any]:

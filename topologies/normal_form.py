@@ -16,6 +16,7 @@ import networkx as nx
 from topologies import attributes, rules
 from topologies.building import within
 from topologies.description import put_properties
+from topologies.properties import EDGE_PROPERTIES
 
 PARALLEL = ("refuse", "merge")
 COMPONENTS = ("all", "largest")
@@ -66,7 +67,7 @@ def _refuse_loops(raw: nx.Graph) -> None:
 
 def _add_edges(graph: nx.Graph, raw: nx.Graph, parallel: str, notes: list[str]) -> None:
     """Links of each pair of nodes become one, with what each direction has."""
-    ways: dict[tuple[Any, Any], list[dict[str, float]]] = {}
+    ways: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
     for a, b, data in raw.edges(data=True):
         found, said = attributes.link_properties(data, f"link {a} - {b}")
         notes += said
@@ -97,18 +98,15 @@ def _add_edges(graph: nx.Graph, raw: nx.Graph, parallel: str, notes: list[str]) 
         notes.append(f"{len(one_way)} links are given in one direction; both have the same: {_some(one_way)}")
 
 
-def _merged(links: list[dict[str, float]]) -> dict[str, float]:
+def _merged(links: list[dict[str, Any]]) -> dict[str, Any]:
     if len(links) == 1:
         return links[0]
-    merged: dict[str, float] = {}
-    rates = [one["bandwidth_bps"] for one in links if "bandwidth_bps" in one]
-    if rates:
-        merged["bandwidth_bps"] = sum(rates)
-    for key in ("delay_s", "jitter_s", "loss"):
-        values = [one[key] for one in links if key in one]
+    found = {}
+    for one in EDGE_PROPERTIES:
+        values = [link[one.attribute] for link in links if one.attribute in link]
         if values:
-            merged[key] = min(values)
-    return merged
+            found[one.attribute] = one.parallel(values)
+    return found
 
 
 def _coordinates(graph: nx.Graph, raw: nx.Graph, notes: list[str]) -> None:

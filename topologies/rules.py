@@ -7,24 +7,17 @@ routes that reach every host), not those of an experiment.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import networkx as nx
 
+from topologies.properties import EDGE_PROPERTIES
 from topologies.reading import brief
 
 # IFNAMSIZ is 16 with the closing zero byte.
 MAX_INTERFACE_NAME = 15
 KINDS = ("host", "switch")
-# Of links and paths: property -> least, most, and the limits in words.
-PROPERTIES = {
-    "bandwidth_bps": (0.0, sys.float_info.max, "above 0"),
-    "delay_s": (0.0, sys.float_info.max, "0 or more"),
-    "jitter_s": (0.0, sys.float_info.max, "0 or more"),
-    "loss": (0.0, 1.0, "0 to 1"),
-}
 # Each host has a journal by its name, beside those of the programs that run it.
 RESERVED = ("controller", "parent")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
@@ -105,14 +98,11 @@ def _edges(graph: nx.Graph) -> Iterator[str]:
 
 
 def wrong_properties(properties: Mapping[str, Any]) -> Iterator[str]:
-    """ "delay_s='x'; it must be ..." for every property of a link or path that is not a number it may be."""
-    for key, (least, most, words) in PROPERTIES.items():
-        value = properties.get(key)
-        if value is None:
-            continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not least <= value <= most or (value == 0 and key == "bandwidth_bps"):
-            yield f"{key}={brief(value)}; it must be a number {words}"
+    """ "delay_s='x'; it must be ..." for every property of a link or path that it must not have."""
+    for one in EDGE_PROPERTIES:
+        value = properties.get(one.attribute)
+        if value is not None and (words := one.wrong(value)) is not None:
+            yield f"{one.attribute}={brief(value)}; {words}"
 
 
 def _paths(graph: nx.Graph) -> Iterator[str]:
@@ -128,6 +118,9 @@ def _paths(graph: nx.Graph) -> Iterator[str]:
             yield f"path {a} - {b} is given twice"
         seen.add(frozenset((a, b)))
         yield from (f"path {a} - {b} has {text}" for text in wrong_properties(path))
+        for one in EDGE_PROPERTIES:
+            if not one.of_paths and path.get(one.attribute) is not None:
+                yield f"path {a} - {b} has {one.attribute}, which only links can have"
 
 
 def _hosts(graph: nx.Graph) -> Iterator[str]:

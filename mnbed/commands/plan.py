@@ -171,8 +171,16 @@ def _print_paths(plan: Plan) -> None:
 
 
 def _print_links(plan: Plan) -> None:
+    from mnbed.links import PROPERTIES
     from mnbed.units import format_bandwidth, format_duration
 
+    rare = [
+        row
+        for row in PROPERTIES
+        if row.edge is not None
+        and row.edge.rare
+        and any(map(row.asked_of, (one.asked for one in plan.directions.values())))
+    ]
     rows = []
     for link in plan.links:
         there, back = link.directions
@@ -186,11 +194,12 @@ def _print_links(plan: Plan) -> None:
                     format_duration(one.asked.delay_s),
                     format_bandwidth(float(f"{one.wire.bandwidth_bps:.4g}")),
                     format_duration(one.wire.delay_s),
+                    *(row.form(getattr(one.asked, row.field)) for row in rare),
                 )
             )
     _table(
         "links (emulated, then on the wire)",
-        ("link", "bandwidth", "delay", "wire bandwidth", "wire delay"),
+        ("link", "bandwidth", "delay", "wire bandwidth", "wire delay", *(row.key for row in rare)),
         rows,
     )
 

@@ -186,7 +186,8 @@ def _print_view(view: NetworkView) -> None:
 
     from mnbed.console import make_console
     from topologies import rules
-    from topologies.units import format_bandwidth, format_duration
+    from topologies.burst_loss import NONE
+    from topologies.properties import EDGE_PROPERTIES, EdgeProperty
 
     graph = view.graph
     console = make_console(highlight=False)
@@ -196,30 +197,33 @@ def _print_view(view: NetworkView) -> None:
         markup=False,
     )
 
-    def both(a: str, b: str, key: str, form: Any) -> str:
-        ways = [view.direction(a, b).get(key), view.direction(b, a).get(key)]
-        texts = ["" if value is None else form(float(f"{value:.4g}")) for value in ways]
+    def both(a: str, b: str, one: EdgeProperty) -> str:
+        ways = [view.direction(a, b).get(one.attribute), view.direction(b, a).get(one.attribute)]
+        texts = ["" if value is None else one.shown(value) for value in ways]
         return texts[0] if texts[0] == texts[1] else f"{texts[0] or '-'} / {texts[1] or '-'}"
 
     labelled = any(label for _, label in graph.nodes(data="label"))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("link", "bandwidth", "delay", "jitter", "loss", "", *(["labels"] if labelled else [])):
+    shown = [
+        one
+        for one in EDGE_PROPERTIES
+        if not one.rare or any(both(a, b, one) not in ("", NONE) for a, b in _ends(view))
+    ]
+    for header in ("link", *(one.key for one in shown), "", *(["labels"] if labelled else [])):
         table.add_column(header)
     for a, b in _ends(view)[:_MAX_ROWS]:
         labels = " - ".join(str(graph.nodes[node].get("label") or node) for node in (a, b))
         table.add_row(
             f"{a} - {b}",
-            both(a, b, "bandwidth_bps", format_bandwidth),
-            both(a, b, "delay_s", format_duration),
-            both(a, b, "jitter_s", format_duration),
-            both(a, b, "loss", lambda value: f"{value:g}"),
+            *(both(a, b, one) for one in shown),
             "straggler" if {a, b} & view.stragglers else "",
             *([labels] if labelled else []),
         )
     console.print(table)
     if graph.number_of_edges() > _MAX_ROWS:
         console.print(f"... and {graph.number_of_edges() - _MAX_ROWS:,} more links")
-    if any("/" in str(cell) for column in table.columns[1:5] for cell in column.cells):
+    properties = table.columns[1 : 1 + len(shown)]
+    if any(" / " in str(cell) for column in properties for cell in column.cells):
         console.print("(where directions differ: from the first node to the second / back)")
     _print_paths(view, console)
 

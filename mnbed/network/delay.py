@@ -7,8 +7,8 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import astuple, dataclass
+from typing import Any, NamedTuple
 
 from mnbed.errors import MachineError, RunError
 from mnbed.events import Reshape
@@ -25,9 +25,24 @@ _ANSWER_PATIENCE_S = 5.0
 _START_PATIENCE_S = 30.0
 _MAX_TICK_S = 1e-3
 
-Effect = tuple[float, float, str, float]
-"""(delay in seconds, jitter in seconds, its distribution, probability of loss) of a path, wall-clock."""
 Ends = tuple[str, str]
+
+
+class Effect(NamedTuple):
+    """What a path does to its packets, wall-clock."""
+
+    delay_s: float
+    jitter_s: float
+    distribution: str
+    loss: float
+    bursts: tuple[tuple[int, float, float, float, float], ...] = ()
+    """(seed, p, r, loss_bad, loss_good) of each link on the way that loses in bursts. Paths over one link share its
+    state, which is known by the seed."""
+
+    @property
+    def lossy(self) -> bool:
+        """Whether packets may get lost."""
+        return bool(self.loss or self.bursts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +63,15 @@ def tick_s(dilation: float) -> float:
     return min(0.5e-3 * max(1.0, dilation), _MAX_TICK_S)
 
 
-def effect_of(path: PathProperties) -> Effect:
-    """Rounded to microseconds, so that paths of the same links have the same delay."""
-    return round(path.delay_s, 6), round(path.jitter_s, 6), path.distribution, path.loss
+def effect_of(path: PathProperties, seeds: Sequence[int]) -> Effect:
+    """Rounded to microseconds, so that paths of the same links have the same delay. `seeds`: of the path's links."""
+    return Effect(
+        delay_s=round(path.delay_s, 6),
+        jitter_s=round(path.jitter_s, 6),
+        distribution=path.distribution,
+        loss=path.loss,
+        bursts=tuple((seeds[number], *astuple(model)) for number, model in path.bursts),
+    )
 
 
 class Paths:
@@ -60,6 +81,9 @@ class Paths:
         self._plan = plan
         self._routes: dict[Ends, tuple[Ends, ...]] = {}
         self._over: dict[Ends, list[Ends]] = {}
+        self._seeds = {
+            ends: stream_seed(plan.experiment.seed, "burst_loss", *ends) for ends in plan.directions
+        }
         self._addresses = {host.name: host.address for host in plan.hosts}
         for source in self._addresses:
             for target in self._addresses:
@@ -78,9 +102,10 @@ class Paths:
             pairs = dict.fromkeys(pair for ends in changed for pair in self._over.get(ends, ()))
         found: dict[str, dict[str, Effect]] = {}
         for source, target in pairs:
-            links = (wires[ends] for ends in self._routes[source, target])
-            path = along(links, self._plan.pair(source, target))
-            found.setdefault(target, {})[self._addresses[source]] = effect_of(path)
+            route = self._routes[source, target]
+            path = along((wires[ends] for ends in route), self._plan.pair(source, target))
+            effect = effect_of(path, [self._seeds[ends] for ends in route])
+            found.setdefault(target, {})[self._addresses[source]] = effect
         return found
 
 
@@ -96,9 +121,12 @@ def host_paths(plan: Plan, paths: Paths, everyone: bool = False) -> list[HostPat
             for host, effects in paths.effects(wires, changed).items():
                 ever[host] += effects.values()
     return [
-        HostPaths(host=host.name, sources=now[host.name], lossy=any(effect[3] for effect in ever[host.name]))
+        HostPaths(
+            host=host.name, sources=now[host.name], lossy=any(effect.lossy for effect in ever[host.name])
+        )
         for host in plan.hosts
-        if everyone or any(delay or jitter or loss for delay, jitter, _, loss in ever.get(host.name, ()))
+        if everyone
+        or any(effect.delay_s or effect.jitter_s or effect.lossy for effect in ever.get(host.name, ()))
     ]
 
 

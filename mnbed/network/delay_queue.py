@@ -10,11 +10,14 @@ Where packets come thick and fast, notices are read and verdicts given once in e
 
 Run as `python -m mnbed.network.delay_queue`: JSON lines on standard input, answers on standard output:
 
-    {"tick_s", "hosts": [{"pid", "gso", "seed", "sources": {address: [delay_s, jitter_s, distribution, loss]}}],
+    {"tick_s", "hosts": [{"pid", "gso", "seed", "sources": {address: EFFECT}}],
      "interfaces": [[pid, [name, ...]], ...]}                   all of the network's                    -> ready
     {"update": [{"host": number, "sources": {...}}]}       other delays from now on                       -> done
     {"statistics": true}                                     what happened since the last time -> one line of statistics
     (standard input closes)                                                                    -> one line of statistics
+
+EFFECT is [delay_s, jitter_s, distribution, loss, [[seed, p, r, loss_bad, loss_good], ...]]. The last are the links that
+lose packets in bursts: a link is known by its seed, and all paths over it share its state.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -40,6 +43,8 @@ from typing import Any
 from mnbed.network import steering
 from mnbed.network.delay_line import DelayLine, Released
 from mnbed.network.delay_spread import spread
+from mnbed.network.loss_chain import LossChains
+from mnbed.network.path_effect import PathEffect
 from node_agent.descriptors import PreciseWait
 
 # linux/netlink.h, linux/netfilter/nfnetlink_queue.h
@@ -95,47 +100,37 @@ class Statistics:
     """Of cpu_s, in the kernel: a released packet's way up the receiver's stack counts here."""
 
 
-class _Path:
-    """What happens to one source's packets."""
-
-    __slots__ = ("delay_s", "draw", "loss")
-
-    def __init__(
-        self, rng: random.Random, delay_s: float, jitter_s: float, distribution: str, loss: float
-    ) -> None:
-        self.delay_s = delay_s
-        self.loss = loss
-        self.draw: Callable[[], float] | None = (
-            spread(rng, delay_s, jitter_s, distribution) if jitter_s else None
-        )
-
-
 class _Host:
     """One host's queue."""
 
-    __slots__ = ("due", "gso", "line", "number", "paths", "random", "rng", "socket")
+    __slots__ = ("chains", "due", "gso", "line", "number", "paths", "rng", "socket")
 
-    def __init__(self, number: int, sock: socket.socket, order: Mapping[str, Any]) -> None:
+    def __init__(
+        self, number: int, sock: socket.socket, order: Mapping[str, Any], chains: LossChains
+    ) -> None:
+        """`chains`: of all links of the network."""
         self.number = number
+        self.chains = chains
         self.socket = sock
         self.gso = bool(order["gso"])
         self.line = DelayLine()
         self.rng = random.Random(order["seed"])
-        self.random = self.rng.random
-        self.paths: dict[int, _Path] = {}
+        self.paths: dict[int, PathEffect] = {}
         self.due: float | None = None
         """The deadline that the loop knows of."""
         self.change(order["sources"])
 
     def change(self, sources: Mapping[str, Any]) -> None:
         """Other delays for those sources, from the next packet on. Raises OSError where a table is missing."""
-        for address, effect in sources.items():
+        for address, (delay_s, jitter_s, distribution, loss, bursts) in sources.items():
             source = int(IPv4Address(address))
-            if any(effect[:2]) or effect[3]:
-                self.paths[source] = _Path(self.rng, *effect)
+            if delay_s or jitter_s or loss or bursts:
+                draw = spread(self.rng, delay_s, jitter_s, distribution) if jitter_s else None
+                chains = tuple(self.chains.following(*burst) for burst in bursts)
+                self.paths[source] = PathEffect(self.rng.random, delay_s, draw, loss, chains)
             else:
                 self.paths.pop(source, None)
-        if self.gso and any(path.loss for path in self.paths.values()):
+        if self.gso and any(path.lossy for path in self.paths.values()):
             # From now on frames get lost one by one.
             self.gso = False
             self.socket.send(_configuration(_NLM_F_REQUEST, *_gso_flag(False)))
@@ -145,7 +140,7 @@ class _Host:
         path = self.paths.get(source)
         if path is None:
             return _ACCEPT
-        if path.loss and self.random() < path.loss:
+        if path.lossy and path.loses():
             return _DROP
         if path.draw is not None:
             self.line.add_spread(number, arrived_s + path.draw())
@@ -274,6 +269,7 @@ class _Delayer:
         # (deadline, number of the host); an entry counts only while it is the host's `due`.
         self._due: list[tuple[float, int]] = []
         self._namespaces: list[int] = []
+        chains = LossChains(lambda seed: random.Random(seed).random)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._wait = PreciseWait(self._poll.fileno())
         self._inbox = _Inbox(self._libc)
@@ -282,7 +278,7 @@ class _Delayer:
         for number, order in enumerate(orders["hosts"]):
             namespace = os.open(f"/proc/{order['pid']}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             _enter(self._libc, namespace)
-            host = _Host(number, _open_queue(order["gso"]), order)
+            host = _Host(number, _open_queue(order["gso"]), order, chains)
             self._namespaces.append(namespace)
             self._hosts.append(host)
             self._by_descriptor[host.socket.fileno()] = host

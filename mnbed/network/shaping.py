@@ -14,22 +14,22 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mininet.link import TCIntf, TCLink
 
 from mnbed.link_plans import Direction
-from mnbed.links import FRAME_BYTES, LinkProperties
+from mnbed.links import FRAME_BYTES, PROPERTIES, LinkProperties
 
 # HTB serves a class each time its tokens allow. A burst of one millisecond rides over the wake-ups of a busy machine;
 # three frames are the least that keeps a slow link gap-free.
 _BURST_S = 1e-3
 _MIN_BURST_FRAMES = 3
-# tc prints rates with four digits and keeps times in ticks of 64 ns; beyond this a difference is a wrong setting.
+# tc prints rates with four digits; beyond this a difference is a wrong setting.
 _RATE_TOLERANCE = 0.001
-_TIME_TOLERANCE_S = 2e-6
-
+# What netem does, as far as tc shows it.
+_SHOWN = tuple(row for row in PROPERTIES if row.read_back is not None)
 
 # Children of the link's class: 2 takes what no branch takes, branches follow.
 _REST, _FIRST_BRANCH = 2, 3
@@ -51,12 +51,15 @@ class Shape:
     """What the qdiscs of one interface do, as far as tc shows it: netem keeps its table of delays to itself."""
 
     rate_bps: float
-    delay_s: float
-    jitter_s: float
-    loss: float
-    reorder: float
+    effects: Mapping[str, Any]
+    """Field of LinkProperties -> its value, of those that tc shows; as if nothing was asked where netem is not."""
     limit: int
     """Bytes for bfifo, packets for netem."""
+
+    def record(self) -> dict[str, Any]:
+        """As environment.json has it."""
+        plain = asdict(self)
+        return {"rate_bps": self.rate_bps, **plain["effects"], "limit": self.limit}
 
 
 def leaves_of(
@@ -84,22 +87,19 @@ def asked_shape(wire: LinkProperties, backend: str) -> Shape:
     """What one interface's qdiscs must do for these properties under that delay backend."""
     if backend != "netem":
         return Shape(
-            rate_bps=wire.bandwidth_bps,
-            delay_s=0,
-            jitter_s=0,
-            loss=0,
-            reorder=0,
-            limit=wire.waiting_room_packets * FRAME_BYTES,
+            rate_bps=wire.bandwidth_bps, effects=_effects({}), limit=wire.waiting_room_packets * FRAME_BYTES
         )
     in_flight = math.ceil(wire.bandwidth_bps * (wire.delay_s + 4 * wire.jitter_s) / 8 / FRAME_BYTES)
     return Shape(
         rate_bps=wire.bandwidth_bps,
-        delay_s=wire.delay_s,
-        jitter_s=wire.jitter_s,
-        loss=wire.loss,
-        reorder=wire.reorder,
+        effects={row.field: getattr(wire, row.field) for row in _SHOWN},
         limit=wire.waiting_room_packets + in_flight,
     )
+
+
+def _effects(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a qdisc does, by the options that tc shows."""
+    return {row.field: row.read_back(options) for row in _SHOWN if row.read_back is not None}
 
 
 def burst_bytes(rate_bps: float) -> int:
@@ -160,16 +160,7 @@ def _queue(verb: str, device: str, parent: int, number: int, wire: LinkPropertie
     queue = f"qdisc {verb} dev {device} parent 5:{parent:x} handle {_FIRST_HANDLE + number:x}:"
     if backend != "netem":
         return f"{queue} bfifo limit {shape.limit}"
-    netem = f"{queue} netem limit {shape.limit} delay {shape.delay_s * 1e6:.3f}us"
-    if shape.jitter_s:
-        netem += f" {shape.jitter_s * 1e6:.3f}us"
-        # Without a table netem draws from the uniform distribution.
-        netem += "" if wire.distribution == "uniform" else f" distribution {wire.distribution}"
-    if shape.loss:
-        netem += f" loss {shape.loss * 100:.6f}%"
-    if shape.reorder:
-        netem += f" reorder {shape.reorder * 100:.6f}%"
-    return netem
+    return f"{queue} netem limit {shape.limit}" + "".join(row.netem(wire) for row in PROPERTIES)
 
 
 def _filters(device: str, leaves: Sequence[Leaf]) -> list[str]:
@@ -268,15 +259,7 @@ def _readback(
 
 
 def _shape(rate_bps: float, options: Mapping[str, Any]) -> Shape:
-    delay = options.get("delay", {})
-    return Shape(
-        rate_bps=rate_bps,
-        delay_s=float(delay.get("delay", 0.0)),
-        jitter_s=float(delay.get("jitter", 0.0)),
-        loss=float(options.get("loss-random", {}).get("loss", 0.0)),
-        reorder=float(options.get("reorder", {}).get("reorder", 0.0)),
-        limit=int(options["limit"]),
-    )
+    return Shape(rate_bps=rate_bps, effects=_effects(options), limit=int(options["limit"]))
 
 
 def differences(asked: Shape, found: Shape | None) -> list[str]:
@@ -286,12 +269,10 @@ def differences(asked: Shape, found: Shape | None) -> list[str]:
     wrong = []
     if abs(found.rate_bps - asked.rate_bps) > _RATE_TOLERANCE * asked.rate_bps + 8:
         wrong.append(f"rate {found.rate_bps:.0f} bit/s instead of {asked.rate_bps:.0f}")
-    for name in ("delay_s", "jitter_s"):
-        if abs(getattr(found, name) - getattr(asked, name)) > _TIME_TOLERANCE_S:
-            wrong.append(f"{name[:-2]} {getattr(found, name):g} s instead of {getattr(asked, name):g} s")
-    for name in ("loss", "reorder"):
-        if abs(getattr(found, name) - getattr(asked, name)) > 1e-6:
-            wrong.append(f"{name} {getattr(found, name):g} instead of {getattr(asked, name):g}")
+    for row in _SHOWN:
+        has, wanted = found.effects[row.field], asked.effects[row.field]
+        if not row.close(has, wanted):
+            wrong.append(f"{row.key} {row.kernel_text(has)} instead of {row.kernel_text(wanted)}")
     if found.limit != asked.limit:
         wrong.append(f"queue limit {found.limit} instead of {asked.limit}")
     return wrong

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mnbed.results.journals import Record
+from topologies.burst_loss import BurstLoss, format_burst_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,9 @@ class LinkRow:
     asked_ba_jitter_s: float | None = None
     asked_ab_loss: float | None = None
     asked_ba_loss: float | None = None
+    asked_ab_burst_loss: str | None = None
+    """p/r[/loss_bad[/loss_good]], or none."""
+    asked_ba_burst_loss: str | None = None
     asked_ab_queue_packets: int | None = None
     """None: by bandwidth-delay products, at least 20 packets."""
     asked_ba_queue_packets: int | None = None
@@ -87,12 +91,16 @@ _DIRECTIONS = (("a", "ab"), ("b", "ba"))
 
 
 def _asked(ends: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("bandwidth_bps", "delay_s", "jitter_s", "loss", "queue_packets")
+    names = ("bandwidth_bps", "delay_s", "jitter_s", "loss", "burst_loss", "queue_packets")
     return {
-        f"asked_{direction}_{name}": (ends.get(end) or {}).get(name)
+        f"asked_{direction}_{name}": _cell((ends.get(end) or {}).get(name))
         for end, direction in _DIRECTIONS
         for name in names
     }
+
+
+def _cell(value: Any) -> Any:
+    return format_burst_loss(BurstLoss(**value)) if isinstance(value, Mapping) else value
 
 
 def _probed(direction: str, row: Mapping[str, Any]) -> dict[str, Any]:

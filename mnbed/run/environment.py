@@ -110,10 +110,10 @@ def describe_links(readbacks: list[LinkReadback]) -> list[dict[str, Any]]:
             "asked": {end: asdict(one.asked) for end, one in zip("ab", entry.link.directions, strict=True)},
             "wire": {end: asdict(one.wire) for end, one in zip("ab", entry.link.directions, strict=True)},
             "readback": {
-                end: None if found.shape is None else asdict(found.shape)
+                end: None if found.shape is None else found.shape.record()
                 for end, found in (("a", entry.a), ("b", entry.b))
             },
-            "readback_branches": [asdict(shape) for shape in entry.a.branches],
+            "readback_branches": [shape.record() for shape in entry.a.branches],
         }
         for entry in readbacks
     ]

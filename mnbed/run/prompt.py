@@ -28,7 +28,7 @@ from mnbed.plan import Plan
 from mnbed.run.lifecycle import Job, Outcome
 from mnbed.run.lock import run_lock
 from mnbed.run.session import AgentState
-from mnbed.run.shape_words import PROPERTIES, parse_change
+from mnbed.run.shape_words import PROPERTIES, answer, parse_change, shape_help
 from mnbed.run.signals import Signals
 from mnbed.run.workbench import Workbench
 from mnbed.units import format_bandwidth, format_duration
@@ -346,10 +346,6 @@ class Prompt(CLI):  # type: ignore[misc]
     # Links
 
     def do_shape(self, line: str) -> None:
-        """Give a link other properties at once; what is not named stays.
-        Usage: shape A B [oneway] [bw 5] [delay 20ms] [jitter 2ms] [loss 1] [reorder 1] [queue 100]
-        bw: Mbit/s, or with a unit: 500kbit; loss, reorder: percent; queue: packets, or 2bdp.
-        oneway: only the direction from A to B. All in emulated time, as in the experiment."""
         words = line.split()
         if len(words) < 4:
             raise InputError("usage: shape A B [oneway] bw 5 delay 20ms loss 1")
@@ -357,11 +353,7 @@ class Prompt(CLI):  # type: ignore[misc]
         one_way = rest[0] == "oneway"
         change = parse_change(rest[1:] if one_way else rest)
         for one in self._bench.shape(a, b, change, one_way=one_way):
-            asked = one.asked
-            print(
-                f"{one.source} -> {one.target}: {format_bandwidth(asked.bandwidth_bps)}, delay "
-                f"{format_duration(asked.delay_s)}, jitter {format_duration(asked.jitter_s)}, loss {asked.loss:.3%}"
-            )
+            print(f"{one.source} -> {one.target}: {answer(one.asked)}")
 
     def do_linkstat(self, line: str) -> None:
         """Links as asked, and what they carry at this moment; bytes, drops and backlog of their queues.
@@ -389,7 +381,7 @@ class Prompt(CLI):  # type: ignore[misc]
                 f"{state.source} -> {state.target}",
                 format_bandwidth(float(f"{asked.bandwidth_bps:.4g}")),
                 format_duration(float(f"{asked.delay_s:.4g}")),
-                f"{asked.loss:.2%}",
+                f"{asked.loss_share:.2%}",
                 format_bandwidth(float(f"{state.rate_bps:.4g}")),
                 f"{state.rate_bps / asked.bandwidth_bps:.0%}",
                 f"{state.bytes_sent / 1e6:.2f}",
@@ -469,6 +461,9 @@ class Prompt(CLI):  # type: ignore[misc]
 
     def completedefault(self, text: str, *_: Any) -> list[str]:
         return [name for name in self.mn if name.startswith(text)]
+
+
+Prompt.do_shape.__doc__ = shape_help()
 
 
 def _tell_capture(capture: Capture) -> None:

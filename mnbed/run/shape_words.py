@@ -1,51 +1,16 @@
-"""The words of the prompt's verb `shape`: names and values of a link's properties, as typed."""
+"""The words of the prompt's verb `shape`, as the table of link properties has them: typed, answered, explained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mnbed.errors import InputError
 from mnbed.link_settings import PartialLinkSettings
-from mnbed.units import parse_bandwidth, parse_duration
+from mnbed.links import PROPERTIES as ROWS
+from mnbed.links import LinkProperties
 
-PROPERTIES = ("bw", "delay", "jitter", "loss", "reorder", "queue")
-
-
-def _percentage(text: str) -> float:
-    value = float(text.removesuffix("%")) / 100
-    if not 0 <= value <= 1:
-        raise ValueError("it must be 0 to 100 percent")
-    return value
-
-
-def _bandwidth(text: str) -> float:
-    """Mininet's `bw` is a number of Mbit/s."""
-    try:
-        rate = float(text) * 1e6
-    except ValueError:
-        rate = parse_bandwidth(text)
-    if not rate > 0:
-        raise ValueError("it must be above 0")
-    return rate
-
-
-def _queue(text: str) -> int | str:
-    if text.isdigit() and 1 <= int(text) <= 1_000_000:
-        return int(text)
-    if text.endswith("bdp") and float(text.removesuffix("bdp")) > 0:
-        return text
-    raise ValueError("it must be a number of packets, or of bandwidth-delay products, such as 2bdp")
-
-
-_PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "bw": ("bandwidth", _bandwidth),
-    "delay": ("delay", parse_duration),
-    "jitter": ("jitter", parse_duration),
-    "loss": ("loss", _percentage),
-    "reorder": ("reorder", _percentage),
-    "queue": ("queue", _queue),
-}
+# What `shape` changes, by the names it takes.
+PROPERTIES = {row.prompt.name: (row, row.prompt) for row in ROWS if row.prompt is not None}
 
 
 def parse_change(words: list[str]) -> PartialLinkSettings:
@@ -54,11 +19,30 @@ def parse_change(words: list[str]) -> PartialLinkSettings:
         raise InputError(f"a name and a value each, as in: bw 5 delay 20ms (names: {', '.join(PROPERTIES)})")
     found: dict[str, Any] = {}
     for name, value in zip(words[::2], words[1::2], strict=True):
-        if name not in _PARSERS:
+        if name not in PROPERTIES:
             raise InputError(f"{name!r} is no property of a link; there are: {', '.join(PROPERTIES)}")
-        key, parse = _PARSERS[name]
+        row, prompt = PROPERTIES[name]
         try:
-            found[key] = parse(value)
+            found[row.key] = prompt.parse(value)
         except ValueError as error:
             raise InputError(f"{name} {value}: {error}") from None
     return PartialLinkSettings(**found)
+
+
+def answer(asked: LinkProperties) -> str:
+    """What a link is like now: "5mbit, delay 20ms, jitter 0s, loss 0.000%"."""
+    answers = (prompt.answer(getattr(asked, row.field)) for row, prompt in PROPERTIES.values())
+    return ", ".join(filter(None, answers))
+
+
+def shape_help() -> str:
+    """The verb's help."""
+    prompts = [prompt for _, prompt in PROPERTIES.values()]
+    by_units: dict[str, list[str]] = {}
+    for one in prompts:
+        if one.units:
+            by_units.setdefault(one.units, []).append(one.name)
+    return f"""Give a link other properties at once; what is not named stays.
+        Usage: shape A B [oneway] {" ".join(f"[{one.name} {one.example}]" for one in prompts)}
+        {"; ".join(f"{', '.join(names)}: {units}" for units, names in by_units.items())}.
+        oneway: only the direction from A to B. All in emulated time, as in the experiment."""

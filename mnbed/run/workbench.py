@@ -18,9 +18,10 @@ from typing import Any
 from rich.console import Console
 
 from mnbed.errors import InputError, MnbedError, RunError
-from mnbed.link_plans import Direction, direction_problems, merged, no_such_link
+from mnbed.link_plans import Direction, direction_problems, in_words, merged, no_such_link
+from mnbed.link_property import unable
 from mnbed.link_settings import PartialLinkSettings
-from mnbed.links import LinkProperties
+from mnbed.links import PROPERTIES, LinkProperties
 from mnbed.network.build import Network
 from mnbed.network.capture import Capture
 from mnbed.network.counters import CounterReader
@@ -103,15 +104,17 @@ class Workbench:
         if problems:
             raise InputError(problems[0])
         backend = self.plan.delay_backend
-        if backend == "none" and any(one.asked.delay_s or one.asked.loss for one in changed):
+        for row in unable(PROPERTIES, [one.asked for one in changed], backend):
+            if backend == "none":
+                raise InputError(
+                    "this kernel has neither netem nor NFQUEUE: links can have no delay, jitter or loss"
+                )
             raise InputError(
-                "this kernel has neither netem nor NFQUEUE: links can have no delay, jitter or loss"
+                f"{row.key}: the delay backend {backend} cannot do it; {' or '.join(row.backends)} can"
             )
-        if backend != "netem" and any(one.asked.reorder for one in changed):
-            raise InputError("reorder: the delay backend nfqueue cannot do it; netem can")
         self._live.reshape(changed)
         self._asked.update({(one.source, one.target): one.asked for one in changed})
-        self._note(f"{a} - {b} by hand: {_words(change)}", [[one.source, one.target] for one in changed])
+        self._note(f"{a} - {b} by hand: {in_words(change)}", [[one.source, one.target] for one in changed])
         return changed
 
     def set_link(self, a: str, b: str, up: bool) -> None:
@@ -314,18 +317,3 @@ class Workbench:
             **what,
             **fields,
         )
-
-
-def _words(change: PartialLinkSettings) -> str:
-    from mnbed.units import format_bandwidth, format_duration
-
-    words = []
-    if change.bandwidth is not None:
-        words.append(f"bandwidth {format_bandwidth(change.bandwidth)}")
-    for name in ("delay", "jitter"):
-        if (value := getattr(change, name)) is not None:
-            words.append(f"{name} {format_duration(value)}")
-    for name in ("loss", "reorder", "queue", "distribution"):
-        if (value := getattr(change, name)) is not None:
-            words.append(f"{name} {value}")
-    return ", ".join(words)

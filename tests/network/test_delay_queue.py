@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import statistics
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -16,9 +17,12 @@ from mnbed.events import Reshape
 from mnbed.network.build import Network, build_network
 from mnbed.network.delay import Paths, host_paths
 from mnbed.network.live import LiveNetwork
+from mnbed.network.loss_chain import LossChain
 from mnbed.plan import Plan
+from node_agent.streams import stream_seed
 from tests.network.one_way import one_way
 from tests.network.plans import facts, ping, plan_for
+from topologies.burst_loss import NO_BURSTS, BurstLoss
 
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
@@ -111,6 +115,42 @@ def test_packets_are_lost_as_asked() -> None:
     found = statistics_of(network)
     assert found["dropped_on_request"] == 1500 - len(arrived)
     assert found["lost"] == 0
+
+
+def test_bursts_are_those_of_the_seed() -> None:
+    """Each packet takes one step of its link's chain: which of them are lost is known beforehand."""
+    model = BurstLoss(p=0.1, r=0.25, loss_bad=0.9, loss_good=0.01)
+    links = [{"link": ["h1", "s1"], "one_way": True, "burst_loss": asdict(model)}]
+    plan = nfqueue_plan({"kind": "star", "nodes": 2}, "1ms", links=links)
+    with build_network(plan) as network, LiveNetwork.of(network) as live:
+        arrived = one_way(network, "h1", "h2", 1000)
+        back = one_way(network, "h2", "h1", 200)
+        live.reshape([changed(plan, "h1", "s1", burst_loss=NO_BURSTS)])
+        after = one_way(network, "h1", "h2", 200)
+    chain = LossChain(random.Random(stream_seed(plan.experiment.seed, "burst_loss", "h1", "s1")).random)
+    chain.follow(model)
+    kept = [number for number in range(1000) if not chain.loses()]
+    assert sorted(number for number, _ in arrived) == kept
+    assert abs(len(kept) - 1000 * (1 - model.loss_share)) < 1000 * 0.1, "a seed like any other"
+    assert (len(back), len(after)) == (200, 200)
+    found = statistics_of(network)
+    assert found["dropped_on_request"] == 1000 - len(kept)
+    assert found["lost"] == 0
+
+
+def test_tcp_goes_through_bursts() -> None:
+    """Also the other way round: a link that loses in bursts only by an event finds its queue."""
+    plan = nfqueue_plan({"kind": "star", "nodes": 2}, "1ms")
+    with build_network(plan) as network, LiveNetwork.of(network) as live:
+        live.reshape([changed(plan, "h1", "s1", burst_loss=BurstLoss(p=0.01, r=0.5))])
+        hosts = network.mininet.nameToNode
+        receiver = hosts["h2"].popen(["sh", "-c", "socat -u TCP-LISTEN:9200 - | wc -c"], text=True)
+        time.sleep(0.3)
+        hosts["h1"].cmd("head -c 2000000 /dev/zero | socat -u - TCP:10.0.0.2:9200")
+        assert receiver.communicate()[0].strip() == "2000000"
+    found = statistics_of(network)
+    # 1,400 frames and more, of which 2 % are lost.
+    assert 3 < found["dropped_on_request"] < 280
 
 
 def test_tcp_frames_are_lost_one_by_one() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from mnbed.network.build import build_network
+from mnbed.network.live import LiveNetwork
+from mnbed.network.shaping import asked_shape, differences
 from tests.network.one_way import one_way
 from tests.network.plans import facts, plan_for
+from topologies.burst_loss import NO_BURSTS, BurstLoss
 
 pytestmark = pytest.mark.root
 
@@ -61,6 +65,32 @@ def test_packets_are_lost_as_asked() -> None:
     # Four standard deviations of a binomial distribution.
     assert abs(len(arrived) - 720) < 4 * (800 * 0.1 * 0.9) ** 0.5
     assert len(back) == 200
+
+
+def test_packets_are_lost_in_bursts_as_asked() -> None:
+    """And `build_network` has compared what the kernel gives back with what was asked."""
+    model = BurstLoss(p=0.05, r=0.25, loss_bad=0.95, loss_good=0.0)
+    with network_of(burst_loss=asdict(model)) as network, LiveNetwork.of(network) as live:
+        kept = {number for number, _ in one_way(network, "h1", "h2", 1500)}
+        back = one_way(network, "h2", "h1", 200)
+        direction = network.plan.directions["h1", "s1"]
+        other = replace(
+            direction.wire, burst_loss=BurstLoss(p=0.125, r=0.5, loss_bad=0.75, loss_good=0.03125)
+        )
+        live.reshape([replace(direction, wire=other)])
+        shown = {entry.link.a: entry.a.shape for entry in network.read_back()}
+        assert differences(asked_shape(other, "netem"), shown["h1"]) == []
+        live.reshape([replace(direction, wire=replace(other, burst_loss=NO_BURSTS))])
+        after = one_way(network, "h1", "h2", 200)
+    lost = [number not in kept for number in range(1500)]
+    # Losses stick together: five standard deviations are 1.8 times what independent ones would make, and more.
+    ratio = (2 - model.p - model.r) / (model.p + model.r)
+    deviation = (1500 * model.loss_share * (1 - model.loss_share) * ratio) ** 0.5
+    assert abs(sum(lost) - 1500 * model.loss_share) < 5 * deviation
+    bursts = sum(now and not before for before, now in zip([False, *lost], lost, strict=False))
+    # About 60 bursts, with a mean length that independent losses of this share would have at 1.2.
+    assert 2.0 < sum(lost) / bursts < 6.5
+    assert (len(back), len(after)) == (200, 200)
 
 
 def test_packets_overtake_as_asked() -> None:

@@ -30,7 +30,8 @@ FORBIDDEN = {
     "mnbed/errors.py": ("mnbed", "node_agent", "topologies"),
     "mnbed/units.py": ("mnbed", "node_agent"),
     "topologies/units.py": ("topologies",),
-    "mnbed/links.py": ("mnbed", "node_agent", "topologies"),
+    "mnbed/link_property.py": ("mnbed", "node_agent"),
+    "mnbed/links.py": ("mnbed.experiment", "mnbed.plan", "mnbed.network", "mnbed.run", "node_agent"),
     "mnbed/machine.py": ("mnbed.plan", "mnbed.experiment", "mnbed.network", "mnbed.run", "mnbed.results"),
     "mnbed/experiment.py": (
         "mnbed.machine",

@@ -14,8 +14,8 @@ from typing import Any
 import networkx as nx
 
 from topologies.normal_form import flat
+from topologies.properties import EDGE_PROPERTIES
 from topologies.reading import brief
-from topologies.units import format_bandwidth, format_duration
 
 
 def read(text: str) -> nx.Graph:
@@ -84,12 +84,7 @@ def _row(line: str) -> tuple[str, str, bool, dict[str, Any]]:
 
 def _words(data: dict[str, Any]) -> str:
     text = ""
-    for key, name, form in (
-        ("bandwidth_bps", "bandwidth", format_bandwidth),
-        ("delay_s", "delay", format_duration),
-        ("jitter_s", "jitter", format_duration),
-        ("loss", "loss", str),
-    ):
-        if data.get(key) is not None:
-            text += f" {name}={form(data[key])}"
+    for one in EDGE_PROPERTIES:
+        if data.get(one.attribute) is not None:
+            text += f" {one.key}={one.form(data[one.attribute])}"
     return text

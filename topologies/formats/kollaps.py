@@ -24,8 +24,10 @@ import networkx as nx
 
 from topologies import rules
 from topologies.building import MAX_HOSTS
+from topologies.burst_loss import NONE
 from topologies.description import put_properties
 from topologies.formats import safe_xml
+from topologies.properties import ATTRIBUTES
 from topologies.reading import brief
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)bps", re.IGNORECASE)
@@ -216,6 +218,10 @@ def write(graph: nx.Graph) -> str:
     """Raises ValueError where the graph has what Kollaps cannot express, or leaves rates to the experiment."""
     if graph.graph.get("per_pair"):
         raise ValueError("Kollaps limits pairs by links between services; use kind: regions, or a star")
+    for a, b, data in graph.edges(data=True):
+        for properties in (data, *data.get("towards", {}).values()):
+            if properties.get("burst_loss", NONE) != NONE:
+                raise ValueError(f"link {a} - {b} loses packets in bursts, which Kollaps cannot express")
     root = ElementTree.Element("experiment", boot="kollaps:2.0")
     services = ElementTree.SubElement(root, "services")
     ElementTree.SubElement(
@@ -239,8 +245,8 @@ def _write_bridged(graph: nx.Graph, root: Any, services: Any) -> list[dict[str, 
     for a, b, data in graph.edges(data=True):
         towards = data.get("towards", {})
         up, down = {**data, **towards.get(b, {})}, {**data, **towards.get(a, {})}
-        for key in ("delay_s", "jitter_s", "loss"):
-            if up.get(key, 0.0) != down.get(key, 0.0):
+        for key in ATTRIBUTES:
+            if key != "bandwidth_bps" and up.get(key, 0.0) != down.get(key, 0.0):
                 raise ValueError(
                     f"link {a} - {b}: {key} differs between its directions, which Kollaps cannot express"
                 )

@@ -10,7 +10,7 @@ import yaml
 
 from mnbed.errors import InputError, MnbedError
 from mnbed.events import NodeEvent, Reshape, SetLink, SetPartition
-from mnbed.experiment import Experiment
+from mnbed.experiment import Experiment, parse, resolved
 from mnbed.loading import dump_experiment, load_experiment
 from mnbed.plan import Plan, make_plan
 from tests.unit.mnbed.test_plan import FACTS
@@ -336,6 +336,17 @@ SLOW = {**LINK, "at": "10s", "bandwidth": "1mbit"}
         ),
         ([{**LINK, "points": [["2s", "fast"]]}], ["events[0].points", "point 0", "not a bandwidth"]),
         ([{**LINK, "points": [["2s"]]}], ["events[0].points", "point 0"]),
+        ([{**LINK, "points": [["2s", None, None, 2]]}], ["events[0].points", "point 0", "0 to 1"]),
+        ([{**LINK, "points": [["2s", None, None, None]]}], ["events[0].points", "point 0", "nothing"]),
+        (
+            [{"at": "1s", **LINK, "loss": 0.1, "burst_loss": "0.01/0.5"}],
+            ["events[0].burst_loss", "from 1s on", "h1 - s1", "burst_loss: none"],
+        ),
+        (
+            [{"at": "1s", **LINK, "burst_loss": "0.01/0.5"}, {**LINK, "points": [["2s", None, None, 0.1]]}],
+            ["events[1].burst_loss", "from 2s on", "loss 0.1 too"],
+        ),
+        ([{"at": "1s", **LINK, "burst_loss": {"p": 0.1}}], ["events[0].burst_loss", "r is missing"]),
         ([{"points": [["2s", "1mbit"]]}], ["events[0].points", "names no link"]),
         (
             [{**LINK, "points": [["2s", "1mbit", None, "h1-s1"]]}],
@@ -371,6 +382,8 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ("time,link,bandwidth\n0,h1-s1\n", ["links.csv:2", "2 cells"]),
         ("time,link,bandwidth\n0,h1-s1,\n", ["links.csv:2", "neither"]),
         ("time,link,bandwidth\n,h1-s1,1mbit\n", ["links.csv:2", "no time"]),
+        ("time,link,loss\n0,h1-s1,1.5\n", ["links.csv:2", "loss", "0 to 1"]),
+        ("time,link,loss\n0,h1-s1,1%\n", ["links.csv:2", "loss", "a number"]),
         ("time,link,bandwidth\n0,h1,1mbit\n", ["links.csv:2", "h3-s1"]),
         ("time,link,bandwidth\n2,h1-s1,1mbit\n1,h1-s1,1mbit\n", ["links.csv:3", "not after"]),
         ("time,link,bandwidth\n0,h9-s1,1mbit\n", ["events[0].trace", "no node 'h9'"]),
@@ -404,6 +417,32 @@ def test_malformed_mahimahi_files_are_named_with_their_line(
         plan_of(tmp_path, {**LINK, "mahimahi": "cell.trace"})
     for part in parts:
         assert part in error.value.message, error.value.message
+
+
+def test_a_trace_may_say_losses(tmp_path: Path) -> None:
+    (tmp_path / "links.csv").write_text(
+        "time,link,loss,bandwidth\n0,h1-s1,0.01,5mbit\n2,h1-s1,,6mbit\n4,h1-s1,0,\n5,h2-s1,0.25,\n"
+    )
+    before = load(tmp_path, {"trace": "links.csv"})
+    (tmp_path / "links.csv").unlink()
+    experiment = parse(yaml.safe_load(dump_experiment(before)))
+    assert experiment == before
+    (trace,) = resolved(experiment)["network"]["events"]
+    assert trace["points"] == [
+        ["0s", "5mbit", None, 0.01, "h1-s1"],
+        ["2s", "6mbit", None, "h1-s1"],
+        ["4s", None, None, 0.0, "h1-s1"],
+        ["5s", None, None, 0.25, "h2-s1"],
+    ]
+    timeline = make_plan(experiment, FACTS).timeline
+    assert [
+        (event.at_s, event.directions[0].asked.loss) for event in timeline if isinstance(event, Reshape)
+    ] == [
+        (0.0, 0.01),
+        (2.0, 0.01),
+        (4.0, 0.0),
+        (5.0, 0.25),
+    ]
 
 
 def test_a_missing_trace_is_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from mnbed.errors import MachineError
 from mnbed.experiment import Experiment, NetworkSettings
 from mnbed.links import LinkProperties
 from mnbed.machine import MachineFacts
+from topologies.burst_loss import BurstLoss
 
 ASKING = {
     choice: Experiment(network=NetworkSettings(delay_backend=choice))
@@ -19,6 +20,7 @@ ASKING = {
 DELAYED = LinkProperties(bandwidth_bps=1e6, delay_s=0.001)
 JITTERY = replace(DELAYED, jitter_s=0.001)
 LOSSY = LinkProperties(bandwidth_bps=1e6, loss=0.1)
+BURSTY = LinkProperties(bandwidth_bps=1e6, burst_loss=BurstLoss(p=0.1, r=0.5))
 
 
 @pytest.mark.parametrize(
@@ -57,12 +59,20 @@ def test_nothing_to_delay_needs_no_backend(asked: str) -> None:
     assert feasible.delay_backend(ASKING[asked], [LinkProperties(bandwidth_bps=1e6)], facts) == "none"
 
 
-@pytest.mark.parametrize("link", [JITTERY, LOSSY])
+@pytest.mark.parametrize("link", [JITTERY, LOSSY, BURSTY])
 def test_both_backends_know_jitter_and_loss(link: LinkProperties) -> None:
     assert feasible.delay_backend(ASKING["auto"], [link], MachineFacts(netem=True)) == "netem"
     assert (
         feasible.delay_backend(ASKING["auto"], [link], MachineFacts(netem=False, nfqueue=True)) == "nfqueue"
     )
+
+
+@pytest.mark.parametrize(("link", "what"), [(DELAYED, "delay"), (LOSSY, "loss"), (BURSTY, "burst_loss")])
+def test_what_needs_a_backend_is_named_where_there_is_none(link: LinkProperties, what: str) -> None:
+    with pytest.raises(
+        MachineError, match=f"a link {what} was asked for, .* neither netem nor a usable NFQUEUE"
+    ):
+        feasible.delay_backend(ASKING["auto"], [link], MachineFacts(netem=False, nfqueue=False))
 
 
 def test_overtaking_needs_netem() -> None:

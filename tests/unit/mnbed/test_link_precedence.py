@@ -8,13 +8,19 @@ import pytest
 
 from mnbed.plan import Plan
 from tests.unit.mnbed.test_plan import plan_of, star
+from topologies.burst_loss import BurstLoss
 
 # Property of the plan -> (key, what each place says of it, what it is then), in the order of precedence.
-SAID: dict[str, tuple[str, list[Any], list[float | str]]] = {
+SAID: dict[str, tuple[str, list[Any], list[Any]]] = {
     "bandwidth_bps": ("bandwidth", ["10mbit", "20mbit", "30mbit", "50mbit"], [10e6, 20e6, 30e6, 50e6]),
     "delay_s": ("delay", ["11ms", "12ms", "13ms", "15ms"], [0.011, 0.012, 0.013, 0.015]),
     "jitter_s": ("jitter", ["1ms", "2ms", "3ms", "4ms"], [0.001, 0.002, 0.003, 0.004]),
     "loss": ("loss", [0.01, 0.02, 0.03, 0.04], [0.01, 0.02, 0.03, 0.04]),
+    "burst_loss": (
+        "burst_loss",
+        ["0.01/0.5", "0.02/0.5", "0.03/0.5", "0.04/0.5"],
+        [BurstLoss(p=p, r=0.5) for p in (0.01, 0.02, 0.03, 0.04)],
+    ),
     "distribution": (
         "distribution",
         ["uniform", None, "pareto", "normal"],

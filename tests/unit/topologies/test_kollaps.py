@@ -134,4 +134,10 @@ def test_what_kollaps_cannot_say_is_refused(tmp_path: Path) -> None:
     }
     with pytest.raises(ValueError, match="delay_s differs between its directions"):
         files.save(graph, path)
+    for kind, parameters in (("star", {"nodes": 2}), ("regions", {"hosts_per_region": 1})):
+        graph = topologies.generate(kind, parameters, 1)
+        for _, _, data in graph.edges(data=True):
+            data.update(bandwidth_bps=10e9, delay_s=0.0, burst_loss="0.01/0.25")
+        with pytest.raises(ValueError, match="loses packets in bursts"):
+            files.save(graph, path)
     assert not path.exists()

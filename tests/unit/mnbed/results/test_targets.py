@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 import pytest
 
 from mnbed.results import exchange, make_results
-from mnbed.results.comparison import compare, read_runs
+from mnbed.results.compared_runs import read_runs
+from mnbed.results.comparison import compare
 from mnbed.results.targets import time_to
 from node_agent.tasks.digits import Digits
 from tests.unit.mnbed.results.builder import RunBuilder
@@ -29,8 +30,7 @@ def test_summary_and_compare_say_the_same(tmp_path: Path) -> None:
         builder.evaluate(run)
         summary = make_results(run, report=False)
         paths.append(run.path)
-    runs, _ = read_runs(paths)
-    (group,) = compare(runs, baseline={}, anyway=True).groups
+    (group,) = compare(read_runs(paths), baseline={}, anyway=True).groups
     for target in group.targets:
         assert target.times_s.values[0] == summary.time_to[f"{target.target:g}"]
     assert summary.time_to["0.3"] not in (3.0, 4.0)
@@ -55,7 +55,6 @@ def test_the_direction_is_the_tasks(
     builder.evaluate(run)
     summary = make_results(run, report=False)
     assert (summary.best, summary.time_to["0.99"]) == (best, reached)
-    runs, _ = read_runs([run.path])
-    found = compare(runs, baseline={})
+    found = compare(read_runs([run.path]), baseline={})
     assert found.best == best
     assert found.groups[0].targets[0].reached == (0 if reached is None else 1)
