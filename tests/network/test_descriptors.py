@@ -50,7 +50,8 @@ def test_packets_are_delayed_and_captured_beyond_descriptor_1024(tmp_path: Path)
         pytest.skip("this kernel has no NFQUEUE")
     plan = plan_for({"kind": "star", "nodes": 2}, delay="5ms", network={"delay_backend": "nfqueue"})
     with build_network(plan) as network:
-        capture = Capture(network.pid("h1"), "h1-eth0", tmp_path / "h1.pcap")
+        path = tmp_path / "h1.pcap"
+        capture = Capture(network.pid("h1"), "h1-eth0", path, os.open(path, os.O_WRONLY | os.O_CREAT))
         assert min(ping(network, "h1", "h2", count=5)) > 0.019
         capture.stop()
         assert network.delay is not None
