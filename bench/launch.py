@@ -19,9 +19,9 @@ from pathlib import Path
 from _network import FACTS, median, table
 from rich.console import Console
 
-from mnbed.experiment import parse
-from mnbed.plan import make_plan
-from mnbed.run.lifecycle import Job
+from mnbed.experiment.sections import parse
+from mnbed.plan.make import make_plan
+from mnbed.run.job import Job
 
 
 def launch(nodes: int, folder: Path) -> tuple[float, float, float]:

@@ -13,14 +13,14 @@ from typing import Any
 import networkx as nx
 
 import topologies
-from mnbed import draws
 from mnbed.errors import InputError
-from mnbed.experiment import Experiment
-from mnbed.link_plans import plan_links
-from mnbed.links import PROPERTIES
-from mnbed.loading import load_experiment, naming
-from mnbed.plan import network_graph
-from mnbed.yaml_source import parse_value, parse_yaml
+from mnbed.experiment.loading import load_experiment, naming
+from mnbed.experiment.sections import Experiment
+from mnbed.experiment.yaml_source import parse_value, parse_yaml
+from mnbed.plan import draws
+from mnbed.plan.links import plan_links
+from mnbed.plan.make import network_graph
+from mnbed.plan.properties import PROPERTIES
 from topologies import files, rules
 from topologies.description import put_properties
 from topologies.properties import ATTRIBUTES

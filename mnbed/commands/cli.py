@@ -25,8 +25,8 @@ def main(
 ) -> int:
     """Commands come from the terminal or from standard input, one a line."""
     from mnbed.machine import probe
+    from mnbed.prompt.prompt import open_prompt
     from mnbed.run.planning import plan_run
-    from mnbed.run.prompt import open_prompt
     from mnbed.run.user_side import UserSide
 
     facts = probe()

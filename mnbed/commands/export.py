@@ -29,7 +29,7 @@ def main(
 ) -> None:
     """Links carry what the experiment gives them, stragglers included. Raises InputError."""
     from mnbed.errors import InputError
-    from mnbed.loading import load_experiment, naming
+    from mnbed.experiment.loading import load_experiment, naming
     from mnbed.topology_view import resolved_network
     from topologies.formats import kollaps
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mnbed.budget import Budget
-    from mnbed.experiment import Experiment
+    from mnbed.experiment.sections import Experiment
     from mnbed.machine import MachineFacts
-    from mnbed.plan import Plan
-    from mnbed.step_cost import StepCost
+    from mnbed.plan.budget import Budget
+    from mnbed.plan.make import Plan
+    from mnbed.plan.step_cost import StepCost
 
 
 _TIMELINE_ROWS = 40
@@ -51,12 +51,12 @@ def main(
     facts = None if schema or file is None else probe()
     become_invoking_user()
 
-    from mnbed import schema as schemas
-    from mnbed.budget import budget
     from mnbed.errors import InputError
-    from mnbed.loading import dump_experiment, load_experiment, naming
-    from mnbed.plan import make_plan
-    from mnbed.step_cost import UNMEASURED
+    from mnbed.experiment import schema as schemas
+    from mnbed.experiment.loading import dump_experiment, load_experiment, naming
+    from mnbed.plan.budget import budget
+    from mnbed.plan.make import make_plan
+    from mnbed.plan.step_cost import UNMEASURED
 
     if schema:
         print(schemas.text())
@@ -82,7 +82,7 @@ def main(
 
 def _given_step(text: str | None) -> StepCost | None:
     from mnbed.errors import InputError
-    from mnbed.step_cost import StepCost
+    from mnbed.plan.step_cost import StepCost
     from mnbed.units import parse_duration
 
     if text is None:
@@ -171,7 +171,7 @@ def _print_paths(plan: Plan) -> None:
 
 
 def _print_links(plan: Plan) -> None:
-    from mnbed.links import PROPERTIES
+    from mnbed.plan.properties import PROPERTIES
     from mnbed.units import format_bandwidth, format_duration
 
     rare = [
@@ -225,9 +225,9 @@ def _print_timeline(plan: Plan) -> None:
 
 
 def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str) -> None:
-    from mnbed.budget import COMFORTABLE_SHARE
     from mnbed.machine import unknown
-    from mnbed.soundness import unchecked
+    from mnbed.plan.budget import COMFORTABLE_SHARE
+    from mnbed.plan.soundness import unchecked
     from mnbed.units import format_duration, format_wall_time
 
     cores = [source.cores(plan.dilation) for source in costs.sources]
@@ -288,7 +288,7 @@ def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str
 
 def _dilation_text(costs: Budget, plan: Plan) -> str:
     """The dilation, and how it came about."""
-    from mnbed.budget import COMFORTABLE_SHARE
+    from mnbed.plan.budget import COMFORTABLE_SHARE
 
     text = f"{plan.dilation:g} wall seconds for each emulated second"
     rule = f"the demand fits {COMFORTABLE_SHARE:.0%} of the cores"

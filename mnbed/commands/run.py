@@ -47,7 +47,7 @@ def main(
         from mnbed.errors import Interrupted, MnbedError, RunError
         from mnbed.results.console import print_summary
         from mnbed.results.fidelity import FAITHFUL
-        from mnbed.run.lifecycle import Job
+        from mnbed.run.job import Job
         from mnbed.run.planning import plan_run
 
         plan, console = plan_run(side, file, overrides), make_console()
@@ -55,7 +55,7 @@ def main(
         def open_prompt(job: Job, error: MnbedError | None) -> None:
             wanted = cli if error is None else cli_on_error
             if wanted and not isinstance(error, Interrupted):
-                from mnbed.run.prompt import prompt_after
+                from mnbed.prompt.prompt import prompt_after
 
                 prompt_after(job, error)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mnbed.sweep import Sweep
+    from mnbed.experiment.sweep import Sweep
 
 
 def main(
@@ -37,7 +37,7 @@ def main(
 
     starter = part_with_root()
     from mnbed.errors import InputError, RunError
-    from mnbed.sweep import load_sweep
+    from mnbed.experiment.sweep import load_sweep
 
     sweep = load_sweep(file, set_ or [])
     if dry_run:
@@ -96,8 +96,8 @@ def _failing(sweep: Sweep) -> list[str]:
     """What a plan would be refused for, by cell: of its first seed, as others differ in draws alone."""
     from mnbed.errors import MnbedError
     from mnbed.machine import probe
-    from mnbed.plan import make_plan
-    from mnbed.step_cost import UNMEASURED
+    from mnbed.plan.make import make_plan
+    from mnbed.plan.step_cost import UNMEASURED
 
     facts, found = probe(), {}
     for run in reversed(sweep.runs):

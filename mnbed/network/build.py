@@ -21,18 +21,18 @@ from mininet.net import Mininet
 from mininet.node import Host
 
 from mnbed.errors import MachineError, RunError
-from mnbed.links import LinkProperties
 from mnbed.machine import raise_open_files
 from mnbed.network import shaping
 from mnbed.network.counters import CounterReader
-from mnbed.network.delay import DelayProcess
 from mnbed.network.forwarding import Bridges, Forwarding
 from mnbed.network.mark import note
 from mnbed.network.mininet_net import EmulatedNet
 from mnbed.network.namespaces import heredoc, network_namespace, run_script_in
+from mnbed.network.nfqueue.delay import DelayProcess
 from mnbed.network.open_vswitch import OpenVSwitch
 from mnbed.network.shaping import Readback, ShapedLink
-from mnbed.plan import Direction, LinkPlan, Plan
+from mnbed.plan.make import Direction, LinkPlan, Plan
+from mnbed.plan.properties import LinkProperties
 
 _CARRIER_PATIENCE_S = 10.0
 # Linux: TCP_RTO_MIN and TCP_RTO_MAX (include/net/tcp.h).

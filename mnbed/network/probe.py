@@ -29,10 +29,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mnbed.errors import RunError
-from mnbed.links import FRAME_BYTES
 from mnbed.network import shaping
 from mnbed.network.build import Network
-from mnbed.plan import Direction, Plan
+from mnbed.plan.make import Direction, Plan
+from mnbed.plan.properties import FRAME_BYTES
 from node_agent.namespaces import enter_network_namespace
 from node_agent.streams import stream
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from mininet.link import TCIntf, TCLink
 
-from mnbed.link_plans import Direction
-from mnbed.links import FRAME_BYTES, PROPERTIES, LinkProperties
+from mnbed.plan.links import Direction
+from mnbed.plan.properties import FRAME_BYTES, PROPERTIES, LinkProperties
 
 # HTB serves a class each time its tokens allow. A burst of one millisecond rides over the wake-ups of a busy machine;
 # three frames are the least that keeps a slow link gap-free.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mnbed.errors import InputError
-from mnbed.labels import ALGORITHM, ALGORITHM_NAME, short_names, value_label
+from mnbed.experiment.labels import ALGORITHM, ALGORITHM_NAME, short_names, value_label
 from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary, task_score
 from mnbed.run_directory import RunDirectory
 from node_agent.algorithms import canonical_name

@@ -15,7 +15,7 @@ from itertools import pairwise
 from statistics import fmean, stdev
 
 from mnbed.errors import InputError
-from mnbed.labels import find_baseline
+from mnbed.experiment.labels import find_baseline
 from mnbed.results.compared_runs import ComparedRun, RunSet
 from mnbed.results.likeness import Difference, differences
 from mnbed.results.summary import COMPLETED

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mnbed.labels import short_names
+from mnbed.experiment.labels import short_names
 from mnbed.results.compared_runs import ComparedRun
 
 # Section or key of an experiment -> what is not alike where it differs.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnbed.loading import naming
+from mnbed.experiment.loading import naming
 from mnbed.machine import MachineFacts, probe
-from mnbed.plan import Plan, make_plan
+from mnbed.plan.make import Plan, make_plan
 from mnbed.run.user_side import UserSide
 
 

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
-from mnbed.experiment import Experiment
+from mnbed.experiment.sections import Experiment
+from mnbed.plan.step_cost import StepCost, StepMoment
 from mnbed.programs import our_program
 from mnbed.run.launch import agent_environment
 from mnbed.run.user import User, cache_root, data_root
-from mnbed.step_cost import StepCost, StepMoment
 from node_agent.tasks import task_class
 
 # Raised when what is measured, or how, changes.

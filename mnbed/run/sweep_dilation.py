@@ -10,12 +10,12 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
 from mnbed.errors import MnbedError
-from mnbed.experiment import Experiment
+from mnbed.experiment.sections import Experiment
+from mnbed.experiment.sweep import Sweep
 from mnbed.machine import probe
-from mnbed.plan import make_plan
+from mnbed.plan.make import make_plan
 from mnbed.run.step_measurement import step_cost
 from mnbed.run.user import invoking_user
-from mnbed.sweep import Sweep
 
 
 class Planner:

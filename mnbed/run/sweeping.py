@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from mnbed.errors import InputError, Interrupted, MachineError
+from mnbed.experiment.sweep import PlannedRun, Sweep
 from mnbed.run.run_starter import RunStarter, StartedRun
 from mnbed.run.sweep_dilation import Planner, shared_dilations
-from mnbed.sweep import PlannedRun, Sweep
 
 COMPLETED, FAITHFUL, INTERRUPTED_STATUS = "completed", "faithful", 130
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mnbed.errors import MnbedError, RunError
-from mnbed.events import Event, NodeEvent, Reshape, SetLink, SetPartition
 from mnbed.network.build import Network
-from mnbed.network.live import LiveNetwork
-from mnbed.plan import Plan
+from mnbed.network.live_changes import LiveNetwork
+from mnbed.plan.events import Event, NodeEvent, Reshape, SetLink, SetPartition
+from mnbed.plan.make import Plan
 from node_agent.journal import Journal
 
 

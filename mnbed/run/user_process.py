@@ -26,8 +26,8 @@ from node_agent import full_disk
 from node_agent.privileges import drop_for_good, end_with_parent
 
 if TYPE_CHECKING:
-    from mnbed.experiment import Experiment
-    from mnbed.plan import Plan
+    from mnbed.experiment.sections import Experiment
+    from mnbed.plan.make import Plan
     from mnbed.run_directory import RunDirectory
 
 Answer = tuple[Any, int | None]
@@ -85,13 +85,13 @@ class UserProcess:
     # Before the network stands
 
     def do_load(self, file: str, overrides: list[str], facts: dict[str, Any]) -> Answer:
-        from mnbed.experiment import resolved
-        from mnbed.loading import load_experiment, naming
+        from mnbed.experiment.loading import load_experiment, naming
+        from mnbed.experiment.sections import resolved
         from mnbed.machine import MachineFacts, require
-        from mnbed.plan import make_plan
+        from mnbed.plan.make import make_plan
+        from mnbed.plan.step_cost import UNMEASURED
         from mnbed.run.step_measurement import needs_step, step_cost
         from mnbed.run.user import invoking_user
-        from mnbed.step_cost import UNMEASURED
 
         found = MachineFacts(**{**facts, "congestion_controls": tuple(facts["congestion_controls"])})
         experiment = load_experiment(Path(file), overrides)
@@ -211,7 +211,7 @@ class UserProcess:
 
 def _planned_sends(experiment: Experiment, plan: Plan) -> dict[int, tuple[float, int]] | None:
     """Number of peers -> Algorithm.planned_sends, which root cannot ask a user's algorithm. None: it is no user's."""
-    from mnbed.foreign import planned_sends
+    from mnbed.experiment.foreign import planned_sends
 
     settings = experiment.algorithm
     if settings.module is None:

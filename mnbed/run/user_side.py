@@ -26,10 +26,10 @@ from mnbed.run.user_channel import UserChannel
 from node_agent.settings import ResumeSettings
 
 if TYPE_CHECKING:
-    from mnbed.experiment import Experiment
+    from mnbed.experiment.sections import Experiment
     from mnbed.machine import MachineFacts
+    from mnbed.plan.step_cost import StepCost
     from mnbed.results.summary import Summary
-    from mnbed.step_cost import StepCost
 
 _END_PATIENCE_S = 5.0
 _ERRORS: dict[int, type[MnbedError]] = {
@@ -102,8 +102,8 @@ class UserSide:
         """The experiment in a file, with a step timed where that is needed. Raises InputError, MachineError."""
         from pydantic import TypeAdapter
 
-        from mnbed.experiment import parse
-        from mnbed.step_cost import StepCost
+        from mnbed.experiment.sections import parse
+        from mnbed.plan.step_cost import StepCost
 
         found = self._ask("load", file=str(file), overrides=list(overrides), facts=asdict(facts))
         # Never None, whatever comes: here no file of the user's is imported.

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mnbed.experiment import parse
+from mnbed.experiment.sections import parse
 from mnbed.machine import MachineFacts, probe
 from mnbed.network.build import Network
-from mnbed.plan import Plan, make_plan
+from mnbed.plan.make import Plan, make_plan
 
 needs_open_vswitch = pytest.mark.skipif(
     shutil.which("ovs-vswitchd", path="/usr/sbin:/usr/bin") is None,

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from mnbed.errors import RunError
-from mnbed.events import Reshape
 from mnbed.network.build import Network, build_network
-from mnbed.network.delay import Paths, host_paths
-from mnbed.network.live import LiveNetwork
-from mnbed.network.loss_chain import LossChain
-from mnbed.plan import Plan
+from mnbed.network.live_changes import LiveNetwork
+from mnbed.network.nfqueue.delay import Paths, host_paths
+from mnbed.network.nfqueue.loss_chain import LossChain
+from mnbed.plan.events import Reshape
+from mnbed.plan.make import Plan
 from node_agent.streams import stream_seed
 from tests.network.one_way import one_way
 from tests.network.plans import facts, ping, plan_for

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mnbed.network.build import build_network
-from mnbed.network.live import LiveNetwork
+from mnbed.network.live_changes import LiveNetwork
 from mnbed.network.shaping import asked_shape, differences
 from tests.network.one_way import one_way
 from tests.network.plans import facts, plan_for

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mnbed.network.build import Network, build_network
-from mnbed.network.live import LiveNetwork
+from mnbed.network.live_changes import LiveNetwork
 from mnbed.network.namespaces import run_in
 from tests.network.plans import iperf3, ping, plan_for
 

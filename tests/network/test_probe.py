@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mnbed.network.build import Network, build_network
-from mnbed.network.live import LiveNetwork
+from mnbed.network.live_changes import LiveNetwork
 from mnbed.network.namespaces import run_in
 from mnbed.network.probe import Probe, probe_network
 from tests.network.plans import facts, plan_for

@@ -19,10 +19,10 @@ import pytest
 from rich.console import Console
 
 from mnbed.errors import MachineError
-from mnbed.loading import load_experiment
+from mnbed.experiment.loading import load_experiment
 from mnbed.network.build import Network
-from mnbed.plan import make_plan
-from mnbed.run import lifecycle
+from mnbed.plan.make import make_plan
+from mnbed.run import job as job_module
 from node_agent.namespaces import enter_network_namespace
 from tests.network.plans import facts
 from tests.system.conftest import (
@@ -140,7 +140,7 @@ def test_random_bytes_to_an_agent_are_counted_and_harm_nothing(cli: Cli) -> None
 
 def test_a_busy_port_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody listens in h2 before the agent does. Everything but the intruder is the real run."""
-    built = lifecycle.build_network
+    built = job_module.build_network
 
     @contextlib.contextmanager
     def with_intruder(*arguments: Any) -> Iterator[Network]:
@@ -153,9 +153,9 @@ def test_a_busy_port_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             with pool.submit(listen).result():
                 yield network
 
-    monkeypatch.setattr(lifecycle, "build_network", with_intruder)
+    monkeypatch.setattr(job_module, "build_network", with_intruder)
     plan = make_plan(load_experiment(QUICKSTART, SHORT), facts())
-    outcome = lifecycle.Job(plan, out=tmp_path / "runs", report=False, console=Console(quiet=True)).execute()
+    outcome = job_module.Job(plan, out=tmp_path / "runs", report=False, console=Console(quiet=True)).execute()
     assert "MNBED_RUN" not in os.environ
     assert isinstance(outcome.error, MachineError)
     assert "h2: cannot listen on 10.0.0.2:9000: Address already in use" in outcome.error.message

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mnbed import feasible
+from mnbed.plan import feasible
 from tests.system.conftest import Cli, agent_pid
 
 pytestmark = [pytest.mark.root]

@@ -45,8 +45,8 @@ SMALL = (
 # What waits for minutes elsewhere waits for seconds here.
 HURRIED = """
 import sys
-from mnbed.run import session
-session._LOAD_PATIENCE_S = session._BARRIER_PATIENCE_S = 6.0
+from mnbed.run import supervisor
+supervisor._LOAD_PATIENCE_S = supervisor._BARRIER_PATIENCE_S = 6.0
 from mnbed.cli import main
 main(sys.argv[1:])
 """
@@ -111,7 +111,7 @@ def find(program: str, process: subprocess.Popen[str]) -> int:
     return found[0]
 
 
-PROGRAMS = {"parent": "node_agent.prefork", "delay": "mnbed.network.delay_queue"}
+PROGRAMS = {"parent": "node_agent.prefork", "delay": "mnbed.network.nfqueue.delay_queue"}
 
 
 def hit(cli: Cli, whom: str, phase: str, number: signal.Signals, *overrides: str) -> subprocess.Popen[str]:

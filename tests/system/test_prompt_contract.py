@@ -11,9 +11,9 @@ import pytest
 
 from mnbed.network.build import build_network
 from mnbed.network.mark import marked
+from mnbed.prompt.prompt import Prompt
+from mnbed.prompt.workbench import Workbench
 from mnbed.run.lock import run_lock
-from mnbed.run.prompt import Prompt
-from mnbed.run.workbench import Workbench
 from tests.network.plans import plan_for
 
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mnbed.loading import load_experiment
+from mnbed.experiment.loading import load_experiment
 from tests.system.conftest import CHECKOUT, Cli, agent_pid, marked_processes, runner, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mnbed.loading import load_experiment
+from mnbed.experiment.loading import load_experiment
 from mnbed.machine import probe
 from mnbed.network.build import Network
 from mnbed.network.namespaces import run_in
-from mnbed.plan import make_plan
+from mnbed.plan.make import make_plan
 from mnbed.results.summary import Summary
-from mnbed.run import lifecycle
+from mnbed.run import job as job_module
 from tests.system.conftest import QUICKSTART, SHORT, Cli, agent_pid
 
 pytestmark = pytest.mark.root
@@ -107,7 +107,7 @@ def test_a_qdisc_that_is_gone_is_noticed(cli: Cli) -> None:
 
 def test_a_link_that_is_20_percent_off_is_noticed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the read-back's back, as a kernel would that does not do what it says."""
-    measure = lifecycle.probe_network
+    measure = job_module.probe_network
 
     def tampered(network: Network, *arguments: object) -> object:
         rate = round(0.8 * network.plan.directions["h2", "s1"].wire.bandwidth_bps)
@@ -115,7 +115,7 @@ def test_a_link_that_is_20_percent_off_is_noticed(cli: Cli, monkeypatch: pytest.
         run_in(network.pid("h2"), ["tc", *change.split()], what="changing a rate")
         return measure(network, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(lifecycle, "probe_network", tampered)
+    monkeypatch.setattr(job_module, "probe_network", tampered)
     summary = run_here(cli.out)
     assert summary.verdict == "degraded"
     assert "1 of 8 probed directions have another bandwidth than asked" in "\n".join(summary.reasons)
@@ -127,7 +127,7 @@ def run_here(out: Path) -> Summary:
     """A short run in this process."""
     experiment = load_experiment(QUICKSTART, [*SHORT, *EASY])
     plan = make_plan(experiment, probe())
-    job = lifecycle.Job(plan, out=out, report=False, console=Console(quiet=True))
+    job = job_module.Job(plan, out=out, report=False, console=Console(quiet=True))
     outcome = job.execute()
     assert outcome.error is None
     assert outcome.summary is not None

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mnbed.experiment import Experiment, parse
-from mnbed.loading import load_experiment
+from mnbed.experiment.loading import load_experiment
+from mnbed.experiment.sections import Experiment, parse
+from mnbed.experiment.yaml_source import parse_yaml
 from mnbed.machine import MachineFacts
-from mnbed.plan import make_plan
-from mnbed.yaml_source import parse_yaml
+from mnbed.plan.make import make_plan
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mnbed", "node_agent", "topologies")
@@ -30,20 +30,38 @@ FORBIDDEN = {
     "mnbed/errors.py": ("mnbed", "node_agent", "topologies"),
     "mnbed/units.py": ("mnbed", "node_agent"),
     "topologies/units.py": ("topologies",),
-    "mnbed/link_property.py": ("mnbed", "node_agent"),
-    "mnbed/links.py": ("mnbed.experiment", "mnbed.plan", "mnbed.network", "mnbed.run", "node_agent"),
-    "mnbed/machine.py": ("mnbed.plan", "mnbed.experiment", "mnbed.network", "mnbed.run", "mnbed.results"),
-    "mnbed/experiment.py": (
+    "mnbed/plan/link_property.py": ("mnbed", "node_agent"),
+    "mnbed/plan/properties.py": (
+        "mnbed.experiment.sections",
+        "mnbed.plan.make",
+        "mnbed.network",
+        "mnbed.run",
+        "node_agent",
+    ),
+    "mnbed/machine.py": (
+        "mnbed.plan.make",
+        "mnbed.experiment.sections",
+        "mnbed.network",
+        "mnbed.run",
+        "mnbed.results",
+    ),
+    "mnbed/experiment/sections.py": (
         "mnbed.machine",
-        "mnbed.plan",
+        "mnbed.plan.make",
         "mnbed.network",
         "mnbed.run",
         "mnbed.results",
         "pathlib",
         "os",
     ),
-    "mnbed/loading.py": ("mnbed.machine", "mnbed.plan", "mnbed.network", "mnbed.run", "mnbed.results"),
-    "mnbed/plan.py": (
+    "mnbed/experiment/loading.py": (
+        "mnbed.machine",
+        "mnbed.plan.make",
+        "mnbed.network",
+        "mnbed.run",
+        "mnbed.results",
+    ),
+    "mnbed/plan/make.py": (
         "mnbed.network",
         "mnbed.run",
         "mnbed.results",
@@ -52,7 +70,7 @@ FORBIDDEN = {
         "os",
         "subprocess",
     ),
-    "mnbed/routes.py": ("mnbed",),
+    "mnbed/plan/routes.py": ("mnbed",),
     "mnbed/network": ("mnbed.run", "mnbed.results", "mnbed.commands"),
     "mnbed/results": ("mnbed.run", "mnbed.network", "mnbed.commands", "mininet"),
     "mnbed/run": ("mnbed.commands",),
@@ -196,4 +214,4 @@ def test_yaml_of_users_is_read_where_its_size_is_bounded() -> None:
         if re.search(r"\byaml\.(safe_load|load|SafeLoader)\(", path.read_text())
     }
     # The matrices are files of our own.
-    assert using == {"mnbed/yaml_source.py", "topologies/plain_yaml.py", "topologies/matrices.py"}
+    assert using == {"mnbed/experiment/yaml_source.py", "topologies/plain_yaml.py", "topologies/matrices.py"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from mnbed.schema import docstrings
+from mnbed.experiment.schema import docstrings
 from node_agent.packing import pack, unpack
 from node_agent.streams import stream
 from node_agent.tasks import Task, create_task, task_class, task_names

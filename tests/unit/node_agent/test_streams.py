@@ -64,9 +64,9 @@ ALLOWED = {
     "PCG64": {"node_agent/fragments.py"},
     "manual_seed": {"node_agent/models.py"},
     "create_random_state": {"topologies/regular.py"},
-    "token_hex": {"mnbed/run/crew.py", "mnbed/network/mark.py"},
+    "token_hex": {"mnbed/run/agents.py", "mnbed/network/mark.py"},
     # One generator for each host's packets: numpy's needs ten times as long for a single number.
-    "import random": {"mnbed/network/delay_queue.py", "mnbed/network/delay_spread.py"},
+    "import random": {"mnbed/network/nfqueue/delay_queue.py", "mnbed/network/nfqueue/delay_spread.py"},
 }
 # Global generators, whose state anybody may have moved.
 FORBIDDEN = {"rand", "randn", "randint", "randperm", "shuffle", "uniform_", "normal_", "uuid4", "urandom"}

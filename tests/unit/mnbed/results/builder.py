@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mnbed.links import LinkProperties
+from mnbed.plan.properties import LinkProperties
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
 from node_agent.journal import Journal

@@ -1,0 +1,1 @@
+"""What was asked: the experiment file, its sections, how it is read, checked and explained. Knows no machine."""

@@ -1,0 +1,107 @@
+"""`compute.step_time` of the experiment file: a time, one for each node, a distribution to draw from, or `measured`.
+
+What is drawn from a distribution is `draws.py`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import PlainSerializer, PlainValidator
+
+from mnbed import units
+from mnbed.experiment.fields import (
+    PositiveDuration,
+    Section,
+    SettingsError,
+    above_zero,
+    adapter,
+    twelve_digits,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTimeDistribution(Section):
+    """Step times that differ: one draw for each node, from the seed; a node keeps its own for the whole run."""
+
+    distribution: Literal["normal", "lognormal", "uniform", "exponential"]
+    """How step times are spread over the nodes: normal, lognormal (mean and std), uniform (min and max), exponential
+    (mean)."""
+    mean: PositiveDuration | None = None
+    """Mean, before min and max cut."""
+    std: PositiveDuration | None = None
+    """Standard deviation, before min and max cut."""
+    min: PositiveDuration | None = None
+    """No node is faster: draws below are drawn anew; default: a tenth of the mean."""
+    max: PositiveDuration | None = None
+    """No node is slower: draws above are drawn anew."""
+
+    def __post_init__(self) -> None:
+        needed = {"uniform": ("min", "max"), "exponential": ("mean",)}.get(self.distribution, ("mean", "std"))
+        allowed = {*needed, "min", "max"}
+        problems: list[tuple[str | None, str]] = [
+            (name, f"missing; distribution {self.distribution} needs {' and '.join(needed)}")
+            for name in needed
+            if getattr(self, name) is None
+        ]
+        problems += [
+            (
+                name,
+                f"distribution {self.distribution} does not take it (it takes {', '.join(sorted(allowed))})",
+            )
+            for name in ("mean", "std")
+            if name not in allowed and getattr(self, name) is not None
+        ]
+        problems += [] if problems else self._limit_problems()
+        if problems:
+            raise SettingsError(problems)
+
+    def _limit_problems(self) -> Iterator[tuple[str | None, str]]:
+        """Limits that leave nothing, or next to nothing, of the distribution."""
+        shown = units.format_duration
+        low, high, mean = self.min, self.max, self.mean
+        if low is not None and high is not None and low >= high:
+            yield "max", f"got {shown(high)}; it must be above min, {shown(low)}"
+        elif mean is not None and low is not None and low > mean:
+            yield "min", f"got {shown(low)}; it must be at most the mean, {shown(mean)}"
+        elif mean is not None and high is not None and high < mean:
+            yield "max", f"got {shown(high)}; it must be at least the mean, {shown(mean)}"
+
+
+def _step_time(value: Any) -> float | str | tuple[float, ...] | StepTimeDistribution:
+    if value == "measured":
+        return "measured"
+    if isinstance(value, StepTimeDistribution):
+        return value
+    if isinstance(value, Mapping):
+        drawn: StepTimeDistribution = adapter(StepTimeDistribution).validate_python(value)
+        return drawn
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise ValueError("it must hold one time for each node")
+        several: tuple[float, ...] = adapter(tuple[PositiveDuration, ...]).validate_python(tuple(value))
+        return several
+    try:
+        return above_zero(twelve_digits(units.parse_duration(value)))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; or measured, a list with one time for each node, or a section with a distribution"
+        ) from None
+
+
+def _plain_step_time(value: Any) -> Any:
+    if isinstance(value, StepTimeDistribution):
+        plain = adapter(StepTimeDistribution).dump_python(value)
+        return {key: item for key, item in plain.items() if item is not None}
+    if isinstance(value, tuple):
+        return [units.format_duration(item) for item in value]
+    return value if isinstance(value, str) else units.format_duration(value)
+
+
+StepTime = Annotated[
+    Literal["measured"] | tuple[PositiveDuration, ...] | StepTimeDistribution | PositiveDuration,
+    PlainValidator(_step_time),
+    PlainSerializer(_plain_step_time),
+]

@@ -1,0 +1,181 @@
+"""Recordings of links: CSV files of ours and packet-delivery traces of Mahimahi, as points of an experiment's trace.
+
+A file is read when its experiment is loaded and its content becomes part of the experiment, so that a run directory's
+experiment.yaml runs again without the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mnbed import units
+from mnbed.experiment.event_settings import plain_point, traced_value
+from mnbed.experiment.fields import did_you_mean
+from topologies.properties import TRACED
+from topologies.reading import brief, read_text
+
+# Text of a day's trace at 10 points a second; more is not a trace of a link.
+_MAX_FILE_BYTES = 64_000_000
+_COLUMNS = ("time", "link", *(one.key for one in TRACED))
+# Mahimahi (Netravali et al., USENIX ATC 2015): each line lets one packet of 1,500 bytes pass, so one line for each
+# millisecond is 12 Mbit/s.
+_MAHIMAHI_PACKET_BITS = 1500 * 8
+DEFAULT_BIN_S = 0.5
+
+PlainPoint = list[Any]
+"""[time, bandwidth or null, delay or null, and the link where the file names it]"""
+
+
+class TraceError(ValueError):
+    """A file that is no trace; the message names file and line."""
+
+
+def with_points(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """That entry of `network.events` with its file's content as `points`; as it is where it has them, or no file.
+
+    `folder`: what relative names are relative to. Raises TraceError.
+    """
+    found = dict(entry)
+    if found.get("points"):
+        return found
+    if isinstance(found.get("trace"), str):
+        alone = "link" in found or "links" in found
+        found["points"] = list(read_csv(folder / found["trace"], links_given=alone))
+    elif isinstance(found.get("mahimahi"), str):
+        bin_s = units.parse_duration(found["bin"]) if found.get("bin") is not None else DEFAULT_BIN_S
+        found["points"], length_s = read_mahimahi(folder / found["mahimahi"], bin_s)
+        if found.get("repeat") is not False and found.get("period") is None:
+            found["period"] = units.format_duration(length_s)
+    return found
+
+
+def read_csv(path: Path, *, links_given: bool) -> Iterator[PlainPoint]:
+    """Points of a file with the columns time, link, and some of bandwidth, delay and loss, in its order.
+
+    Times are emulated seconds, or text with a unit; an empty cell changes nothing. `links_given`: the entry names the
+    links, and the file must not. Raises TraceError.
+    """
+    reader = csv.reader(_lines(path))
+    header = [name.strip().lower() for name in next(reader, [])]
+    _check_header(path, header, links_given)
+    count = 0
+    last: dict[str | None, float] = {}
+    for row in reader:
+        if not row or row[0].lstrip().startswith("#"):
+            continue
+        where = f"{path}:{reader.line_num}"
+        if len(row) != len(header):
+            raise TraceError(f"{where}: {len(row)} cells, and the header has {len(header)}")
+        cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+        point, link = _point(where, cells)
+        time_s = units.parse_duration(point[0])
+        if time_s <= last.get(link, -1.0):
+            raise TraceError(f"{where}: time {cells['time']} is not after the one before it")
+        last[link] = time_s
+        count += 1
+        yield point
+    if not count:
+        raise TraceError(f"{path}: no rows below the header")
+
+
+def _check_header(path: Path, header: list[str], links_given: bool) -> None:
+    wanted = [name for name in _COLUMNS if name != "link" or not links_given]
+    for name in header:
+        if name == "link" and links_given:
+            raise TraceError(f"{path}:1: a column link, and the entry names links too: leave one of them out")
+        if name not in wanted:
+            raise TraceError(f"{path}:1: no such column as {brief(name)}{did_you_mean(name, wanted)}")
+    missing = [name for name in wanted if name not in header and name in ("time", "link")]
+    if not any(one.key in header for one in TRACED):
+        missing.append("bandwidth")
+    if missing:
+        hint = "; or give the entry a link: [h3, s1]" if "link" in missing else ""
+        raise TraceError(f"{path}:1: no column {', '.join(missing)}{hint}")
+    if len(set(header)) != len(header):
+        raise TraceError(f"{path}:1: a column twice")
+
+
+def _point(where: str, cells: Mapping[str, str]) -> tuple[PlainPoint, str | None]:
+    """(the point, its link)"""
+    try:
+        time = units.parse_duration(_with_unit(cells["time"], "s")) if cells["time"] else None
+    except ValueError as error:
+        raise TraceError(f"{where}: time: {error}") from None
+    values = {}
+    for one in TRACED:
+        if text := cells.get(one.key, ""):
+            try:
+                values[one.key] = traced_value(one, _with_unit(text, one.unit or ""))
+            except ValueError as error:
+                raise TraceError(f"{where}: {one.key}: {error}") from None
+    if time is None:
+        raise TraceError(f"{where}: no time")
+    if not values:
+        raise TraceError(f"{where}: neither {' nor '.join(one.key for one in TRACED)}")
+    link = cells.get("link")
+    if link is not None and link.count("-") != 1:
+        raise TraceError(f"{where}: got {brief(link)} for its link; write for example h3-s1")
+    return plain_point(units.format_duration(time), values, link), link
+
+
+def _with_unit(text: str, unit: str) -> str:
+    """A bare number is in that unit: seconds, or bit/s."""
+    try:
+        return text + unit if math.isfinite(float(text)) else text
+    except ValueError:
+        return text
+
+
+def read_mahimahi(path: Path, bin_s: float) -> tuple[list[PlainPoint], float]:
+    """(points, length in seconds) of a packet-delivery trace: one line for each 1,500-byte packet that could pass, with
+    its time in milliseconds; the trace begins again after its last line.
+
+    Packets are counted in bins; a bin without any has bandwidth 0, which means the least that a link can have. Raises
+    TraceError.
+    """
+    counts: list[int] = []
+    last = 0
+    for number, line in enumerate(_lines(path), start=1):
+        text = line.strip()
+        if not text:
+            continue
+        if not text.isdecimal():
+            raise TraceError(
+                f"{path}:{number}: got {brief(text[:40])}; each line must be a time in whole milliseconds"
+            )
+        at = int(text)
+        if at < last:
+            raise TraceError(f"{path}:{number}: {at} ms is before the line above it, {last} ms")
+        last = at
+        # Mahimahi's first opportunity may be at 0; its last closes the trace and belongs to the last bin.
+        place = max(0, math.ceil(at / 1e3 / bin_s - 1e-9) - 1)
+        if place >= 1_000_000:
+            raise TraceError(
+                f"{path}:{number}: {at} ms make more than a million bins of {units.format_duration(bin_s)}"
+            )
+        counts += [0] * (place + 1 - len(counts))
+        counts[place] += 1
+    if last == 0:
+        raise TraceError(f"{path}: no packet could ever pass: the last time is 0 ms")
+    length_s = last / 1e3
+    points: list[PlainPoint] = []
+    for place, count in enumerate(counts):
+        width = min(bin_s, length_s - place * bin_s)
+        bandwidth = units.format_bandwidth(float(f"{count * _MAHIMAHI_PACKET_BITS / width:.6g}"))
+        if not points or points[-1][1] != bandwidth:
+            points.append([units.format_duration(float(f"{place * bin_s:.12g}")), bandwidth, None])
+    return points, length_s
+
+
+def _lines(path: Path) -> list[str]:
+    """The file's lines. Raises TraceError."""
+    try:
+        return read_text(path, _MAX_FILE_BYTES).splitlines()
+    except FileNotFoundError as error:
+        raise TraceError(f"{path}: {str(error.strerror).lower()}") from None
+    except ValueError as error:
+        raise TraceError(f"{error}; this is not a trace of a link") from None

@@ -1,0 +1,307 @@
+"""The links of a plan: from the graph and what the experiment says of links to every direction's properties.
+
+Pure, as all planning is. Also what the wire can do at all, which events that change links must heed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import networkx as nx
+
+from mnbed.experiment.link_settings import LinkSettings, PartialLinkSettings
+from mnbed.experiment.sections import Experiment
+from mnbed.plan.properties import PROPERTIES, LinkProperties, PairProperties
+from topologies import rules
+from topologies.reading import brief
+
+# Of the median bandwidth of the hosts' access links: below it a host is a straggler.
+SLOW_SHARE = 0.5
+# An access link that does not limit.
+UNLIMITED_BPS = 10e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """Destinations that share one queue at the sender."""
+
+    targets: tuple[str, ...]
+    """Hosts."""
+    asked: PairProperties
+    """In emulated units, beside what the access link has."""
+    wire: PairProperties
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direction:
+    """One direction of a link: what is sent at `source` and arrives at `target`."""
+
+    source: str
+    target: str
+    interface: str
+    """At the source; its egress carries the shaping."""
+    arrival: str
+    """The interface at the target."""
+    asked: LinkProperties
+    """In emulated units, as the experiment asks."""
+    wire: LinkProperties
+    """In wall-clock units: `asked` under the run's dilation; what shaping puts on the interface."""
+    branches: tuple[Branch, ...] = ()
+    """Of a host's access link: what else limits its packets, by destination."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkPlan:
+    """One edge of the network graph: two interfaces, and a direction from each."""
+
+    forward: Direction
+    """From a to b: on an access link from the host to its switch."""
+    backward: Direction
+    straggler: bool = False
+    """True for a straggler's access link: of `network.stragglers`, or slower than half of the hosts' median."""
+
+    @property
+    def a(self) -> str:
+        return self.forward.source
+
+    @property
+    def b(self) -> str:
+        return self.forward.target
+
+    @property
+    def a_interface(self) -> str:
+        return self.forward.interface
+
+    @property
+    def b_interface(self) -> str:
+        return self.backward.interface
+
+    @property
+    def directions(self) -> tuple[Direction, Direction]:
+        return self.forward, self.backward
+
+
+def plan_links(
+    experiment: Experiment,
+    graph: nx.Graph,
+    stragglers: Mapping[str, float],
+    dilation: float,
+    problems: list[str],
+) -> tuple[LinkPlan, ...]:
+    """One LinkPlan for each edge, host ends first, with the interface names that Mininet gives in this order."""
+    ports = {node: 0 if data["kind"] == "host" else 1 for node, data in graph.nodes(data=True)}
+
+    def next_interface(node: str) -> str:
+        ports[node] += 1
+        return f"{node}-eth{ports[node] - 1}"
+
+    own = _own_properties(experiment, graph, problems)
+    links: list[LinkPlan] = []
+    for ends in graph.edges:
+        a, b = sorted(ends, key=lambda node: (graph.nodes[node]["kind"], rules.natural_order(node)))
+        a_interface, b_interface = next_interface(a), next_interface(b)
+        directions = []
+        for source, target, interface, arrival in (
+            (a, b, a_interface, b_interface),
+            (b, a, b_interface, a_interface),
+        ):
+            edge = graph.edges[ends]
+            edge = {**edge, **edge.get("towards", {}).get(target, {})}
+            asked = _properties(experiment, edge, stragglers.get(a, 1.0), source == b)
+            asked = merged(asked, *own.get((source, target), ()))
+            directions.append(
+                Direction(
+                    source=source,
+                    target=target,
+                    interface=interface,
+                    arrival=arrival,
+                    asked=asked,
+                    wire=asked.dilated(dilation),
+                )
+            )
+        links.append(LinkPlan(forward=directions[0], backward=directions[1], straggler=a in stragglers))
+    links = _with_slow_ones(graph, links)
+    links = with_branches(graph, links, dilation)
+    # One complaint for each kind of trouble, not one for each link.
+    found: dict[str, str] = {}
+    for link in links:
+        for one in link.directions:
+            for key, text in (problem for part in _parts(one) for problem in direction_problems(part)):
+                found.setdefault(key, text)
+    problems += [f"{key}: {text}" for key, text in found.items()]
+    return tuple(links)
+
+
+def _with_slow_ones(graph: nx.Graph, links: list[LinkPlan]) -> list[LinkPlan]:
+    """A host that is slow for another reason than `stragglers`, as by the topology's file, is one all the same."""
+    rates = {
+        link.a: min(one.asked.bandwidth_bps for one in link.directions)
+        for link in links
+        if graph.nodes[link.a]["kind"] == "host"
+    }
+    if not rates:
+        return links
+    limit_bps = SLOW_SHARE * median(rates.values())
+    return [
+        replace(link, straggler=link.straggler or rates.get(link.a, limit_bps) < limit_bps) for link in links
+    ]
+
+
+Groups = dict[str, list[tuple[tuple[str, ...], PairProperties]]]
+"""Host -> (destinations, what lies between), in the hosts' order."""
+
+
+def _parts(direction: Direction) -> Iterator[Direction]:
+    """It, and what it is for each branch."""
+    yield direction
+    for branch in direction.branches:
+        asked, wire = direction.asked.towards(branch.asked), direction.wire.towards(branch.wire)
+        yield replace(direction, asked=asked, wire=wire, branches=())
+
+
+def with_branches(graph: nx.Graph, links: list[LinkPlan], dilation: float) -> list[LinkPlan]:
+    """The links, with what the graph's `paths` and `per_pair` ask for on the hosts' access links."""
+    hosts = rules.hosts(graph)
+    if graph.graph.get("per_pair"):
+        links, pairs = _per_pair(links)
+        groups: Groups = {
+            host: [((other,), pairs[host, other]) for other in hosts if other != host] for host in hosts
+        }
+    elif graph.graph.get("paths"):
+        groups = _by_region(graph, hosts)
+    else:
+        return links
+    return [
+        replace(
+            link,
+            forward=replace(
+                link.forward,
+                branches=tuple(
+                    Branch(targets=targets, asked=asked, wire=asked.dilated(dilation))
+                    for targets, asked in groups[link.a]
+                ),
+            ),
+        )
+        if link.a in groups
+        else link
+        for link in links
+    ]
+
+
+def _by_region(graph: nx.Graph, hosts: list[str]) -> Groups:
+    """Host -> (destinations, what is between), a group for each region or for each host in it."""
+    between: dict[tuple[str, str], PairProperties] = {}
+    for path in graph.graph["paths"]:
+        found = PairProperties(
+            **{
+                row.field: value
+                for row in PROPERTIES
+                if row.together is not None and (value := row.of_edge(path)) is not None
+            }
+        )
+        a, b = path["between"]
+        between[a, b] = between[b, a] = found
+    regions = {host: graph.nodes[host].get("region") for host in hosts}
+    groups: Groups = {}
+    for host in hosts:
+        reached: dict[Any, list[str]] = {}
+        for other in hosts:
+            if other != host and (regions[host], regions[other]) in between:
+                key = regions[other] if graph.graph.get("paths_shared") else other
+                reached.setdefault(key, []).append(other)
+        groups[host] = [
+            (tuple(others), between[regions[host], regions[others[0]]]) for others in reached.values()
+        ]
+    return groups
+
+
+def _per_pair(links: list[LinkPlan]) -> tuple[list[LinkPlan], dict[tuple[str, str], PairProperties]]:
+    """Access links without a limit of their own, and (from, to) -> the lower of both ends' rates."""
+    rates_up = {link.a: link.forward.asked.bandwidth_bps for link in links}
+    rates_down = {link.a: link.backward.asked.bandwidth_bps for link in links}
+    pairs = {
+        (a, b): PairProperties(bandwidth_bps=min(rates_up[a], rates_down[b]))
+        for a in rates_up
+        for b in rates_down
+        if a != b
+    }
+
+    def unlimited(one: Direction) -> Direction:
+        scale = UNLIMITED_BPS / one.asked.bandwidth_bps
+        return replace(
+            one,
+            asked=replace(one.asked, bandwidth_bps=UNLIMITED_BPS),
+            wire=replace(one.wire, bandwidth_bps=one.wire.bandwidth_bps * scale),
+        )
+
+    return [
+        replace(link, forward=unlimited(link.forward), backward=unlimited(link.backward)) for link in links
+    ], pairs
+
+
+def _own_properties(
+    experiment: Experiment, graph: nx.Graph, problems: list[str]
+) -> dict[tuple[str, str], list[PartialLinkSettings]]:
+    """(source, target) -> what `network.links` says of that direction, in the file's order."""
+    own: dict[tuple[str, str], list[PartialLinkSettings]] = {}
+    for number, entry in enumerate(experiment.network.links):
+        a, b = entry.link
+        if not graph.has_edge(a, b):
+            problems.append(f"network.links[{number}].link: {no_such_link(graph, a, b)}")
+            continue
+        own.setdefault((a, b), []).append(entry)
+        if not entry.one_way:
+            own.setdefault((b, a), []).append(entry)
+    return own
+
+
+def no_such_link(graph: nx.Graph, a: str, b: str) -> str:
+    """Why the graph has no link between these two, in words that help to find the right one."""
+    for node in (a, b):
+        if node not in graph:
+            shown = sorted(graph, key=rules.natural_order)
+            shown = shown if len(shown) <= 12 else [*shown[:6], "...", shown[-1]]
+            return f"no node {brief(node)} in the network; it has: {', '.join(shown)}"
+    neighbours = sorted(graph.neighbors(a), key=rules.natural_order)
+    shown = neighbours if len(neighbours) <= 12 else [*neighbours[:6], "...", neighbours[-1]]
+    return f"no link {a} - {b}; {a} is linked to: {', '.join(shown)}"
+
+
+def _properties(
+    experiment: Experiment, edge: Mapping[str, Any], factor: float, backward: bool
+) -> LinkProperties:
+    """Later ones win, property by property: `link`, the graph's edge, `link.reverse`; then a straggler's factor."""
+    link = experiment.network.link
+    asked = merged(LinkProperties(bandwidth_bps=link.bandwidth), link)
+    asked = replace(
+        asked, **{row.field: value for row in PROPERTIES if (value := row.of_edge(edge)) is not None}
+    )
+    if backward:
+        asked = merged(asked, link.reverse)
+    return replace(asked, bandwidth_bps=asked.bandwidth_bps * factor)
+
+
+def merged(asked: LinkProperties, *changes: LinkSettings | PartialLinkSettings) -> LinkProperties:
+    """The properties with those changes, the later ones over the earlier."""
+    for change in changes:
+        given = [(row, getattr(change, row.key)) for row in PROPERTIES]
+        new = [row.changes(value) for row, value in given if value is not None]
+        asked = replace(asked, **{name: value for one in new for name, value in one.items()})
+    return asked
+
+
+def in_words(change: PartialLinkSettings, *, brief: bool = False) -> str:
+    """ "bandwidth 5mbit, delay 20ms"; brief: to four digits."""
+    given = [(row, getattr(change, row.key)) for row in PROPERTIES]
+    return ", ".join(row.words(value, brief=brief) for row, value in given if value is not None)
+
+
+def direction_problems(direction: Direction) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong with it)"""
+    where = f"on link {direction.source} - {direction.target}"
+    for row in PROPERTIES:
+        for text in row.problems(direction.asked, direction.wire, where):
+            yield f"network.link.{row.key}", text

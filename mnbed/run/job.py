@@ -1,0 +1,357 @@
+"""The whole job as one story: directory, warm parent, network, agents, training, collection, teardown, results.
+
+This process is root, so it touches no file of the run itself: `UserSide` does, as the user.
+
+Everything that is started is owned by one ExitStack, so every way out (done, failed, Ctrl-C) takes it down in order.
+What was collected is kept and evaluated on every way out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from mnbed.errors import Interrupted, MachineError, MnbedError
+from mnbed.experiment.loading import dump_experiment
+from mnbed.machine import raise_open_files
+from mnbed.network.build import Network, build_network
+from mnbed.network.leftovers import remove_leftovers
+from mnbed.network.mark import marked
+from mnbed.network.probe import probe_network
+from mnbed.plan.make import Plan
+from mnbed.plan.rerun import rerunnable
+from mnbed.run import record
+from mnbed.run.agents import Crew
+from mnbed.run.launch import PreforkLauncher
+from mnbed.run.lock import run_lock
+from mnbed.run.progress_view import LiveView
+from mnbed.run.sampling import LinkTotals, memory_mb
+from mnbed.run.signals import Signals
+from mnbed.run.supervisor import Session
+from mnbed.run.timeline import Conductor
+from mnbed.run.user import data_root
+from mnbed.run.user_side import UserSide
+from mnbed.run_directory import RunDirectory
+from node_agent import full_disk
+from node_agent.journal import Journal
+
+if TYPE_CHECKING:
+    from mnbed.results.summary import Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended. `error` is what to tell the user, if anything; the summary is there all the same."""
+
+    run: RunDirectory
+    summary: Summary | None
+    error: MnbedError | None
+    report: Path | None
+    """The page, where one was made."""
+
+
+@dataclass
+class _Finish:
+    """What the controller knows about a run once training is over."""
+
+    error: MnbedError | None = None
+    emulated_s: float = 0.0
+    startup_s: float | None = None
+    agent_memory_mb: float | None = None
+
+
+class Job:
+    """One run. `execute` does everything, in order."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        out: Path,
+        report: bool,
+        console: Console,
+        side: UserSide | None = None,
+        network: Network | None = None,
+        before_teardown: Callable[[Job, MnbedError | None], None] | None = None,
+    ) -> None:
+        """side: what touches the user's files; None: one of its own, until `execute` ends. Raises MachineError.
+
+        network: one that stands already, and stays; None: build it, and take it down.
+        before_teardown: called with what went wrong, if anything, while network and agents' states are still there.
+        """
+        self._standing = network
+        self._before_teardown = before_teardown
+        self.network: Network | None = network
+        self.session: Session | None = None
+        self.journal: Journal | None = None
+        self._plan = plan
+        self._experiment = plan.experiment
+        self._report = report
+        self._console = console
+        self._own_side = contextlib.ExitStack()
+        self._side = side or self._own_side.enter_context(UserSide.start())
+        self._began = time.monotonic()
+        self._started = datetime.now()
+        try:
+            path, self._absolute = self._side.new_run(out, self._experiment.name, self._started)
+        except BaseException:
+            self._own_side.close()
+            raise
+        self._run = RunDirectory(path)
+        self._signals = Signals()
+        self._start_monotonic_s: float | None = None
+        self._unwritten: OSError | None = None
+
+    def execute(self) -> Outcome:
+        """Run to the end. Raises only where nothing could be collected yet; else the error is in the outcome."""
+        try:
+            with self._own_side:
+                return self._execute()
+        except OSError as error:
+            if not full_disk.is_full(error):
+                raise
+            raise self._disk_error(error) from None
+
+    def _execute(self) -> Outcome:
+        with contextlib.ExitStack() as stack:
+            if self._standing is None:
+                stack.enter_context(self._signals.handled())
+                stack.enter_context(run_lock(f"run {self._run.run_id}"))
+                remove_leftovers()
+            view = stack.enter_context(LiveView(self._console, self._duration))
+            self._prepare_directory()
+            descriptor = self._side.open_in_run(self._run.controller_journal.name)
+            journal = self.journal = Journal(
+                self._run.controller_journal, "controller", self._now, descriptor
+            )
+            try:
+                finish = self._emulate(view, journal)
+                with self._signals.ignored():
+                    self._record(journal, "finished", **self._finished_fields(finish))
+                self._evaluate(view, journal, finish)
+            finally:
+                journal.close()
+            return self._outcome(finish)
+
+    @property
+    def run(self) -> RunDirectory:
+        return self._run
+
+    def emulated_now(self) -> float | None:
+        """Emulated seconds since the common start; None before it."""
+        return self._now()
+
+    def stop(self) -> None:
+        """Have it end as after Ctrl-C: agents stop, and what was collected is evaluated. From another thread."""
+        self._signals.interrupted = True
+
+    # Emulation: everything that needs the network
+
+    def _emulate(self, view: LiveView, journal: Journal) -> _Finish:
+        finish = _Finish()
+        torn_down = contextlib.ExitStack()
+        with torn_down:
+            try:
+                self._train(torn_down, view, journal, finish)
+            except MnbedError as error:
+                finish.error = error
+            except OSError as error:
+                finish.error = self._disk_error(error)
+                finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
+            if (
+                self._signals.interrupted
+                and not isinstance(finish.error, Interrupted)
+                and finish.error is None
+            ):
+                finish.error = Interrupted("interrupted")
+            view.unwatch()
+            if self._before_teardown is not None and self.network is not None:
+                with view.suspended():
+                    self._before_teardown(self, finish.error)
+            self._phase(
+                view, journal, "tearing down the network" if self._standing is None else "ending the agents"
+            )
+            began = time.monotonic()
+            with self._signals.ignored():
+                torn_down.close()
+            wall_s = time.monotonic() - self._began
+            self._record(journal, "torn_down", teardown_s=time.monotonic() - began, wall_s=wall_s)
+        return finish
+
+    def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
+        self._phase(view, journal, "loading data and torch, building the network")
+        if self._standing is None:
+            # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
+            stack.enter_context(marked(self._run.run_id))
+        # Before anything is started: the warm parent and its agents keep the limit that they are born with.
+        raise_open_files(self._plan.open_files)
+        crew = stack.enter_context(Crew.start(self._plan, self._absolute, self._side))
+        network = self._standing
+        if network is None:
+            with self._signals.gently():
+                network = stack.enter_context(build_network(self._plan, self._signals.check))
+        self.network = network
+        self._signals.check()
+        readbacks = network.verify()
+        self._write_environment(links=record.describe_links(readbacks))
+        session = self.session = crew.join(network, journal, self._signals, view.update)
+        if isinstance(crew.launcher, PreforkLauncher):
+            loaded = session.wait_loaded()
+            self._write_environment(**record.describe_data(loaded))
+            view.note(loaded.description)
+        if self._experiment.network.probe:
+            self._phase(view, journal, "probing the links")
+            journal.write("probe", **asdict(probe_network(network, self._signals.check)))
+        self._phase(view, journal, f"starting {len(self._plan.hosts)} agents")
+        crew.launcher.launch(network, crew.settings)
+        session.wait_ready()
+        finish.startup_s = time.monotonic() - self._began
+        self._note_data(session)
+        finish.agent_memory_mb = memory_mb(agent.pid for agent in session.agents.values() if agent.pid)
+        self._supervise(stack, session, network, view, journal, finish)
+
+    def _note_data(self, session: Session) -> None:
+        """Without a warm parent only the agents know what their data is; they all have the same."""
+        ready = next(agent.ready for agent in session.agents.values() if agent.ready)
+        self._write_environment(standin=ready["standin"], data=ready["data"])
+        if not ready["standin"]:
+            self._side.write_experiment(dump_experiment(rerunnable(self._plan, real_data=True)))
+
+    def _supervise(
+        self,
+        stack: contextlib.ExitStack,
+        session: Session,
+        network: Network,
+        view: LiveView,
+        journal: Journal,
+        finish: _Finish,
+    ) -> None:
+        conductor = stack.enter_context(Conductor.of(network, session, journal))
+        if network.delay is not None and self._standing is not None:
+            network.delay.take_statistics()  # those of what was before
+        start = session.start()
+        self._start_monotonic_s = start
+        conductor.start(start)
+        self._phase(
+            view,
+            journal,
+            f"training for {self._duration:g} emulated s ({self._duration * self._plan.dilation:g} s)",
+        )
+        view.watch(session.agents, lambda: self._now() or 0.0)
+        with self._signals.gently():
+            totals = session.supervise(network, conductor, start + self._duration * self._plan.dilation)
+        conductor.stop()
+        finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
+        finish.error = session.error
+        journal.write("link_counters", links=self._link_counters(totals))
+        journal.write("shaping_checked", differences=network.differences(network.read_back()))
+        if network.delay is not None:
+            journal.write("delay_queue", **network.delay.take_statistics())
+        session.dismiss()
+
+    # Results: everything after the network is down
+
+    def _evaluate(self, view: LiveView, journal: Journal, finish: _Finish) -> None:
+        if finish.startup_s is None:
+            return  # the agents never started: there is nothing to evaluate
+        try:
+            self._phase(view, journal, "evaluating snapshots")
+            self._side.evaluate(self._experiment.evaluate.keep_snapshots, view.progress)
+        except MnbedError as error:
+            finish.error = finish.error or error
+            view.note(f"evaluation: {error.message}; snapshots are kept")
+        self._phase(view, journal, "writing results" + (" and report" if self._report else ""))
+
+    def _outcome(self, finish: _Finish) -> Outcome:
+        summary, report = None, None
+        if finish.startup_s is not None:
+            try:
+                summary, report = self._side.results(self._report)
+            except MnbedError as error:
+                finish.error = finish.error or error
+        told = finish.error
+        if told is None and self._unwritten is not None:
+            told = self._disk_error(self._unwritten)
+        return Outcome(run=self._run, summary=summary, error=told, report=report)
+
+    # Small things
+
+    @property
+    def _duration(self) -> float:
+        return self._experiment.time.duration
+
+    def _now(self) -> float | None:
+        if self._start_monotonic_s is None:
+            return None
+        return (time.monotonic() - self._start_monotonic_s) / self._plan.dilation
+
+    def _phase(self, view: LiveView, journal: Journal, name: str) -> None:
+        view.phase(name)
+        self._record(journal, "phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+
+    def _record(self, journal: Journal, event: str, **fields: Any) -> None:
+        """For what frames the run: a full disk is told at the end, and keeps no network from being taken down."""
+        try:
+            journal.write(event, **fields)
+        except OSError as error:
+            self._unwritten = self._unwritten or error
+
+    def _disk_error(self, error: OSError) -> MachineError:
+        remedy = full_disk.remedy(error, self._run.path)
+        if remedy is None:
+            return MachineError(full_disk.in_words(error))
+        if self._run.experiment.exists():
+            remedy += (
+                f"; what was collected is in {self._run.path}, and `mnbed report` on it makes its results"
+            )
+        return MachineError(full_disk.in_words(error, self._run.path), remedy)
+
+    def _prepare_directory(self) -> None:
+        self._side.create_run(self._run.path, dump_experiment(rerunnable(self._plan)))
+        revision = self._side.revision()
+        self._environment: dict[str, Any] = record.describe(self._plan, self._started, revision)
+        self._write_environment(
+            data_root=str(data_root(self._experiment.data_root, self._side.user)),
+            algorithm_digest=self._side.algorithm_digest(self._experiment.algorithm.module),
+        )
+
+    def _write_environment(self, **more: Any) -> None:
+        self._environment |= more
+        self._side.write_environment(json.dumps(self._environment, indent=1) + "\n")
+
+    def _finished_fields(self, finish: _Finish) -> dict[str, Any]:
+        error = finish.error
+        status = (
+            "completed" if error is None else "interrupted" if isinstance(error, Interrupted) else "failed"
+        )
+        return {
+            "status": status,
+            "reasons": [] if error is None else [error.message],
+            "error": None if error is None else error.message,
+            "emulated_s": finish.emulated_s,
+            "startup_s": finish.startup_s,
+            "agent_memory_mb": finish.agent_memory_mb,
+            "wall_s": time.monotonic() - self._began,
+        }
+
+    def _link_counters(self, totals: Mapping[str, LinkTotals]) -> list[dict[str, Any]]:
+        rows = []
+        for link in self._plan.links:
+            row: dict[str, Any] = {"a": link.a, "b": link.b}
+            for end, interface in (("a", link.a_interface), ("b", link.b_interface)):
+                total = totals[interface]
+                row |= {f"{end}_bytes": total.bytes_sent, f"{end}_drops": total.drops}
+                row[f"{end}_backlog_peak_bytes"] = total.backlog_peak_bytes
+                row[f"{end}_peak_bps"] = (
+                    None if total.peak_bps is None else total.peak_bps * self._plan.dilation
+                )
+            rows.append(row)
+        return rows
