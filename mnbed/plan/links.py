@@ -1,6 +1,7 @@
-"""The links of a plan: from the graph and what the experiment says of links to every direction's properties.
+"""How a plan's links come about: the graph and what the experiment says of links become every direction's properties.
 
-Pure, as all planning is. Also what the wire can do at all, which events that change links must heed too.
+`model.py` says what a link of a plan is, `properties.py` what properties there are, `link_property.py` what the testbed
+must know of each. Events that change links merge and check their changes here too.
 """
 
 from __future__ import annotations
