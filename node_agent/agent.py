@@ -16,13 +16,12 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from node_agent import failures, full_disk, wire
+from node_agent import control_messages, failures, full_disk, wire
 from node_agent.algorithms import Context, create_algorithm
 from node_agent.clock import EmulatedClock
 from node_agent.control import ControlChannel
@@ -133,7 +132,7 @@ class Agent:
             raise self._transport.error
         if self._clock is None:
             return  # told to stop, or left alone, before the start
-        reason = "finished"
+        reason: Literal["finished", "stopped"] = "finished"
         try:
             self._train(self._clock)
         except _Stopped:
@@ -148,13 +147,13 @@ class Agent:
         Trainer(self._task, self._model, self._part, batches).step()
         self._model.values[:] = initial
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: Literal["finished", "stopped"]) -> None:
         if self._transport.error is not None:
             raise self._transport.error
         self.journal.write(
             "end",
             reason=reason,
-            **asdict(self._counters),
+            **self._counters.totals(),
             cpu_s=round(time.process_time(), 3),
             rtt_s=self._transport.round_trip_times(),
             one_way_s=self._transport.one_way_times(),
@@ -289,7 +288,7 @@ class Agent:
         )
         self._waited_s, self._waited_for = 0.0, []
         if self._settings.ledger and aggregated:
-            of = [[self._names[sender], sent_round, fragment] for sender, sent_round, fragment in aggregated]
+            of = [(self._names[sender], sent_round, fragment) for sender, sent_round, fragment in aggregated]
             self.journal.write("aggregated", round=self._round, at=round(averaged_at, 6), of=of)
         self._round += 1
 
@@ -309,7 +308,7 @@ class Agent:
                 steps=self._steps,
                 train_loss=self._train_loss,
                 staleness_s=self._staleness_s,
-                **asdict(self._counters),
+                **self._counters.totals(),
             )
 
     # Called from the I/O thread
@@ -328,9 +327,8 @@ class Agent:
         with self._arrived:
             self._arrived.notify()
 
-    def _on_control(self, message: dict[str, Any] | None) -> None:
-        kind = None if message is None else message["kind"]
-        if message is not None and kind == "start":
+    def _on_control(self, message: control_messages.Message | None) -> None:
+        if message is not None and message["kind"] == "start":
             clock = EmulatedClock(message["start_monotonic_s"], self._settings.dilation)
             self._transport.begin(clock)
             if self._settings.resume is not None:
@@ -338,7 +336,7 @@ class Agent:
                 self._transport.watch(self._names)
             self._clock = clock
             self._started.set()
-        elif kind == "stop":
+        elif message is not None and message["kind"] == "stop":
             self._stop.set()
             self._started.set()
         else:  # "exit", or the controller is gone
@@ -350,13 +348,13 @@ class Agent:
         """Emulated seconds since the common start; None before it."""
         return None if self._clock is None else self._clock.now()
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self) -> control_messages.Status:
         return {
             "t": self.now(),
             "round": self._round,
             "steps": self._steps,
             "train_loss": self._train_loss,
-            "counters": asdict(self._counters),
+            "counters": self._counters.totals(),
         }
 
 
@@ -399,7 +397,7 @@ def report_failure(settings: AgentSettings, agent: Agent | None, error: Exceptio
     if isinstance(error, OSError) and full_disk.is_full(error):
         message = f"{settings.name}: {full_disk.in_words(error, settings.run_directory)}"
         remedy, status = full_disk.remedy(error, settings.run_directory), 3
-    fields = {
+    fields: control_messages.Failed = {
         "message": message,
         "remedy": remedy,
         "exit_status": status,
@@ -411,8 +409,7 @@ def report_failure(settings: AgentSettings, agent: Agent | None, error: Exceptio
             agent.control.send("failed", **fields)
             agent.journal.write("error", message=message, traceback=fields["traceback"])
         else:
-            ControlChannel.connect(settings.control_socket).send(
-                "failed", name=settings.name, token=settings.token, **fields
-            )
+            fields["name"], fields["token"] = settings.name, settings.token
+            ControlChannel.connect(settings.control_socket).send("failed", **fields)
     except OSError:
         log.exception("the failure could not be reported")

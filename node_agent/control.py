@@ -1,17 +1,6 @@
-"""The Unix socket between the controller and an agent, and the messages both ends speak: one JSON object per line.
+"""The Unix socket between the controller and an agent: one JSON object per line; `control_messages.py` has them all.
 
-Control never goes over the emulated links. Every message has `kind`.
-
-    agent -> controller
-      hello     name, token                             the kernel says who it is
-      ready     standin, data                             at the start barrier; what the data is, see Task
-      status    t, round, steps, train_loss, counters     a few times a second
-      failed    message, remedy, exit_status, traceback   the agent cannot go on
-      ended     reason                                    trained to the end, or stopped
-    controller -> agent
-      start     start_monotonic_s                         the common start, on the machine's monotonic clock
-      stop                                                finish now; what was collected stays
-      exit                                                everybody has ended: connections may close
+Control never goes over the emulated links.
 
 An agent exits when this socket closes, so that a killed controller leaves no agents behind. A controller that does not
 read, because it was stopped or sleeps, holds up nobody: an agent's status is dropped where it cannot be sent at once;
@@ -23,7 +12,11 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from typing import Any
+from typing import Any, Literal, cast, overload
+
+from typing_extensions import Unpack
+
+from node_agent import control_messages as messages
 
 # Far above any message of ours; a peer that sends more without a line's end is not one of ours.
 _MAX_LINE_BYTES = 1 << 20
@@ -49,13 +42,29 @@ class ControlChannel:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def send(self, kind: str, **fields: Any) -> None:
+    @overload
+    def send(self, kind: Literal["hello"], /, **fields: Unpack[messages.Hello]) -> None: ...
+    @overload
+    def send(self, kind: Literal["ready"], /, **fields: Unpack[messages.Ready]) -> None: ...
+    @overload
+    def send(self, kind: Literal["status"], /, **fields: Unpack[messages.Status]) -> None: ...
+    @overload
+    def send(self, kind: Literal["failed"], /, **fields: Unpack[messages.Failed]) -> None: ...
+    @overload
+    def send(self, kind: Literal["ended"], /, **fields: Unpack[messages.Ended]) -> None: ...
+    @overload
+    def send(self, kind: Literal["start"], /, **fields: Unpack[messages.Start]) -> None: ...
+    @overload
+    def send(self, kind: Literal["stop"], /, **fields: Unpack[messages.Stop]) -> None: ...
+    @overload
+    def send(self, kind: Literal["exit"], /, **fields: Unpack[messages.Exit]) -> None: ...
+    def send(self, kind: str, /, **fields: Any) -> None:
         """Send one message, however long the other end takes. Raises OSError where it is gone."""
         with self._sending:
             self.socket.sendall(self._rest + _line(kind, fields))
             self._rest = b""
 
-    def offer(self, kind: str, **fields: Any) -> bool:
+    def offer(self, kind: Literal["status"], /, **fields: Unpack[messages.Status]) -> bool:
         """Send one message if that can be done without waiting; False: it was dropped.
 
         Raises OSError where the other end is gone.
@@ -67,7 +76,7 @@ class ControlChannel:
                 self._rest = self._rest[self._send_now(self._rest) :]
             if self._rest:
                 return False
-            line = _line(kind, fields)
+            line = _line(kind, dict(fields))
             num_bytes = self._send_now(line)
             self._rest = line[num_bytes:] if num_bytes else b""
             return num_bytes > 0
@@ -80,7 +89,7 @@ class ControlChannel:
         except BlockingIOError:
             return 0
 
-    def receive(self) -> list[dict[str, Any]] | None:
+    def receive(self) -> list[messages.Message] | None:
         """The messages that have come, after waiting for at least some bytes; None at the end of the connection.
 
         Raises ValueError where what came is not a message.
@@ -94,11 +103,11 @@ class ControlChannel:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         if len(self._buffer) > _MAX_LINE_BYTES:
             raise ValueError("a control message without an end")
-        messages = [json.loads(line) for line in lines]
-        for message in messages:
+        received = [json.loads(line) for line in lines]
+        for message in received:
             if not isinstance(message, dict) or "kind" not in message:
                 raise ValueError(f"not a control message: {message!r}")
-        return messages
+        return cast("list[messages.Message]", received)
 
     def close(self) -> None:
         self.socket.close()

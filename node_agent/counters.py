@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from node_agent.records import CounterTotals
 
 
 @dataclass(kw_only=True)
@@ -45,3 +48,7 @@ class Counters:
     """The latest of these wake-ups, emulated seconds."""
     waited_s: float = 0.0
     """Time in which the algorithm let no round begin, as it waited for peers; emulated seconds."""
+
+    def totals(self) -> CounterTotals:
+        """All of them now."""
+        return cast("CounterTotals", asdict(self))

@@ -1,65 +1,24 @@
 """The journal: one JSON object per line, flushed line by line, so that a crash loses at most the line in hand.
 
-Every record has `t` (emulated seconds since the common start; null before it), `node` and `event`. Events of an agent:
-
-    ready       pid, life                              at the start barrier; `life` counts restarts
-    round       round, steps, train_loss, aggregated, staleness_s, overruns, late_s, waited_s, waited_for
-                    one per finished local phase; `aggregated`: fragments averaged in when the round began,
-                    `staleness_s`: their mean age since they were sent; `overruns`: steps that overran their slot,
-                    `late_s`: the largest overrun, emulated seconds; `waited_s`: the wait before the round,
-                    `waited_for`: the peers who were missing when it was last looked
-    waiting     round, since, of                       a wait has outlasted what a round computes, or the run
-    snapshot    instant, file, instant_s, taken_s, round, steps, train_loss, staleness_s,
-                    and every field of counters.Counters
-                    `file` is relative to the run directory: flat float32 parameters; `taken_s`: from when they are,
-                    `instant_s` or later
-    peer_lost   peer, reason                           a connection to or from it broke, or could not be made
-    peer_ended  peer                                   it said BYE: its part of the experiment is over
-    strangers   address, connections, reason           closed before they said who they are
-    rejected    peer, reason                           a foreign, torn or corrupt frame closed a connection
-    end         reason, and every field of Counters, memory_bytes, cpu_s,
-                    rtt_s: {peer: least round-trip time the kernel saw, emulated seconds},
-                    one_way_s: {sender: [least, mean, largest] time of its frames, first byte to last, emulated seconds}
-    error       message, traceback
-
-The ledger (optional), one record for each step in a fragment's life; `round` is the sender's round:
-
-    created     round, sends: [[fragment, peer], ...]
-    sent        round, fragment, peer, begun, bytes     `begun`: when its first byte went to the kernel
-    dropped     round, fragment, peer                   replaced by newer data while still unsent
-    arrived     round, fragment, sender, sent, bytes    `sent`: the emulated send time in the frame's header
-    aggregated  round, at, of: [[sender, round, fragment], ...]    here `round` is the receiver's own; `at`: when the
-                    average was made, at the start of the round at whose end this is written
-
-Events of the controller (node "controller"):
-
-    phase            name, wall_s
-    probe            the links before training: see mnbed.network.probe
-    machine          each wall second while agents train: cpu_busy (share of all cores), agents_cpu, delay_cpu (cores),
-                     run_delay (share of the time that an agent stood ready without a core), pressure (share of the time
-                     that anything did); null: not known
-    slept            wall_s: the controller stood still for so long while agents trained
-    applied          an event of the experiment: kind (reshape, link, partition, node), text, entry (number in
-                     network.events), planned_s, late_s (emulated), and what it was done to
-    agent_died       agent, cause                      nobody asked for it
-    link_counters    links: totals, peak rates and peak backlogs of both ends
-    shaping_checked  differences                       of the qdiscs at the end from what they should be then
-    delay_queue      statistics of the NFQUEUE delay
-    finished, torn_down                                see mnbed.run_directory
+`records.py` says which events an agent writes, and every field of theirs; the controller writes a journal of the same
+form, with events of its own.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
+from typing_extensions import Unpack
+
+from node_agent import records
 from node_agent.full_disk import naming
 
 
-class Journal:
+class JournalFile:
     """Appends records to one file; safe to use from several threads, since each record is one write."""
 
     def __init__(
@@ -75,7 +34,7 @@ class Journal:
         self._node = node
         self._now = now
 
-    def write(self, event: str, **fields: Any) -> None:
+    def append(self, event: str, fields: Mapping[str, Any]) -> None:
         """Append one record and hand it to the kernel at once.
 
         Raises OSError where the disk is full: a journal that loses records silently is worth nothing.
@@ -90,6 +49,44 @@ class Journal:
     def close(self) -> None:
         """Close the file; later writes fail."""
         os.close(self._fd)
+
+
+class Journal(JournalFile):
+    """An agent's."""
+
+    @overload
+    def write(self, event: Literal["ready"], /, **fields: Unpack[records.Ready]) -> None: ...
+    @overload
+    def write(self, event: Literal["round"], /, **fields: Unpack[records.Round]) -> None: ...
+    @overload
+    def write(self, event: Literal["waiting"], /, **fields: Unpack[records.Waiting]) -> None: ...
+    @overload
+    def write(self, event: Literal["snapshot"], /, **fields: Unpack[records.Snapshot]) -> None: ...
+    @overload
+    def write(self, event: Literal["peer_lost"], /, **fields: Unpack[records.PeerLost]) -> None: ...
+    @overload
+    def write(self, event: Literal["peer_ended"], /, **fields: Unpack[records.PeerEnded]) -> None: ...
+    @overload
+    def write(self, event: Literal["strangers"], /, **fields: Unpack[records.Strangers]) -> None: ...
+    @overload
+    def write(self, event: Literal["rejected"], /, **fields: Unpack[records.Rejected]) -> None: ...
+    @overload
+    def write(self, event: Literal["end"], /, **fields: Unpack[records.End]) -> None: ...
+    @overload
+    def write(self, event: Literal["error"], /, **fields: Unpack[records.Error]) -> None: ...
+    @overload
+    def write(self, event: Literal["created"], /, **fields: Unpack[records.Created]) -> None: ...
+    @overload
+    def write(self, event: Literal["sent"], /, **fields: Unpack[records.Sent]) -> None: ...
+    @overload
+    def write(self, event: Literal["dropped"], /, **fields: Unpack[records.Dropped]) -> None: ...
+    @overload
+    def write(self, event: Literal["arrived"], /, **fields: Unpack[records.Arrived]) -> None: ...
+    @overload
+    def write(self, event: Literal["aggregated"], /, **fields: Unpack[records.Aggregated]) -> None: ...
+    def write(self, event: str, /, **fields: Any) -> None:
+        """Append one record. Raises OSError where the disk is full."""
+        self.append(event, fields)
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

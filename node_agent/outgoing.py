@@ -96,7 +96,7 @@ class Sender:
         frames = outbox.frames(self._settings.index)
         self._counters.fragments_created += len(outbox.sends)
         if self._settings.ledger and outbox.sends:
-            sends = [[send.fragment, self._outgoing[send.peer].peer.name] for send in outbox.sends]
+            sends = [(send.fragment, self._outgoing[send.peer].peer.name) for send in outbox.sends]
             self._journal.write("created", round=outbox.round, sends=sends)
         for peer in dict.fromkeys(send.peer for send in outbox.sends):
             self._presence.heard(peer)

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from node_agent import wire
+from node_agent import control_messages, wire
 from node_agent.algorithms import Outbox
 from node_agent.clock import EmulatedClock
 from node_agent.control import ControlChannel
@@ -64,8 +64,8 @@ class Transport:
         on_fragment: Callable[[wire.Fragment], Outbox | None],
         on_peer: Callable[[int, bool], None],
         control: ControlChannel,
-        on_control: Callable[[dict[str, object] | None], None],
-        status: Callable[[], dict[str, object]],
+        on_control: Callable[[control_messages.Message | None], None],
+        status: Callable[[], control_messages.Status],
         exchange: str = "parallel",
         limits: Limits | None = None,
     ) -> None:

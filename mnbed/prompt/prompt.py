@@ -280,15 +280,15 @@ class Prompt(CLI):  # type: ignore[misc]
 
     def _agent_row(self, agent: AgentState) -> list[str]:
         status = agent.status
-        counters = status.get("counters", {})
-        loss = status.get("train_loss")
+        counters = None if status is None else status["counters"]
+        loss = None if status is None else status["train_loss"]
         return [
             agent.name,
             self._bench.plan.labels.get(agent.name, ""),
             _state(agent),
             "" if agent.pid is None or agent.gone else str(agent.pid),
-            str(status.get("round", "")),
-            str(status.get("steps", "")),
+            "" if status is None else str(status["round"]),
+            "" if status is None else str(status["steps"]),
             "" if loss is None else f"{loss:.3f}",
             f"{counters['bytes_sent'] / 1e6:.2f}" if counters else "",
             f"{counters['bytes_received'] / 1e6:.2f}" if counters else "",

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -27,6 +26,7 @@ from mnbed.plan.link_property import unable
 from mnbed.plan.links import direction_problems, in_words, merged, no_such_link
 from mnbed.plan.model import Direction, Plan
 from mnbed.plan.properties import PROPERTIES, LinkProperties
+from mnbed.records.controller import Change
 from mnbed.run.job import Job, Outcome
 from mnbed.run.supervisor import AgentState
 from mnbed.run.user_side import UserSide
@@ -114,7 +114,8 @@ class Workbench:
             )
         self._live.reshape(changed)
         self._asked.update({(one.source, one.target): one.asked for one in changed})
-        self._note(f"{a} - {b} by hand: {in_words(change)}", [[one.source, one.target] for one in changed])
+        links = [[one.source, one.target] for one in changed]
+        self._note(f"{a} - {b} by hand: {in_words(change)}", {"kind": "reshape", "directions": links})
         return changed
 
     def set_link(self, a: str, b: str, up: bool) -> None:
@@ -122,7 +123,9 @@ class Workbench:
         self.direction(a, b)
         self._live.set_link(a, b, up)
         (self._shut.discard if up else self._shut.add)(frozenset((a, b)))
-        self._note(f"{a} - {b} {'up' if up else 'down'} by hand", [[a, b], [b, a]])
+        self._note(
+            f"{a} - {b} {'up' if up else 'down'} by hand", {"kind": "reshape", "directions": [[a, b], [b, a]]}
+        )
 
     def direction(self, a: str, b: str) -> Direction:
         """Raises InputError, with the links there are, where there is none between these two."""
@@ -230,7 +233,7 @@ class Workbench:
         assert self._job is not None
         assert self._job.session is not None
         self._job.session.restart(name, state)
-        self._note(f"{name} started by hand", host=name, action="restart")
+        self._note(f"{name} started by hand", {"kind": "node", "host": name, "action": "restart"})
 
     def stop_agent(self, name: str) -> None:
         """End one agent's process; the run goes on. Raises InputError."""
@@ -240,7 +243,7 @@ class Workbench:
         assert self._job is not None
         assert self._job.session is not None
         self._job.session.kill(name)
-        self._note(f"{name} stopped by hand", host=name, action="kill")
+        self._note(f"{name} stopped by hand", {"kind": "node", "host": name, "action": "kill"})
 
     def restart_agent(self, name: str, state: str) -> None:
         """Stop and start one agent. Raises InputError, MnbedError."""
@@ -301,19 +304,18 @@ class Workbench:
             self._outcome = RunError(f"the run failed: {type(error).__name__}: {error}")
         self.on_end()
 
-    def _note(self, text: str, directions: list[list[str]] | None = None, **fields: Any) -> None:
+    def _note(self, text: str, change: Change) -> None:
         """What is done by hand belongs into the journal of the run that it happens to."""
         job = self._job
-        if not self.running or job is None or job.journal is None or job.emulated_now() is None:
+        now = None if job is None else job.emulated_now()
+        if not self.running or job is None or job.journal is None or now is None:
             return
-        what = {"kind": "node"} if directions is None else {"kind": "reshape", "directions": directions}
         job.journal.write(
             "applied",
             text=text,
             entry=None,
-            planned_s=job.emulated_now(),
+            planned_s=now,
             late_s=0.0,
             by_hand=True,
-            **what,
-            **fields,
+            **change,
         )

@@ -12,15 +12,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, overload
 
 from mnbed.errors import InputError
+from mnbed.records import controller as records
+from mnbed.records.controller import ControllerRecord, Record
+from mnbed.records.environment import Environment
 from mnbed.results.files import replacing
-from mnbed.results.journals import Merger, Record, time_of
+from mnbed.results.journals import Merger, time_of
 from mnbed.results.links import LinkRow, link_rows, write_links
 from mnbed.results.messages import FragmentLife, Ledger, parts_for
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
+from node_agent.records import End, Error, Ready, Rejected, Round, Snapshot, Waiting
 from topologies import plain_yaml
 
 CONTROLLER = "controller"
@@ -32,31 +36,30 @@ class NodeRecords:
 
     name: str
     straggler: bool
-    rounds: list[Record] = field(default_factory=list)
-    snapshots: list[Record] = field(default_factory=list)
-    rejected: list[Record] = field(default_factory=list)
-    errors: list[Record] = field(default_factory=list)
-    waiting: Record | None = None
+    rounds: list[Round] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    errors: list[Error] = field(default_factory=list)
+    waiting: Waiting | None = None
     """The last wait that outlasted a round's computing."""
-    ready: Record | None = None
-    end: Record | None = None
+    ready: Ready | None = None
+    end: End | None = None
 
     def keep(self, record: Record) -> None:
         """Take in one record; events that no result is made of are only in events.jsonl."""
-        event = record["event"]
-        if event == "round":
+        if record["event"] == "round":
             self.rounds.append(record)
-        elif event == "snapshot":
+        elif record["event"] == "snapshot":
             self.snapshots.append(record)
-        elif event == "waiting":
+        elif record["event"] == "waiting":
             self.waiting = record
-        elif event == "end":
+        elif record["event"] == "end":
             self.end = record
-        elif event == "ready":
+        elif record["event"] == "ready":
             self.ready = record
-        elif event == "rejected":
+        elif record["event"] == "rejected":
             self.rejected.append(record)
-        elif event == "error":
+        elif record["event"] == "error":
             self.errors.append(record)
 
     def counters(self) -> Counters | None:
@@ -64,7 +67,13 @@ class NodeRecords:
         last = self.end or (self.snapshots[-1] if self.snapshots else None)
         if last is None:
             return None
-        return Counters(**{item.name: last[item.name] for item in fields(Counters) if item.name in last})
+        known = cast("dict[str, Any]", last)
+        return Counters(**{item.name: known[item.name] for item in fields(Counters) if item.name in known})
+
+    def last_s(self) -> float | None:
+        """The last time that it recorded, emulated seconds; None: it has no rounds, snapshots or end."""
+        last: list[Record] = [*self.rounds[-1:], *self.snapshots[-1:], *([self.end] if self.end else [])]
+        return max((t for record in last if (t := time_of(record)) is not None), default=None)
 
     def steps(self) -> int:
         """Local steps that it is known to have done."""
@@ -78,9 +87,9 @@ class Collected:
     """A run in memory."""
 
     experiment: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    environment: Environment
     nodes: Mapping[str, NodeRecords]
-    controller: list[Record]
+    controller: list[ControllerRecord]
     life: Mapping[str, FragmentLife] | None
     """Sender -> what became of its fragments; None where no ledger was kept."""
     links: list[LinkRow]
@@ -88,7 +97,17 @@ class Collected:
     """What was missing or damaged, one sentence each."""
     num_records: int
 
-    def last(self, event: str) -> Record | None:
+    @overload
+    def last(self, event: Literal["probe"]) -> records.Probe | None: ...
+    @overload
+    def last(self, event: Literal["shaping_checked"]) -> records.ShapingChecked | None: ...
+    @overload
+    def last(self, event: Literal["delay_queue"]) -> records.DelayQueue | None: ...
+    @overload
+    def last(self, event: Literal["finished"]) -> records.Finished | None: ...
+    @overload
+    def last(self, event: Literal["torn_down"]) -> records.TornDown | None: ...
+    def last(self, event: str) -> Any:
         """The controller's last record of that event."""
         return next((record for record in reversed(self.controller) if record["event"] == event), None)
 
@@ -164,7 +183,7 @@ def natural_order(name: str) -> tuple[tuple[int, str], ...]:
     )
 
 
-def read_environment(run: RunDirectory, problems: list[str]) -> dict[str, Any]:
+def read_environment(run: RunDirectory, problems: list[str]) -> Environment:
     """What environment.json holds; where it is missing or damaged, nothing, and a sentence more in `problems`."""
     try:
         environment = json.loads(run.environment.read_text())
@@ -177,19 +196,19 @@ def read_environment(run: RunDirectory, problems: list[str]) -> dict[str, Any]:
     if not isinstance(environment, dict):
         problems.append("environment.json is damaged (not an object): machine, hosts and links are not known")
         return {}
-    return environment
+    return cast("Environment", environment)
 
 
-def _controller_records(run: RunDirectory, merger: Merger, problems: list[str]) -> list[Record]:
+def _controller_records(run: RunDirectory, merger: Merger, problems: list[str]) -> list[ControllerRecord]:
     try:
-        return list(merger.records(run.controller_journal, CONTROLLER))
+        return cast("list[ControllerRecord]", list(merger.records(run.controller_journal, CONTROLLER)))
     except OSError:
         problems.append("the controller's journal is missing")
         return []
 
 
 def _node_records(
-    run: RunDirectory, environment: Mapping[str, Any], merger: Merger, ledger: Ledger, problems: list[str]
+    run: RunDirectory, environment: Environment, merger: Merger, ledger: Ledger, problems: list[str]
 ) -> dict[str, NodeRecords]:
     hosts = {host["name"]: bool(host.get("straggler")) for host in environment.get("hosts") or ()}
     found = {path.stem for path in run.nodes.glob("*.jsonl")} - {CONTROLLER}
@@ -228,7 +247,9 @@ def _when(record: Record) -> float:
     return -1.0 if t is None else t
 
 
-def _links(environment: Mapping[str, Any], controller: list[Record], problems: list[str]) -> list[LinkRow]:
+def _links(
+    environment: Environment, controller: list[ControllerRecord], problems: list[str]
+) -> list[LinkRow]:
     try:
         return link_rows(environment, controller)
     except (KeyError, TypeError, AttributeError) as error:

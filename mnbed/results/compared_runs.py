@@ -14,6 +14,9 @@ from typing import Any
 
 from mnbed.errors import InputError
 from mnbed.experiment.labels import ALGORITHM, ALGORITHM_NAME, short_names, value_label
+from mnbed.records.environment import Environment
+from mnbed.records.sweep import is_sweep, read_sweep
+from mnbed.results.collect import read_environment
 from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary, task_score
 from mnbed.run_directory import RunDirectory
 from node_agent.algorithms import canonical_name
@@ -44,7 +47,7 @@ class ComparedRun:
     """Axis -> value: what tells its group from the others."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Key of the experiment -> value as text; those that could make a difference."""
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment = field(default_factory=Environment)
     """What environment.json holds; nothing where it cannot be read."""
 
     @property
@@ -86,7 +89,7 @@ def read_runs(paths: Sequence[Path]) -> RunSet:
     notes: list[str] = []
     found: list[ComparedRun] = []
     baseline: dict[str, str] = {}
-    sweeps = [path for path in paths if (path / "sweep.json").is_file()]
+    sweeps = [path for path in paths if is_sweep(path)]
     for path in paths:
         if path in sweeps:
             runs, baseline, missing = _sweep_runs(path)
@@ -132,7 +135,7 @@ def _run_directory(path: Path) -> RunDirectory:
 
 
 def _read_run(directory: RunDirectory, cell: Mapping[str, str]) -> ComparedRun:
-    summary, environment = read_summary(directory.summary), _environment(directory)
+    summary, environment = read_summary(directory.summary), read_environment(directory, [])
     settings = _flat(_experiment(directory))
     settings = {key: value for key, value in settings.items() if not key.startswith(_NOT_COMPARED)}
     if ALGORITHM_NAME in settings:
@@ -151,30 +154,25 @@ def _read_run(directory: RunDirectory, cell: Mapping[str, str]) -> ComparedRun:
 
 def _sweep_runs(path: Path) -> tuple[list[ComparedRun], dict[str, str], list[str]]:
     """(its runs that have completed, its baseline, a note about the others)"""
-    try:
-        data = json.loads((path / "sweep.json").read_text())
-        entries = [(entry["status"], entry["directory"], dict(entry["cell"])) for entry in data["runs"]]
-        others = [
-            f"{entry['label']} seed {entry['seed']} ({entry['status'] or 'not run yet'})"
-            for entry in data["runs"]
-            if entry["status"] != COMPLETED
-        ]
-        baseline = dict(data.get("baseline") or {})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path / 'sweep.json'}: not a sweep: {error}") from None
+    sweep = read_sweep(path)
+    others = [
+        f"{entry.label} seed {entry.seed} ({entry.status or 'not run yet'})"
+        for entry in sweep.runs
+        if entry.status != COMPLETED
+    ]
     runs = [
-        _read_run(RunDirectory(path / directory), cell)
-        for status, directory, cell in entries
-        if status == COMPLETED and directory is not None
+        _read_run(RunDirectory(path / entry.directory), entry.cell)
+        for entry in sweep.runs
+        if entry.status == COMPLETED and entry.directory is not None
     ]
     notes = []
     if others:
         more = f" and {len(others) - _MAX_NAMED} more" if len(others) > _MAX_NAMED else ""
         named = ", ".join(others[:_MAX_NAMED])
         notes.append(
-            f"{len(others)} of {len(entries)} runs have not completed and are left out: {named}{more}"
+            f"{len(others)} of {len(sweep.runs)} runs have not completed and are left out: {named}{more}"
         )
-    return runs, baseline, notes
+    return runs, sweep.baseline, notes
 
 
 def _with_cells(runs: Sequence[ComparedRun]) -> Iterable[ComparedRun]:
@@ -216,11 +214,9 @@ def _by_chance(run: ComparedRun) -> set[str]:
 def _dilation_of_sweep(path: Path) -> bool:
     """Whether the run is one of a sweep that chose its dilation."""
     try:
-        data = json.loads((path.parent / "sweep.json").read_text())
-        chosen = [entry["directory"] for entry in data["runs"] if entry["dilation"] is not None]
-    except (OSError, ValueError, KeyError, TypeError):
+        return path.name in read_sweep(path.parent).dilations
+    except InputError:
         return False
-    return path.name in chosen
 
 
 def _algorithm_label(one: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:
@@ -240,14 +236,6 @@ def _experiment(directory: RunDirectory) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{directory.experiment}: not an experiment")
     return data
-
-
-def _environment(directory: RunDirectory) -> dict[str, Any]:
-    try:
-        data = json.loads(directory.environment.read_text())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
+from mnbed.records import controller as records
 from mnbed.results.collect import Collected
-from mnbed.results.journals import Record, time_of
 from mnbed.results.progress import NodeProgress, node_progress, with_stalls
 from mnbed.results.round_trips import RoundTrip, round_trips
 from mnbed.units import parse_duration
+from node_agent.records import Rejected, Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,8 @@ class Evidence:
 
 def evidence_of(collected: Collected, status: str) -> Evidence:
     """What the journals hold for the verdict; `status` is the run's."""
-    finished = collected.last("finished") or {}
+    finished = collected.last("finished")
+    checked = collected.last("shaping_checked")
     return Evidence(
         status=status,
         duration_s=duration_s(collected),
@@ -126,9 +128,7 @@ def evidence_of(collected: Collected, status: str) -> Evidence:
         dilation=float(collected.environment.get("dilation") or 1.0),
         bandwidths=probed_bandwidths(collected.last("probe")),
         delays=probed_delays(collected.last("probe")),
-        differences=[
-            str(text) for text in (collected.last("shaping_checked") or {}).get("differences") or ()
-        ],
+        differences=[str(text) for text in (checked.get("differences") or () if checked else ())],
         machine=_machine_evidence(collected),
         applied=applied(collected),
         slept_wall_s=[
@@ -137,7 +137,7 @@ def evidence_of(collected: Collected, status: str) -> Evidence:
             if record["event"] == "slept" and isinstance(record.get("wall_s"), (int, float))
         ],
         round_trips=_steady_round_trips(collected),
-        reported=[str(reason) for reason in finished.get("reasons") or ()],
+        reported=[str(reason) for reason in (finished.get("reasons") or () if finished else ())],
         progress=progress_of(collected),
     )
 
@@ -178,12 +178,7 @@ def emulated_s(collected: Collected) -> float | None:
     finished = collected.last("finished")
     if finished is not None:
         return finished.get("emulated_s")
-    last = [
-        t
-        for node in collected.nodes.values()
-        for record in (*node.rounds[-1:], *node.snapshots[-1:], *([node.end] if node.end else []))
-        if (t := time_of(record)) is not None
-    ]
+    last = [t for node in collected.nodes.values() if (t := node.last_s()) is not None]
     # Agents close their connections after the end: that is no part of the experiment.
     return min(max(last), duration_s(collected) or math.inf) if last else None
 
@@ -199,8 +194,7 @@ def duration_s(collected: Collected) -> float | None:
 def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
     node = collected.nodes[name]
     counters = node.counters()
-    end = node.end or {}
-    ended_s = end.get("t") if end.get("reason") == "finished" else None
+    ended_s = node.end.get("t") if node.end and node.end.get("reason") == "finished" else None
     paused_s, at_the_end = _paused(collected, name)
     step_time_s = _step_time_s(collected, name)
     if ended_s is not None and at_the_end:
@@ -224,7 +218,7 @@ def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
     )
 
 
-def node_events(collected: Collected) -> Iterator[Record]:
+def node_events(collected: Collected) -> Iterator[records.Applied]:
     """What the experiment's events did to nodes, in the order in which they were applied."""
     for record in collected.controller:
         if record["event"] == "applied" and record.get("kind") == "node":
@@ -246,14 +240,14 @@ def _paused(collected: Collected, name: str) -> tuple[float, bool]:
     return total, since is not None
 
 
-def _cut_by_an_event(collected: Collected, rejected: Record) -> bool:
+def _cut_by_an_event(collected: Collected, rejected: Rejected) -> bool:
     """Whether a frame was torn because an event had killed its sender."""
     killed = {record["host"] for record in node_events(collected) if record["action"] == "kill"}
     return rejected.get("peer") in killed and "torn" in str(rejected.get("reason"))
 
 
 def _late_snapshots(
-    collected: Collected, snapshots: Sequence[Record], step_time_s: float | None
+    collected: Collected, snapshots: Sequence[Snapshot], step_time_s: float | None
 ) -> tuple[tuple[float, float], ...]:
     try:
         every_s = parse_duration(collected.experiment["evaluate"]["every"])
@@ -274,48 +268,45 @@ def _step_time_s(collected: Collected, name: str) -> float | None:
     return next((host.get("step_time_s") for host in hosts if host.get("name") == name), None)
 
 
-def probed_bandwidths(probe: Record | None) -> list[Probed]:
+def probed_bandwidths(probe: records.Probe | None) -> list[Probed]:
     """What the probe found of the links' rates, where it could tell."""
     return [
-        Probed(
-            where=f"{row['source']} -> {row['target']}", asked=row["asked_bps"], measured=row["measured_bps"]
-        )
-        for row in (probe or {}).get("directions") or ()
+        Probed(where=f"{row['source']} -> {row['target']}", asked=row["asked_bps"], measured=measured_bps)
+        for row in (probe.get("directions") or () if probe else ())
         # Where this machine is the limit, the figure says nothing of the link.
-        if row.get("measured_bps") is not None and not row.get("limited_by_machine")
+        if (measured_bps := row.get("measured_bps")) is not None and not row.get("limited_by_machine")
     ]
 
 
-def probed_delays(probe: Record | None) -> list[Probed]:
+def probed_delays(probe: records.Probe | None) -> list[Probed]:
     """What it found of delays, of links and of whole paths."""
-    record = probe or {}
+    if probe is None:
+        return []
     links = [
         Probed(
             where=f"{row['source']} -> {row['target']}",
             asked=row["asked_delay_s"],
-            measured=row["measured_delay_s"],
+            measured=measured_s,
         )
-        for row in record.get("directions") or ()
-        if row.get("measured_delay_s") is not None
+        for row in probe.get("directions") or ()
+        if (measured_s := row.get("measured_delay_s")) is not None
     ]
     paths = [
-        Probed(
-            where=f"path {row['source']} -> {row['target']}", asked=row["asked_s"], measured=row["measured_s"]
-        )
-        for row in record.get("paths") or ()
-        if row.get("measured_s") is not None
+        Probed(where=f"path {row['source']} -> {row['target']}", asked=row["asked_s"], measured=measured_s)
+        for row in probe.get("paths") or ()
+        if (measured_s := row.get("measured_s")) is not None
     ]
     return links + paths
 
 
 def _machine_evidence(collected: Collected) -> MachineEvidence:
     samples = machine_samples(collected)
-    busy = [record["cpu_busy"] for record in samples if record.get("cpu_busy") is not None]
-    waited = [record["run_delay"] for record in samples if record.get("run_delay") is not None]
+    busy = [share for record in samples if (share := record.get("cpu_busy")) is not None]
+    waited = [share for record in samples if (share := record.get("run_delay")) is not None]
     return MachineEvidence(cpu_busy=busy, run_delay=fmean(waited) if waited else None)
 
 
-def machine_samples(collected: Collected) -> list[Record]:
+def machine_samples(collected: Collected) -> list[records.Machine]:
     """The controller's samples of the machine while agents trained."""
     return [record for record in collected.controller if record["event"] == "machine"]
 
@@ -340,8 +331,9 @@ def _delay_evidence(collected: Collected) -> DelayEvidence | None:
     record = collected.last("delay_queue")
     if record is None:
         return None
+    known = cast("dict[str, Any]", record)
     found: dict[str, Any] = {
-        item.name: value if isinstance(value := record.get(item.name), (int, float)) else None
+        item.name: value if isinstance(value := known.get(item.name), (int, float)) else None
         for item in fields(DelayEvidence)
     }
     return DelayEvidence(**found)

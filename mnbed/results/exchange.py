@@ -68,10 +68,10 @@ def _summary(
     nodes: Sequence[NodeRecords], num_fragments: int, life: Mapping[str, FragmentLife]
 ) -> ExchangeSummary:
     ages = [
-        record["staleness_s"]
+        staleness_s
         for node in nodes
         for record in node.rounds
-        if isinstance(record.get("staleness_s"), (int, float))
+        if isinstance(staleness_s := record.get("staleness_s"), (int, float))
     ]
     counted = [(node, counters) for node in nodes if (counters := node.counters()) is not None]
     copies = [

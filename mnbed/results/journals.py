@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
-Record = dict[str, Any]
+from mnbed.records.controller import Record, Unreadable
 
 # Of a damaged line, which may be a disk's worth of zero bytes.
 _MAX_TEXT = 2000
@@ -36,7 +36,7 @@ def parse_record(line: bytes) -> Record | None:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("event"), str):
         return None
-    return record
+    return cast("Record", record)
 
 
 def time_of(record: Record) -> float | None:
@@ -115,7 +115,7 @@ class Merger:
             torn = not line.endswith(b"\n")
             what = "ends in the middle of a record" if torn else f"line {number} is not a record"
             self.problems.append(f"journal of {node}: {what}")
-            record = {
+            record: Unreadable = {
                 "t": None if t == -math.inf else t,
                 "node": node,
                 "event": "unreadable",
@@ -182,7 +182,8 @@ def _time_in(line: bytes) -> float:
     """The time that a record's line is sorted by."""
     if found := _TIME.match(line):
         return _order_of(float(found[1])) if found[1] else -math.inf
-    return _order_of(time_of(parse_record(line) or {}))
+    record = parse_record(line)
+    return _order_of(None if record is None else time_of(record))
 
 
 def _order_of(t: float | None) -> float:

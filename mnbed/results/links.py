@@ -11,7 +11,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mnbed.results.journals import Record
+from mnbed.records.controller import ControllerRecord, LinkCounts, ProbedDirection
+from mnbed.records.environment import Environment
 from topologies.burst_loss import BurstLoss, format_burst_loss
 
 
@@ -60,10 +61,10 @@ class LinkRow:
     backlog_peak_ba_bytes: int | None = None
 
 
-def link_rows(environment: Mapping[str, Any], controller: Sequence[Record]) -> list[LinkRow]:
+def link_rows(environment: Environment, controller: Sequence[ControllerRecord]) -> list[LinkRow]:
     """A row for each link of the environment, in its order. Raises KeyError or TypeError where it is not one."""
-    counted: dict[tuple[str, str], Record] = {}
-    probed: dict[tuple[str, str], Record] = {}
+    counted: dict[tuple[str, str], LinkCounts] = {}
+    probed: dict[tuple[str, str], ProbedDirection] = {}
     for record in controller:
         if record["event"] == "link_counters":
             counted = {(row["a"], row["b"]): row for row in record["links"]}

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mnbed.results.journals import Record, parse_record, time_of
+from mnbed.records.controller import Record
+from mnbed.results.journals import parse_record, time_of
 from mnbed.run_directory import RunDirectory
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")

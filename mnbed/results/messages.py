@@ -23,8 +23,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
-from mnbed.results.journals import Record
 from node_agent.full_disk import naming
+from node_agent.records import Aggregated, Arrived, Created, Dropped, Sent
 
 Key = tuple[str, int, int, str]
 
@@ -97,7 +97,7 @@ class Ledger:
             self._files = [_Spool(folder) for _ in range(num_parts)]
         self._lives: dict[str, FragmentLife] | None = None
         self.empty = True
-        self.events: dict[str, Callable[[Record], None]] = {
+        self.events: dict[str, Callable[[Any], None]] = {
             "created": self._created,
             "sent": self._sent,
             "dropped": self._dropped,
@@ -144,24 +144,24 @@ class Ledger:
         _, (sender, sent_round, _, _), _ = step
         self._files[hash((_number_of(sender), sent_round)) % len(self._files)].put(step)
 
-    def _created(self, record: Record) -> None:
+    def _created(self, record: Created) -> None:
         sender, sent_round, t = record["node"], record["round"], record["t"]
         for fragment, peer in record["sends"]:
             self._take((_CREATED, (sender, sent_round, fragment, peer), (t,)))
 
-    def _sent(self, record: Record) -> None:
+    def _sent(self, record: Sent) -> None:
         key = (record["node"], record["round"], record["fragment"], record["peer"])
         self._take((_SENT, key, (record["begun"], record["t"], record["bytes"])))
 
-    def _dropped(self, record: Record) -> None:
+    def _dropped(self, record: Dropped) -> None:
         key = (record["node"], record["round"], record["fragment"], record["peer"])
         self._take((_DROPPED, key, (record["t"],)))
 
-    def _arrived(self, record: Record) -> None:
+    def _arrived(self, record: Arrived) -> None:
         key = (record["sender"], record["round"], record["fragment"], record["node"])
         self._take((_ARRIVED, key, (record["sent"], record["t"], record["bytes"])))
 
-    def _aggregated(self, record: Record) -> None:
+    def _aggregated(self, record: Aggregated) -> None:
         # The record is written when the round is over; the average was made at its start.
         receiver, t = record["node"], record.get("at", record["t"])
         for sender, sent_round, fragment in record["of"]:

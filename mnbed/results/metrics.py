@@ -14,9 +14,9 @@ from typing import Any
 
 from mnbed.results.collect import Collected, NodeRecords
 from mnbed.results.files import replacing
-from mnbed.results.journals import Record
 from mnbed.results.scores import Scores
 from node_agent.counters import Counters
+from node_agent.records import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Instant:
     """All that is known of one node at one instant."""
 
     node: NodeRecords
-    snapshot: Record
+    snapshot: Snapshot
     scores: Scores
 
     def score(self, key: str) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mnbed.results.collect import Collected, NodeRecords
 from mnbed.results.evidence import applied, machine_samples
@@ -147,11 +147,13 @@ def machine(data: RunData) -> Figure | None:
         ("cpu_busy", "cores busy", OTHERS, "-", SATURATED),
         ("run_delay", "agents waiting for a core", STRAGGLERS, (0, (4, 2)), MAX_RUN_DELAY),
     )
-    if not any(record.get(key) is not None for _, record in samples for key, *_ in series):
+    # `series` says by name which of a sample's figures it wants.
+    figures = [(t, cast("dict[str, Any]", record)) for t, record in samples]
+    if not any(record.get(key) is not None for _, record in figures for key, *_ in series):
         return None
     figure, (axes,) = new_figure(height=3.2)
     for key, label, colour, line, limit in series:
-        points = [(t, record[key]) for t, record in samples if record.get(key) is not None]
+        points = [(t, record[key]) for t, record in figures if record.get(key) is not None]
         axes.plot(
             [t for t, _ in points], [value for _, value in points], color=colour, linestyle=line, label=label
         )

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mnbed.results.collect import NodeRecords
-from mnbed.results.journals import Record, time_of
+from mnbed.results.journals import time_of
+from node_agent.records import Round
 
 # A wait that lasts this many times the longest that went before has no end in sight.
 PACES = 5.0
@@ -160,7 +161,7 @@ def _gaps(rounds: Sequence[float], events: Sequence[tuple[float, str]]) -> list[
     ]
 
 
-def _waited_for(rounds: Sequence[Record]) -> dict[str, float]:
+def _waited_for(rounds: Sequence[Round]) -> dict[str, float]:
     total: defaultdict[str, float] = defaultdict(float)
     for record in rounds:
         for name in record.get("waited_for") or ():

@@ -30,6 +30,8 @@ from mnbed.run_directory import RunDirectory
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from node_agent.records import End
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
@@ -250,7 +252,7 @@ def _node_table(collected: Collected, scores: Scores) -> list[dict[str, str]]:
 
 def _node_cells(node: NodeRecords, scores: Scores, metric: str) -> dict[str, str]:
     last = node.snapshots[-1].get("instant") if node.snapshots else None
-    counters, end = node.counters(), node.end or {}
+    counters, end = node.counters(), node.end
     counted = asdict(counters) if counters is not None else {}
     return {
         "name": node.name,
@@ -266,14 +268,14 @@ def _node_cells(node: NodeRecords, scores: Scores, metric: str) -> dict[str, str
         "late": seconds(counted.get("late_s")),
         "waited": seconds(counted.get("waited_s")),
         "one_way": _one_way(end),
-        "cpu": seconds(end.get("cpu_s")),
-        "end": str(end.get("reason") or ("no end recorded" if node.ready else "never ready")),
+        "cpu": seconds(end.get("cpu_s") if end else None),
+        "end": str((end and end.get("reason")) or ("no end recorded" if node.ready else "never ready")),
     }
 
 
-def _one_way(end: Mapping[str, Any]) -> str:
+def _one_way(end: End | None) -> str:
     """Mean over all senders' frames, and the longest."""
-    times = list((end.get("one_way_s") or {}).values())
+    times = list((end.get("one_way_s") or {}).values()) if end else []
     if not times:
         return "–"
     return (

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from mnbed.results.collect import Collected
 
@@ -37,9 +36,11 @@ class RoundTripErrors:
 
 def round_trips(collected: Collected) -> Iterator[RoundTrip]:
     """Every connection that was measured; none where the environment does not tell what was asked."""
-    asked: dict[str, dict[str, Any]] = collected.environment.get("round_trip_s") or {}
+    asked = collected.environment.get("round_trip_s") or {}
     for name, node in collected.nodes.items():
-        for peer, measured in ((node.end or {}).get("rtt_s") or {}).items():
+        if node.end is None:
+            continue
+        for peer, measured in (node.end.get("rtt_s") or {}).items():
             if peer in asked.get(name, {}):
                 yield RoundTrip(node=name, peer=peer, asked_s=asked[name][peer], measured_s=measured)
 

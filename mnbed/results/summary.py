@@ -148,9 +148,8 @@ def task_score(summary: Summary) -> ScoreSummary:
 def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
     """The summary of a collected run."""
     experiment, environment = collected.experiment, collected.environment
-    finished = collected.last("finished") or {}
-    torn_down = collected.last("torn_down") or {}
-    status = finished.get("status", FAILED)
+    finished, torn_down = collected.last("finished"), collected.last("torn_down")
+    status = finished.get("status", FAILED) if finished else FAILED
     evidence = evidence_of(collected, status)
     verdict = judge(evidence)
     nodes = collected.nodes.keys()
@@ -169,7 +168,8 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         error=finished.get("error") if finished else _NO_FINISH,
         emulated_s=emulated_s(collected),
         wall_s=max(
-            (record["wall_s"] for record in (finished, torn_down) if "wall_s" in record), default=None
+            (record["wall_s"] for record in (finished, torn_down) if record and "wall_s" in record),
+            default=None,
         ),
         dilation=environment.get("dilation"),
         delay_backend=environment.get("delay_backend"),
@@ -191,9 +191,9 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         waits=_waits(evidence.progress),
         traffic=_traffic(collected),
         time_to=_times_to(collected, scores, metric, best),
-        startup_s=finished.get("startup_s"),
-        teardown_s=torn_down.get("teardown_s"),
-        agent_memory_mb=finished.get("agent_memory_mb"),
+        startup_s=finished.get("startup_s") if finished else None,
+        teardown_s=torn_down.get("teardown_s") if torn_down else None,
+        agent_memory_mb=finished.get("agent_memory_mb") if finished else None,
     )
 
 

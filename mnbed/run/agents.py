@@ -8,10 +8,9 @@ import math
 import os
 import secrets
 import selectors
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from mnbed.experiment.foreign import plain
 from mnbed.network.build import Network
@@ -19,13 +18,14 @@ from mnbed.network.mark import RUNTIME_DIRECTORY
 from mnbed.plan.model import Plan
 from mnbed.plan.rerun import keeps_ledger
 from mnbed.run.control import ControlServer
+from mnbed.run.journal import ControllerJournal
 from mnbed.run.launch import ExecLauncher, PreforkLauncher, orders_for
 from mnbed.run.signals import Signals
 from mnbed.run.supervisor import Session
 from mnbed.run.user import data_root
 from mnbed.run.user_side import UserSide
 from mnbed.run_directory import RunDirectory
-from node_agent.journal import Journal
+from node_agent.control_messages import Status
 from node_agent.settings import AgentSettings, PeerSettings
 
 # A prompt may see several runs of one process.
@@ -82,11 +82,11 @@ class Crew:
             yield cls(plan, run, side, control, launcher, selector, token)
 
     def join(
-        self, network: Network, journal: Journal, signals: Signals, on_update: Callable[[], None]
+        self, network: Network, journal: ControllerJournal, signals: Signals, on_update: Callable[[], None]
     ) -> Session:
         """The session that drives the agents on that network."""
 
-        def respawn(name: str, state: str, life: int, status: Mapping[str, Any]) -> None:
+        def respawn(name: str, state: str, life: int, status: Status | None) -> None:
             (mine,) = [one for one in self.settings if one.name == name]
             resume = self._side.resume(name, state, life, status)
             self.launcher.launch(network, [replace(mine, resume=resume)])

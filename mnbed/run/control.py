@@ -9,9 +9,12 @@ import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
+
+from typing_extensions import Unpack
 
 from mnbed.run.user import User
+from node_agent import control_messages as messages
 from node_agent.control import ControlChannel
 
 
@@ -20,7 +23,7 @@ class AgentMessage:
     """An agent said something; `message["kind"]` says what. `hello` is not passed on."""
 
     name: str
-    message: dict[str, Any]
+    message: messages.Message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +73,26 @@ class ControlServer:
         """Names of the agents that are connected now."""
         return list(self._agents)
 
-    def send(self, name: str, kind: str, **fields: Any) -> None:
+    @overload
+    def send(self, name: str, kind: Literal["start"], /, **fields: Unpack[messages.Start]) -> None: ...
+    @overload
+    def send(self, name: str, kind: Literal["stop"], /, **fields: Unpack[messages.Stop]) -> None: ...
+    @overload
+    def send(self, name: str, kind: Literal["exit"], /, **fields: Unpack[messages.Exit]) -> None: ...
+    def send(self, name: str, kind: Any, /, **fields: Any) -> None:
         """One message to one agent; one that is gone is passed over, as its end is reported anyway."""
         try:
             self._agents[name].send(kind, **fields)
         except (OSError, KeyError):
             pass
 
-    def broadcast(self, kind: str, **fields: Any) -> None:
+    @overload
+    def broadcast(self, kind: Literal["start"], /, **fields: Unpack[messages.Start]) -> None: ...
+    @overload
+    def broadcast(self, kind: Literal["stop"], /, **fields: Unpack[messages.Stop]) -> None: ...
+    @overload
+    def broadcast(self, kind: Literal["exit"], /, **fields: Unpack[messages.Exit]) -> None: ...
+    def broadcast(self, kind: Any, /, **fields: Any) -> None:
         """One message to every connected agent."""
         for name in self.connected:
             self.send(name, kind, **fields)

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from typing_extensions import Unpack
 
 from mnbed.errors import Interrupted, MachineError, MnbedError
 from mnbed.experiment.loading import dump_experiment
@@ -28,8 +29,11 @@ from mnbed.network.mark import marked
 from mnbed.network.probe import probe_network
 from mnbed.plan.model import Plan
 from mnbed.plan.rerun import rerunnable
+from mnbed.records.controller import Finished, LinkCounts, Status
+from mnbed.records.environment import Environment
 from mnbed.run import record
 from mnbed.run.agents import Crew
+from mnbed.run.journal import ControllerJournal
 from mnbed.run.launch import PreforkLauncher
 from mnbed.run.lock import run_lock
 from mnbed.run.progress_view import LiveView
@@ -41,7 +45,6 @@ from mnbed.run.user import data_root
 from mnbed.run.user_side import UserSide
 from mnbed.run_directory import RunDirectory
 from node_agent import full_disk
-from node_agent.journal import Journal
 
 if TYPE_CHECKING:
     from mnbed.results.summary import Summary
@@ -91,7 +94,7 @@ class Job:
         self._before_teardown = before_teardown
         self.network: Network | None = network
         self.session: Session | None = None
-        self.journal: Journal | None = None
+        self.journal: ControllerJournal | None = None
         self._plan = plan
         self._experiment = plan.experiment
         self._report = report
@@ -129,13 +132,13 @@ class Job:
             view = stack.enter_context(LiveView(self._console, self._duration))
             self._prepare_directory()
             descriptor = self._side.open_in_run(self._run.controller_journal.name)
-            journal = self.journal = Journal(
+            journal = self.journal = ControllerJournal(
                 self._run.controller_journal, "controller", self._now, descriptor
             )
             try:
                 finish = self._emulate(view, journal)
                 with self._signals.ignored():
-                    self._record(journal, "finished", **self._finished_fields(finish))
+                    self._record(lambda: journal.write("finished", **self._finished_fields(finish)))
                 self._evaluate(view, journal, finish)
             finally:
                 journal.close()
@@ -155,7 +158,7 @@ class Job:
 
     # Emulation: everything that needs the network
 
-    def _emulate(self, view: LiveView, journal: Journal) -> _Finish:
+    def _emulate(self, view: LiveView, journal: ControllerJournal) -> _Finish:
         finish = _Finish()
         torn_down = contextlib.ExitStack()
         with torn_down:
@@ -183,10 +186,13 @@ class Job:
             with self._signals.ignored():
                 torn_down.close()
             wall_s = time.monotonic() - self._began
-            self._record(journal, "torn_down", teardown_s=time.monotonic() - began, wall_s=wall_s)
+            teardown_s = time.monotonic() - began
+            self._record(lambda: journal.write("torn_down", teardown_s=teardown_s, wall_s=wall_s))
         return finish
 
-    def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
+    def _train(
+        self, stack: contextlib.ExitStack, view: LiveView, journal: ControllerJournal, finish: _Finish
+    ) -> None:
         self._phase(view, journal, "loading data and torch, building the network")
         if self._standing is None:
             # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
@@ -231,7 +237,7 @@ class Job:
         session: Session,
         network: Network,
         view: LiveView,
-        journal: Journal,
+        journal: ControllerJournal,
         finish: _Finish,
     ) -> None:
         conductor = stack.enter_context(Conductor.of(network, session, journal))
@@ -259,7 +265,7 @@ class Job:
 
     # Results: everything after the network is down
 
-    def _evaluate(self, view: LiveView, journal: Journal, finish: _Finish) -> None:
+    def _evaluate(self, view: LiveView, journal: ControllerJournal, finish: _Finish) -> None:
         if finish.startup_s is None:
             return  # the agents never started: there is nothing to evaluate
         try:
@@ -293,14 +299,15 @@ class Job:
             return None
         return (time.monotonic() - self._start_monotonic_s) / self._plan.dilation
 
-    def _phase(self, view: LiveView, journal: Journal, name: str) -> None:
+    def _phase(self, view: LiveView, journal: ControllerJournal, name: str) -> None:
         view.phase(name)
-        self._record(journal, "phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+        wall_s = round(time.monotonic() - self._began, 3)
+        self._record(lambda: journal.write("phase", name=name, wall_s=wall_s))
 
-    def _record(self, journal: Journal, event: str, **fields: Any) -> None:
+    def _record(self, write: Callable[[], None]) -> None:
         """For what frames the run: a full disk is told at the end, and keeps no network from being taken down."""
         try:
-            journal.write(event, **fields)
+            write()
         except OSError as error:
             self._unwritten = self._unwritten or error
 
@@ -317,19 +324,19 @@ class Job:
     def _prepare_directory(self) -> None:
         self._side.create_run(self._run.path, dump_experiment(rerunnable(self._plan)))
         revision = self._side.revision()
-        self._environment: dict[str, Any] = record.describe(self._plan, self._started, revision)
+        self._environment: Environment = record.describe(self._plan, self._started, revision)
         self._write_environment(
             data_root=str(data_root(self._experiment.data_root, self._side.user)),
             algorithm_digest=self._side.algorithm_digest(self._experiment.algorithm.module),
         )
 
-    def _write_environment(self, **more: Any) -> None:
-        self._environment |= more
+    def _write_environment(self, **more: Unpack[Environment]) -> None:
+        self._environment.update(more)
         self._side.write_environment(json.dumps(self._environment, indent=1) + "\n")
 
-    def _finished_fields(self, finish: _Finish) -> dict[str, Any]:
+    def _finished_fields(self, finish: _Finish) -> Finished:
         error = finish.error
-        status = (
+        status: Status = (
             "completed" if error is None else "interrupted" if isinstance(error, Interrupted) else "failed"
         )
         return {
@@ -342,16 +349,25 @@ class Job:
             "wall_s": time.monotonic() - self._began,
         }
 
-    def _link_counters(self, totals: Mapping[str, LinkTotals]) -> list[dict[str, Any]]:
-        rows = []
+    def _link_counters(self, totals: Mapping[str, LinkTotals]) -> list[LinkCounts]:
+        rows: list[LinkCounts] = []
         for link in self._plan.links:
-            row: dict[str, Any] = {"a": link.a, "b": link.b}
-            for end, interface in (("a", link.a_interface), ("b", link.b_interface)):
-                total = totals[interface]
-                row |= {f"{end}_bytes": total.bytes_sent, f"{end}_drops": total.drops}
-                row[f"{end}_backlog_peak_bytes"] = total.backlog_peak_bytes
-                row[f"{end}_peak_bps"] = (
-                    None if total.peak_bps is None else total.peak_bps * self._plan.dilation
-                )
-            rows.append(row)
+            a, b = totals[link.a_interface], totals[link.b_interface]
+            rows.append(
+                {
+                    "a": link.a,
+                    "b": link.b,
+                    "a_bytes": a.bytes_sent,
+                    "b_bytes": b.bytes_sent,
+                    "a_drops": a.drops,
+                    "b_drops": b.drops,
+                    "a_backlog_peak_bytes": a.backlog_peak_bytes,
+                    "b_backlog_peak_bytes": b.backlog_peak_bytes,
+                    "a_peak_bps": self._emulated_bps(a.peak_bps),
+                    "b_peak_bps": self._emulated_bps(b.peak_bps),
+                }
+            )
         return rows
+
+    def _emulated_bps(self, wall_bps: float | None) -> float | None:
+        return None if wall_bps is None else wall_bps * self._plan.dilation

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mnbed.results.fidelity import MAX_LATENESS_SHARE, MAX_OVERRUN_SHARE
 from mnbed.run.supervisor import AgentState
+from node_agent.control_messages import Status
 
 # Between two plain lines; a log of an hour's run stays readable.
 _LINE_EVERY_S = 5.0
@@ -134,7 +135,7 @@ class LiveView:
             self._last_line = time.monotonic()
             self.note(text())
 
-    def _statuses(self) -> list[dict[str, Any]]:
+    def _statuses(self) -> list[Status]:
         return [agent.status for agent in self._agents.values() if agent.status]
 
     def _totals(self) -> str:
@@ -165,15 +166,14 @@ class LiveView:
         table = Table(box=None, pad_edge=False)
         for column in ("node", "round", "train loss", "sent MB", "received MB", "dropped", "overruns"):
             table.add_column(column, justify="left" if column == "node" else "right")
-        agents = [agent for agent in self._agents.values() if agent.status]
+        agents = [(agent, agent.status) for agent in self._agents.values() if agent.status]
         shown = (
-            sorted(agents, key=lambda agent: agent.status["steps"])[:_MAX_ROWS]
+            sorted(agents, key=lambda known: known[1]["steps"])[:_MAX_ROWS]
             if len(agents) > _MAX_ROWS
             else agents
         )
-        for agent in shown:
-            status, counters = agent.status, agent.status["counters"]
-            loss = status["train_loss"]
+        for agent, status in shown:
+            counters, loss = status["counters"], status["train_loss"]
             table.add_row(
                 agent.name + (" [red]dead[/red]" if agent.failure is not None else ""),
                 str(status["round"]),

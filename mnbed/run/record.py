@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mininet.net
 
@@ -21,6 +21,7 @@ from mnbed.network.build import LinkReadback
 from mnbed.plan.budget import budget
 from mnbed.plan.model import Plan
 from mnbed.plan.rerun import left_to_machine
+from mnbed.records.environment import Budget, Environment, Link, MachineFacts, Step
 from mnbed.run.launch import Loaded, agent_environment
 from mnbed.run.step_measurement import processor_name
 
@@ -54,7 +55,7 @@ _VARIABLES = ("MNBED_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "MALLOC_", "TORCH_"
 _PACKAGES = ("torch", "torchvision", "numpy", "networkx", "pydantic", "scikit-learn", "matplotlib")
 
 
-def describe(plan: Plan, started: datetime, revision: str | None) -> dict[str, Any]:
+def describe(plan: Plan, started: datetime, revision: str | None) -> Environment:
     """What is known before anything is built. `revision`: see `git_revision`."""
     return {
         "mnbed": mnbed.__version__,
@@ -76,7 +77,7 @@ def describe(plan: Plan, started: datetime, revision: str | None) -> dict[str, A
         "dilation": plan.dilation,
         "dilation_asked": plan.dilation_asked,
         "left_to_machine": left_to_machine(plan.experiment),
-        "step": None if plan.step is None else asdict(plan.step),
+        "step": None if plan.step is None else cast("Step", asdict(plan.step)),
         "budget": _budget(plan),
         "hosts": [
             {
@@ -98,7 +99,7 @@ def describe(plan: Plan, started: datetime, revision: str | None) -> dict[str, A
     }
 
 
-def describe_links(readbacks: list[LinkReadback]) -> list[dict[str, Any]]:
+def describe_links(readbacks: list[LinkReadback]) -> list[Link]:
     """Each link as asked, as put on the wire, and as the kernel gave it back."""
     return [
         {
@@ -107,11 +108,11 @@ def describe_links(readbacks: list[LinkReadback]) -> list[dict[str, Any]]:
             "a_interface": entry.link.a_interface,
             "b_interface": entry.link.b_interface,
             "straggler": entry.link.straggler,
-            "asked": {end: asdict(one.asked) for end, one in zip("ab", entry.link.directions, strict=True)},
-            "wire": {end: asdict(one.wire) for end, one in zip("ab", entry.link.directions, strict=True)},
+            "asked": {"a": asdict(entry.link.forward.asked), "b": asdict(entry.link.backward.asked)},
+            "wire": {"a": asdict(entry.link.forward.wire), "b": asdict(entry.link.backward.wire)},
             "readback": {
-                end: None if found.shape is None else found.shape.record()
-                for end, found in (("a", entry.a), ("b", entry.b))
+                "a": None if entry.a.shape is None else entry.a.shape.record(),
+                "b": None if entry.b.shape is None else entry.b.shape.record(),
             },
             "readback_branches": [shape.record() for shape in entry.a.branches],
         }
@@ -119,7 +120,7 @@ def describe_links(readbacks: list[LinkReadback]) -> list[dict[str, Any]]:
     ]
 
 
-def describe_data(loaded: Loaded) -> dict[str, Any]:
+def describe_data(loaded: Loaded) -> Environment:
     """What the warm parent found."""
     return {
         "standin": loaded.standin,
@@ -157,7 +158,7 @@ def _round_trips(plan: Plan) -> dict[str, dict[str, float]] | None:
     }
 
 
-def _budget(plan: Plan) -> dict[str, Any]:
+def _budget(plan: Plan) -> Budget:
     """What the processor was expected to do: cores kept busy by each source, and in all."""
     costs = budget(plan, len(os.sched_getaffinity(0)), plan.step)
     return {
@@ -168,7 +169,7 @@ def _budget(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _machine() -> dict[str, Any]:
+def _machine() -> MachineFacts:
     return {
         "processor": processor_name(),
         "architecture": platform.machine(),

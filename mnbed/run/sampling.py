@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mnbed.network.build import Network
 from mnbed.network.counters import CounterReader, InterfaceCounters
-from node_agent.journal import Journal
+from mnbed.records.controller import MachineSample
+from mnbed.run.journal import ControllerJournal
 
 _SAMPLE_S = 1.0
 
@@ -89,8 +90,8 @@ class MachineSampler:
         self._pressure = _pressure_s()
         self._times: dict[int, _Times] = {}
 
-    def sample(self, now: float, agent_pids: Iterable[int]) -> dict[str, float | None]:
-        """Fields of a record `machine`: means since the last call."""
+    def sample(self, now: float, agent_pids: Iterable[int]) -> MachineSample:
+        """Means since the last call."""
         agents = list(agent_pids)
         pids = [*agents, *([self._delay_pid] if self._delay_pid is not None else [])]
         # Two reads of a process that has started in between say nothing of the time before it.
@@ -109,23 +110,23 @@ class MachineSampler:
 
         delay = [pid for pid in pids if pid == self._delay_pid and pid in before]
         own = grown(known)
-        found: dict[str, float | None] = {
-            "cpu_busy": _share(busy - self._cores[0], total - self._cores[1]),
-            "agents_cpu": own.running / elapsed if known else None,
-            "delay_cpu": grown(delay).running / elapsed if delay else None,
-            "run_delay": own.waiting / elapsed / len(known) if known else None,
-            "pressure": None
-            if pressure is None or self._pressure is None
-            else (pressure - self._pressure) / elapsed,
+        found: MachineSample = {
+            "cpu_busy": _rounded(_share(busy - self._cores[0], total - self._cores[1])),
+            "agents_cpu": _rounded(own.running / elapsed if known else None),
+            "delay_cpu": _rounded(grown(delay).running / elapsed if delay else None),
+            "run_delay": _rounded(own.waiting / elapsed / len(known) if known else None),
+            "pressure": _rounded(
+                None if pressure is None or self._pressure is None else (pressure - self._pressure) / elapsed
+            ),
         }
         self._at, self._cores, self._pressure, self._times = now, (busy, total), pressure, times
-        return {name: None if value is None else round(value, 4) for name, value in found.items()}
+        return found
 
 
 class Sampler:
     """Links and machine together, at most once a second; the machine's samples go to the journal."""
 
-    def __init__(self, network: Network, journal: Journal) -> None:
+    def __init__(self, network: Network, journal: ControllerJournal) -> None:
         self._links = LinkSampler(network)
         self._machine = MachineSampler(None if network.delay is None else network.delay.pid)
         self._journal = journal
@@ -181,6 +182,10 @@ def _thread_times(pid: int) -> _Times:
             ran, waited, _ = (task / "schedstat").read_text().split()
             running, waiting = running + int(ran), waiting + int(waited)
     return _Times(running=running / 1e9, waiting=waiting / 1e9)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -10,17 +10,17 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mnbed.errors import InputError, MachineError, MnbedError, RunError
 from mnbed.network.build import Network
 from mnbed.run.control import AgentGone, AgentJoined, AgentMessage, ControlServer
+from mnbed.run.journal import ControllerJournal
 from mnbed.run.launch import ExecLauncher, Exited, LauncherGone, Loaded, PreforkLauncher
 from mnbed.run.patience import Patience, SleepWatch
 from mnbed.run.sampling import LinkTotals, Sampler
 from mnbed.run.signals import Signals
 from mnbed.run.timeline import Conductor
-from node_agent.journal import Journal
+from node_agent import control_messages as messages
 
 # Nothing a healthy machine does takes this long; without a bound a lost message would hang the run for ever.
 _BARRIER_PATIENCE_S = 300.0
@@ -42,7 +42,7 @@ class AgentState:
 
     name: str
     pid: int | None = None
-    ready: dict[str, Any] | None = None
+    ready: messages.Ready | None = None
     """Its message at the start barrier."""
     ended: bool = False
     gone: bool = False
@@ -54,7 +54,8 @@ class AgentState:
     """By an event."""
     failure: MnbedError | None = None
     failure_rank: int = -1
-    status: dict[str, Any] = field(default_factory=dict)
+    status: messages.Status | None = None
+    """Its last; None: it has sent none."""
 
 
 class Session:
@@ -67,9 +68,9 @@ class Session:
         selector: selectors.BaseSelector,
         control: ControlServer,
         launcher: PreforkLauncher | ExecLauncher,
-        journal: Journal,
+        journal: ControllerJournal,
         signals: Signals,
-        respawn: Callable[[str, str, int, Mapping[str, Any]], None],
+        respawn: Callable[[str, str, int, messages.Status | None], None],
         on_update: Callable[[], None],
     ) -> None:
         """`respawn(name, state, life, last status)` starts an agent that was killed."""
@@ -256,17 +257,16 @@ class Session:
         if not agent.ended:
             self._agent_failed(agent, RunError(f"{agent.name}'s agent {manner}"), rank)
 
-    def _take_message(self, agent: AgentState, message: dict[str, Any]) -> None:
-        kind = message["kind"]
-        if kind == "ready":
+    def _take_message(self, agent: AgentState, message: messages.Message) -> None:
+        if message["kind"] == "ready":
             agent.ready = message
             if self._start_monotonic_s is not None:  # it was restarted: the common start is long past
                 self._control.send(agent.name, "start", start_monotonic_s=self._start_monotonic_s)
-        elif kind == "status":
+        elif message["kind"] == "status":
             agent.status = message
-        elif kind == "ended":
+        elif message["kind"] == "ended":
             agent.ended = True
-        elif kind == "failed":
+        elif message["kind"] == "failed":
             error = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
             self._agent_failed(
                 agent, error(message["message"], message["remedy"], message["traceback"]), _SAID

@@ -14,35 +14,17 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mnbed.errors import InputError, Interrupted, MachineError
+from mnbed.errors import Interrupted, MachineError
 from mnbed.experiment.sweep import PlannedRun, Sweep
+from mnbed.records.sweep import SweepEntry, SweepRecord, is_sweep, read_sweep, write_sweep
 from mnbed.run.run_starter import RunStarter, StartedRun
 from mnbed.run.sweep_dilation import Planner, shared_dilations
 
 COMPLETED, FAITHFUL, INTERRUPTED_STATUS = "completed", "faithful", 130
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One run in sweep.json."""
-
-    cell: dict[str, str]
-    label: str
-    seed: int
-    digest: str
-    directory: str | None = None
-    """Of the run, relative to the sweep's."""
-    status: str | None = None
-    """As summary.json has it; None: not run yet."""
-    verdict: str | None = None
-    message: str | None = None
-    """The last line that a failed run printed."""
-    dilation: float | None = None
-    """Chosen for all runs that this one is compared with; None: the experiment says its own."""
 
 
 class SweepRunner:
@@ -69,12 +51,14 @@ class SweepRunner:
         self._say = say
         self._starter = starter
         self.directory = out / sweep.name.replace(" ", "-")
-        self._index = self.directory / "sweep.json"
-        known = read_index(self.directory) if self._index.exists() else []
+        known: list[SweepEntry] = []
+        if is_sweep(self.directory):
+            record = read_sweep(self.directory, "remove it, or give another --out")
+            known = [*record.runs, *record.former]
         by_key = {(entry.label, entry.seed, entry.digest): entry for entry in known}
         self.entries = [
             by_key.get((run.label, run.seed, run.digest))
-            or Entry(cell=dict(run.cell), label=run.label, seed=run.seed, digest=run.digest)
+            or SweepEntry(cell=dict(run.cell), label=run.label, seed=run.seed, digest=run.digest)
             for run in sweep.runs
         ]
         self._former = [entry for entry in known if entry.status == COMPLETED and entry not in self.entries]
@@ -88,7 +72,7 @@ class SweepRunner:
             if entry.status != COMPLETED or (self._redo_degraded and entry.verdict != FAITHFUL)
         ]
 
-    def execute(self, progress: Callable[[int, int, str], None]) -> list[Entry]:
+    def execute(self, progress: Callable[[int, int, str], None]) -> list[SweepEntry]:
         """Do what is to be done; returns the runs that failed. Raises Interrupted after Ctrl-C; what is done is kept.
 
         progress: called with (runs done, runs in all, what runs now).
@@ -131,7 +115,7 @@ class SweepRunner:
             cells = {self.entries[place].label for place, found in chosen.items() if found == dilation}
             self._say(f"dilation {dilation:g}, the same for all that is compared: {'; '.join(sorted(cells))}")
 
-    def _run(self, run: PlannedRun, entry: Entry) -> Entry:
+    def _run(self, run: PlannedRun, entry: SweepEntry) -> SweepEntry:
         log = self.directory / "logs" / f"{run.name}.log"
         before = set(self._run_directories())
         arguments = [str(self._sweep.base), "--out", str(self.directory), "--name", run.name, *self._options]
@@ -156,7 +140,7 @@ class SweepRunner:
     def _run_directories(self) -> list[Path]:
         return [path.parent for path in self.directory.glob("*/experiment.yaml")]
 
-    def _describe(self, entry: Entry) -> str:
+    def _describe(self, entry: SweepEntry) -> str:
         if entry.status != COMPLETED or entry.directory is None:
             return f"{entry.status}: {entry.message}" if entry.message else str(entry.status)
         summary = _summary_of(self.directory / entry.directory)
@@ -168,35 +152,14 @@ class SweepRunner:
         return f"{verdict}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
 
     def _save(self) -> None:
-        data = {
-            "name": self._sweep.name,
-            "base": str(self._sweep.base),
-            "baseline": dict(self._sweep.baseline),
-            "runs": [asdict(entry) for entry in self.entries],
-            # Of the sweep as its file was before: found again should it be so once more.
-            "former": [asdict(entry) for entry in self._former],
-        }
-        partial = self._index.with_suffix(".partial")
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        partial.replace(self._index)
-
-
-def read_index(directory: Path) -> list[Entry]:
-    """The runs of a sweep's directory, with those of its former grids. Raises InputError."""
-    data = read_sweep(directory)
-    return [Entry(**entry) for entry in (*data["runs"], *data.get("former", ()))]
-
-
-def read_sweep(directory: Path) -> dict[str, Any]:
-    """What sweep.json holds. Raises InputError."""
-    path = directory / "sweep.json"
-    try:
-        data: dict[str, Any] = json.loads(path.read_text())
-        for entry in (*data["runs"], *data.get("former", ())):
-            Entry(**entry)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a sweep: {error}", "remove it, or give another --out") from None
-    return data
+        record = SweepRecord(
+            name=self._sweep.name,
+            base=str(self._sweep.base),
+            baseline=dict(self._sweep.baseline),
+            runs=tuple(self.entries),
+            former=tuple(self._former),
+        )
+        write_sweep(self.directory, record)
 
 
 def _wait(run: StartedRun) -> tuple[int, bool]:

@@ -10,14 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from mnbed.errors import MnbedError, RunError
 from mnbed.network.build import Network
 from mnbed.network.live_changes import LiveNetwork
 from mnbed.plan.model import Event, NodeEvent, Plan, Reshape, SetLink, SetPartition
-from node_agent.journal import Journal
+from mnbed.records.controller import Change
+from mnbed.run.journal import ControllerJournal
 
 
 class Nodes(Protocol):
@@ -36,18 +36,10 @@ class Nodes(Protocol):
         """Start a killed one again. Raises MnbedError."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Kind:
-    """How a journal names an event, and what it says of it."""
-
-    name: str
-    fields: dict[str, Any]
-
-
 class Conductor:
     """One run's timeline. `error` is what broke it off."""
 
-    def __init__(self, plan: Plan, live: LiveNetwork, nodes: Nodes, journal: Journal) -> None:
+    def __init__(self, plan: Plan, live: LiveNetwork, nodes: Nodes, journal: ControllerJournal) -> None:
         self._plan = plan
         self._live = live
         self._nodes = nodes
@@ -61,7 +53,7 @@ class Conductor:
 
     @classmethod
     @contextmanager
-    def of(cls, network: Network, nodes: Nodes, journal: Journal) -> Iterator[Conductor]:
+    def of(cls, network: Network, nodes: Nodes, journal: ControllerJournal) -> Iterator[Conductor]:
         """Ready to `start`; on leaving, the rest of the timeline is left out."""
         with LiveNetwork.of(network, _places(network.plan)) as live:
             conductor = cls(network.plan, live, nodes, journal)
@@ -98,33 +90,32 @@ class Conductor:
                         return
                 if self._stop.is_set():
                     return
-                kind = self._apply(event)
+                change = self._apply(event)
                 late_s = (time.monotonic() - due) / self._plan.dilation
                 self._journal.write(
                     "applied",
-                    kind=kind.name,
                     text=event.text,
                     entry=event.entry,
                     planned_s=event.at_s,
                     late_s=round(late_s, 6),
-                    **kind.fields,
+                    **change,
                 )
         except MnbedError as error:
             self.error = RunError(f"an event could not be applied: {event.text}: {error.message}")
         except Exception as error:
             self.error = RunError(f"an event could not be applied: {event.text}: {error!r}")
 
-    def _apply(self, event: Event) -> _Kind:
+    def _apply(self, event: Event) -> Change:
         if isinstance(event, Reshape):
             self._live.reshape(event.directions)
             links = [[one.source, one.target] for one in event.directions]
-            return _Kind(name="reshape", fields={"directions": links})
+            return {"kind": "reshape", "directions": links}
         if isinstance(event, SetLink):
             self._live.set_link(event.a, event.b, event.up)
-            return _Kind(name="link", fields={"link": [event.a, event.b], "up": event.up})
+            return {"kind": "link", "link": [event.a, event.b], "up": event.up}
         if isinstance(event, SetPartition):
             self._live.partition(event.groups)
-            return _Kind(name="partition", fields={"groups": [list(group) for group in event.groups]})
+            return {"kind": "partition", "groups": [list(group) for group in event.groups]}
         assert isinstance(event, NodeEvent)
         if event.action == "restart":
             self._nodes.restart(event.node, event.state)
@@ -133,7 +124,7 @@ class Conductor:
             {"kill": self._nodes.kill, "pause": self._nodes.pause, "resume": self._nodes.resume}[
                 event.action
             ](event.node)
-        return _Kind(name="node", fields={"host": event.node, "action": event.action})
+        return {"kind": "node", "host": event.node, "action": event.action}
 
 
 def _places(plan: Plan) -> list[str]:

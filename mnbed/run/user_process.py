@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mnbed.experiment.sections import Experiment
     from mnbed.plan.model import Plan
     from mnbed.run_directory import RunDirectory
+    from node_agent.control_messages import Status
 
 Answer = tuple[Any, int | None]
 """A result, and an open file that goes with it."""
@@ -178,7 +179,7 @@ class UserProcess:
 
         return git_revision(), None
 
-    def do_resume(self, name: str, state: str, life: int, status: dict[str, Any]) -> Answer:
+    def do_resume(self, name: str, state: str, life: int, status: Status | None) -> Answer:
         from mnbed.run.resume import resume_settings
 
         return asdict(resume_settings(self._run, name, state, life, status)), None

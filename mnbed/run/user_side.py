@@ -13,7 +13,7 @@ import socket
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from mnbed.errors import InputError, Interrupted, MachineError, MnbedError, RunE
 from mnbed.programs import our_program
 from mnbed.run.user import User, callers_umask, invoking_user, user_environment
 from mnbed.run.user_channel import UserChannel
+from node_agent.control_messages import Status
 from node_agent.settings import ResumeSettings
 
 if TYPE_CHECKING:
@@ -147,9 +148,9 @@ class UserSide:
         found = self._ask("revision")
         return None if found is None else str(found)
 
-    def resume(self, name: str, state: str, life: int, status: Mapping[str, Any]) -> ResumeSettings:
+    def resume(self, name: str, state: str, life: int, status: Status | None) -> ResumeSettings:
         """Where an agent goes on that was killed: see mnbed.run.resume."""
-        return ResumeSettings(**self._ask("resume", name=name, state=state, life=life, status=dict(status)))
+        return ResumeSettings(**self._ask("resume", name=name, state=state, life=life, status=status))
 
     def evaluate(self, keep_snapshots: bool, progress: Callable[[float, float], None]) -> None:
         """Score the run's snapshots. Raises RunError; any other exception ends the evaluation before it travels on."""

@@ -38,25 +38,29 @@ ROOMS = {
     room: frozenset(others.split())
     for room, others in {
         "mnbed.cli": "mnbed mnbed.commands mnbed.run mnbed.errors node_agent",
-        "mnbed.commands": (
-            "mnbed.prompt mnbed.run mnbed.results mnbed.network mnbed.topology_view mnbed.plan mnbed.experiment "
-            "mnbed.run_directory mnbed.machine mnbed.units mnbed.console mnbed.errors topologies"
-        ),
-        "mnbed.prompt": (
-            "mnbed.run mnbed.results mnbed.network mnbed.plan mnbed.experiment mnbed.machine mnbed.units "
-            "mnbed.console mnbed.errors"
-        ),
-        "mnbed.run": (
-            "mnbed mnbed.results mnbed.network mnbed.plan mnbed.experiment mnbed.run_directory mnbed.machine "
-            "mnbed.programs mnbed.errors node_agent"
-        ),
-        "mnbed.network": ("mnbed.plan mnbed.machine mnbed.programs mnbed.errors node_agent topologies"),
-        "mnbed.results": (
-            "mnbed.experiment mnbed.run_directory mnbed.units mnbed.programs mnbed.errors node_agent topologies"
-        ),
+        "mnbed.commands": """
+            mnbed.prompt mnbed.run mnbed.results mnbed.network mnbed.topology_view mnbed.plan mnbed.experiment
+            mnbed.run_directory mnbed.machine mnbed.units mnbed.console mnbed.errors topologies
+            """,
+        "mnbed.prompt": """
+            mnbed.run mnbed.results mnbed.network mnbed.plan mnbed.experiment mnbed.records mnbed.machine mnbed.units
+            mnbed.console mnbed.errors
+            """,
+        "mnbed.run": """
+            mnbed mnbed.results mnbed.network mnbed.plan mnbed.experiment mnbed.records mnbed.run_directory
+            mnbed.machine mnbed.programs mnbed.errors node_agent
+            """,
+        "mnbed.network": """
+            mnbed.plan mnbed.records mnbed.machine mnbed.programs mnbed.errors node_agent topologies
+            """,
+        "mnbed.results": """
+            mnbed.experiment mnbed.records mnbed.run_directory mnbed.units mnbed.programs mnbed.errors node_agent
+            topologies
+            """,
         "mnbed.topology_view": "mnbed.plan mnbed.experiment mnbed.errors topologies",
         "mnbed.plan": "mnbed.experiment mnbed.machine mnbed.units mnbed.errors node_agent topologies",
         "mnbed.experiment": "mnbed.units mnbed.errors node_agent topologies",
+        "mnbed.records": "mnbed.errors node_agent",
         "mnbed.run_directory": "mnbed.errors",
         "mnbed.machine": "mnbed.errors",
         "mnbed.units": "topologies",

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 from mnbed.errors import MachineError, RunError
 from mnbed.network.mark import note, state_of
@@ -16,6 +16,7 @@ from mnbed.network.namespaces import run_in
 from mnbed.plan.model import Plan, Reshape
 from mnbed.plan.properties import LinkProperties, PathProperties, along
 from mnbed.programs import our_program
+from mnbed.records.controller import DelayStatistics
 from node_agent.descriptors import wait_readable
 from node_agent.streams import stream_seed
 
@@ -207,10 +208,12 @@ class DelayProcess:
         if update and (answer := self._ask({"update": update}, _ANSWER_PATIENCE_S)) != "done":
             raise RunError(f"the NFQUEUE delay was not changed: {answer or 'no answer'}")
 
-    def take_statistics(self) -> dict[str, Any]:
+    def take_statistics(self) -> DelayStatistics:
         """What the queues did since they began, or since the last call; empty where the process has ended."""
         with contextlib.suppress(ValueError):
-            return dict(json.loads(self._ask({"statistics": True}, _ANSWER_PATIENCE_S)))
+            return cast(
+                "DelayStatistics", dict(json.loads(self._ask({"statistics": True}, _ANSWER_PATIENCE_S)))
+            )
         return {}
 
     def _ask(self, order: object, patience_s: float) -> str:

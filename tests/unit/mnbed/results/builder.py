@@ -17,9 +17,10 @@ import yaml
 from numpy.typing import NDArray
 
 from mnbed.plan.properties import LinkProperties
+from mnbed.run.journal import ControllerJournal
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
-from node_agent.journal import Journal
+from node_agent.journal import Journal, JournalFile
 from node_agent.tasks import task_class
 
 STEPS_PER_ROUND = 5
@@ -134,6 +135,8 @@ class RunBuilder:
             "hosts": [
                 {
                     "name": name,
+                    "label": None,
+                    "region": None,
                     "index": index,
                     "address": f"10.0.0.{index + 1}",
                     "straggler": self.is_straggler(name),
@@ -169,6 +172,7 @@ class RunBuilder:
             "asked": {"a": asdict(asked), "b": asdict(asked)},
             "wire": {"a": asdict(wire), "b": asdict(wire)},
             "readback": {"a": shape, "b": shape},
+            "readback_branches": [],
         }
 
     def accuracy(self, name: str, instant: int) -> float:
@@ -198,7 +202,7 @@ class RunBuilder:
         name = self.names[index]
         with journal(run.node_journal(name), name) as (book, at):
             at(None)
-            book.write("ready", pid=1000 + index)
+            book.write("ready", pid=1000 + index, life=0)
             node = _Node(self, run, book, index)
             for second in range(self.duration_s + 1):
                 if second > self.killed.get(name, self.duration_s):
@@ -210,14 +214,14 @@ class RunBuilder:
             book.write(
                 "end",
                 reason="finished",
-                **asdict(node.counters),
+                **node.counters.totals(),
                 cpu_s=1.5,
                 rtt_s={},
                 one_way_s={"h9": [0.001, 0.002, 0.03]},
             )
 
     def _write_controller(self, run: RunDirectory) -> None:
-        with journal(run.controller_journal, "controller") as (book, at):
+        with journal(run.controller_journal, "controller", ControllerJournal) as (book, at):
             at(None)
             book.write("phase", name="loading data", wall_s=0.0)
             for name, second in self.killed.items():
@@ -237,6 +241,7 @@ class RunBuilder:
                     "a_peak_bps": 0.9 * self.bandwidth_bps(name),
                     "b_peak_bps": None,
                     "a_backlog_peak_bytes": 3000,
+                    "b_backlog_peak_bytes": 2000,
                 }
                 for name in self.names
             ]
@@ -321,6 +326,8 @@ class _Node:
             staleness_s=None if self.rounds == 0 else 0.3,
             overruns=builder.overruns_per_round,
             late_s=builder.late_s_per_round,
+            waited_s=0.0,
+            waited_for=[],
         )
         peer = builder.names[(self.index + 1) % builder.num_nodes]
         counters.fragments_created += FRAGMENTS
@@ -336,7 +343,7 @@ class _Node:
     def _ledger(self, second: int, peer: str, at: Any) -> None:
         """All fragments but the last are sent to one peer."""
         self.book.write(
-            "created", round=self.rounds, sends=[[fragment, peer] for fragment in range(FRAGMENTS)]
+            "created", round=self.rounds, sends=[(fragment, peer) for fragment in range(FRAGMENTS)]
         )
         for fragment in range(FRAGMENTS - 1):
             begun = second + 0.1 * fragment
@@ -354,7 +361,7 @@ class _Node:
             where = {"round": sent_round, "fragment": fragment, "sender": sender}
             self.book.write("arrived", **where, sent=sent, bytes=FRAME_BYTES)
         at(second + 0.6)
-        self.book.write("aggregated", round=self.rounds, of=[[sender, sent_round, 0]])
+        self.book.write("aggregated", round=self.rounds, at=second + 0.6, of=[(sender, sent_round, 0)])
         self.counters.fragments_aggregated += 1
 
     def _snapshot(self, second: int) -> None:
@@ -368,23 +375,24 @@ class _Node:
             instant=second,
             file=file,
             instant_s=float(second),
+            taken_s=float(second),
             round=self.rounds,
             steps=self.rounds * STEPS_PER_ROUND,
             train_loss=2.5 / second if second else None,
             staleness_s=None,
-            **asdict(self.counters),
+            **self.counters.totals(),
         )
 
 
 @contextmanager
-def journal(path: Path, node: str) -> Iterator[tuple[Journal, Any]]:
+def journal(path: Path, node: str, kind: type[JournalFile] = Journal) -> Iterator[tuple[Any, Any]]:
     """A journal and a function that sets its clock."""
     now: list[float | None] = [None]
 
     def at(t: float | None) -> None:
         now[0] = t
 
-    book = Journal(path, node, lambda: now[0])
+    book = kind(path, node, lambda: now[0])
     try:
         yield book, at
     finally:

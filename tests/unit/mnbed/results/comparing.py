@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mnbed.cli import main
+from mnbed.records.sweep import SweepEntry, SweepRecord, write_sweep
 
 Run = Callable[..., Path]
 
@@ -110,21 +111,18 @@ def compared_sweep(tmp_path: Path) -> Callable[..., Path]:
     def make(name: str, entries: list[tuple[str, Path | None, int]], **more: Any) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        rows = []
-        for label, path, seed in entries:
-            status = None if path is None else "completed"
-            cell = {"algorithm": label}
-            rows.append(
-                {
-                    "cell": cell,
-                    "label": label,
-                    "seed": seed,
-                    "digest": "d",
-                    "status": status,
-                    "directory": None if path is None else f"../{path.name}",
-                }
+        runs = tuple(
+            SweepEntry(
+                cell={"algorithm": label},
+                label=label,
+                seed=seed,
+                digest="d",
+                status=None if path is None else "completed",
+                directory=None if path is None else f"../{path.name}",
             )
-        (folder / "sweep.json").write_text(json.dumps({"name": name, "runs": rows, **more}))
+            for label, path, seed in entries
+        )
+        write_sweep(folder, SweepRecord(name=name, base="base.yaml", runs=runs, **more))
         return folder
 
     return make

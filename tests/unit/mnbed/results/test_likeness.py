@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from mnbed.errors import InputError
+from mnbed.records.sweep import SweepEntry, SweepRecord, write_sweep
 from mnbed.results.compared_runs import read_runs
 from mnbed.results.comparison import compare
 from tests.unit.mnbed.results.comparing import Run, compared_run, compared_sweep, shown
@@ -252,8 +252,8 @@ def test_a_dilation_that_a_sweep_chose_makes_no_groups_either(run: Run, tmp_path
         folder = tmp_path / f"sweep-{name}"
         folder.mkdir()
         paths.append(path.rename(folder / path.name))
-        entry = {"directory": path.name, "dilation": dilation}
-        (folder / "sweep.json").write_text(json.dumps({"runs": [entry]}))
+        entry = SweepEntry(cell={}, label="all", seed=1, digest="d", directory=path.name, dilation=dilation)
+        write_sweep(folder, SweepRecord(name=name, base="base.yaml", runs=(entry,)))
     (group,) = compare(read_runs(paths)).groups
     assert len(group.runs) == 2
     for path in paths:

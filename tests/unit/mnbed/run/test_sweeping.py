@@ -10,8 +10,9 @@ import pytest
 from mnbed.cli import main
 from mnbed.errors import MachineError
 from mnbed.experiment.sweep import load_sweep
+from mnbed.records.sweep import read_sweep
 from mnbed.run.run_starter import LocalStarter
-from mnbed.run.sweeping import COMPLETED, SweepRunner, read_index
+from mnbed.run.sweeping import COMPLETED, SweepRunner
 
 
 @pytest.fixture
@@ -65,7 +66,8 @@ def test_a_detour_costs_nothing_of_what_has_run(file: Path) -> None:
     assert [entry.directory for entry in back.entries] == [entry.directory for entry in first.entries]
     done(back)
     assert runner(file, "time.duration=5s").todo == []
-    assert len(read_index(back.directory)) == 4
+    record = read_sweep(back.directory)
+    assert len(record.runs) + len(record.former) == 4
 
 
 def test_a_directory_that_cannot_be_made_is_the_machines_fault(file: Path) -> None:

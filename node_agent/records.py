@@ -1,0 +1,238 @@
+"""What an agent's journal holds: one type for each event, and every field with its meaning and unit.
+
+Writers pass these fields to `Journal.write`, readers take them from its lines, and the tables of docs/run-directory.md
+are made from the docstrings here; nobody else spells them. Times are emulated seconds unless the name says wall, sizes
+bytes. `t`, `node` and `event` are added as a record is written.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from typing_extensions import NotRequired, TypedDict
+
+
+class Stamped(TypedDict, total=False):
+    """What the journal adds to every record."""
+
+    t: float | None
+    """Since the common start; null before it."""
+    node: str
+    """Who wrote it: a host's name, or `controller`."""
+
+
+class CounterTotals(TypedDict):
+    """Every field of `counters.Counters`, which says what each means."""
+
+    bytes_sent: int
+    bytes_received: int
+    fragments_created: int
+    fragments_sent: int
+    fragments_dropped_stale: int
+    fragments_lost: int
+    fragments_received: int
+    fragments_aggregated: int
+    frames_rejected: int
+    connections_lost: int
+    strangers_closed: int
+    descriptor_shortages: int
+    statuses_dropped: int
+    overruns: int
+    late_s: float
+    late_max_s: float
+    timer_waits: int
+    timer_late_s: float
+    timer_late_max_s: float
+    waited_s: float
+
+
+class Ready(Stamped):
+    """The agent is at the start barrier."""
+
+    event: NotRequired[Literal["ready"]]
+    pid: int
+    life: int
+    """Counts restarts."""
+
+
+class Round(Stamped):
+    """A local phase is finished."""
+
+    event: NotRequired[Literal["round"]]
+    round: int
+    """From 0."""
+    steps: int
+    """Local steps done so far."""
+    train_loss: float | None
+    """Mean over the round."""
+    aggregated: int
+    """Fragments averaged in when the round began."""
+    staleness_s: float | None
+    """Their mean age since they were sent."""
+    overruns: int
+    """Steps that overran their slot."""
+    late_s: float
+    """The largest overrun."""
+    waited_s: float
+    """The wait before the round."""
+    waited_for: list[str]
+    """The peers who were missing when it was last looked."""
+
+
+class Waiting(Stamped):
+    """A wait has outlasted what a round computes, or the run."""
+
+    event: NotRequired[Literal["waiting"]]
+    round: int
+    since: float
+    of: list[str]
+    """The peers it waits for."""
+
+
+class Snapshot(CounterTotals, Stamped):
+    """The model is kept for evaluation, with every counter of the agent as it was then."""
+
+    event: NotRequired[Literal["snapshot"]]
+    instant: int
+    """From 0."""
+    file: str
+    """Flat float32 parameters; relative to the run directory."""
+    instant_s: float
+    taken_s: float
+    """From when the model is: `instant_s` or later."""
+    round: int
+    steps: int
+    train_loss: float | None
+    """Of the last finished round."""
+    staleness_s: float | None
+    """As in `round`, of the running one."""
+
+
+class PeerLost(Stamped):
+    """A connection to or from a peer broke, or could not be made."""
+
+    event: NotRequired[Literal["peer_lost"]]
+    peer: str
+    reason: str
+
+
+class PeerEnded(Stamped):
+    """A peer said BYE: its part of the experiment is over."""
+
+    event: NotRequired[Literal["peer_ended"]]
+    peer: str
+
+
+class Strangers(Stamped):
+    """Connections were closed before they said who they are."""
+
+    event: NotRequired[Literal["strangers"]]
+    address: str
+    connections: int
+    """How many."""
+    reason: str
+
+
+class Rejected(Stamped):
+    """A foreign, torn or corrupt frame closed a connection."""
+
+    event: NotRequired[Literal["rejected"]]
+    peer: str
+    reason: str
+
+
+class End(CounterTotals, Stamped):
+    """The agent has ended in good order; with its counters' last totals."""
+
+    event: NotRequired[Literal["end"]]
+    reason: Literal["finished", "stopped"]
+    cpu_s: float
+    """Processor time of the process, wall seconds."""
+    rtt_s: dict[str, float]
+    """Peer -> least round-trip time the kernel saw."""
+    one_way_s: dict[str, list[float]]
+    """Sender -> least, mean and largest time of its frames, first byte to last."""
+
+
+class Error(Stamped):
+    """The agent cannot go on."""
+
+    event: NotRequired[Literal["error"]]
+    message: str
+    traceback: str
+
+
+class Created(Stamped):
+    """Ledger: fragments were put in the out-queue."""
+
+    event: NotRequired[Literal["created"]]
+    round: int
+    sends: list[tuple[int, str]]
+    """[fragment, peer] each."""
+
+
+class Sent(Stamped):
+    """Ledger: the kernel has all of a fragment's frame, or the wire has."""
+
+    event: NotRequired[Literal["sent"]]
+    round: int
+    fragment: int
+    peer: str
+    begun: float
+    """When its first byte went to the kernel."""
+    bytes: int
+    """Of the frame, header included."""
+
+
+class Dropped(Stamped):
+    """Ledger: newer data replaced a fragment while it was still unsent."""
+
+    event: NotRequired[Literal["dropped"]]
+    round: int
+    fragment: int
+    peer: str
+
+
+class Arrived(Stamped):
+    """Ledger: a fragment was received whole."""
+
+    event: NotRequired[Literal["arrived"]]
+    round: int
+    """The sender's."""
+    fragment: int
+    sender: str
+    sent: float
+    """The send time in the frame's header."""
+    bytes: int
+    """Of the frame, header included."""
+
+
+class Aggregated(Stamped):
+    """Ledger: fragments were averaged into the model."""
+
+    event: NotRequired[Literal["aggregated"]]
+    round: int
+    """The receiver's own."""
+    at: float
+    """When the average was made: at the start of the round at whose end this is written."""
+    of: list[tuple[str, int, int]]
+    """[sender, the sender's round, fragment] each."""
+
+
+AgentRecord = (
+    Ready
+    | Round
+    | Waiting
+    | Snapshot
+    | PeerLost
+    | PeerEnded
+    | Strangers
+    | Rejected
+    | End
+    | Error
+    | Created
+    | Sent
+    | Dropped
+    | Arrived
+    | Aggregated
+)
