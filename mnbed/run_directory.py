@@ -1,27 +1,4 @@
-"""The only place that knows the names inside a run directory (DESIGN section 9).
-
-The files that the controller writes, and the results read:
-
-    experiment.yaml     the resolved experiment
-    environment.json    {"mnbed": version, "versions": {package: version}, "kernel", "cores", "memory_bytes",
-                         "git_revision", "command": [argv], "started": ISO time, "delay_backend", "switch", "dilation",
-                         "standin": bool,
-                         "data_root": path,
-                         "data": text that says what the data is,
-                         "step_wall_s": measured solo time of one local step, "num_parameters": int,
-                         "hosts": [{"name", "index", "address", "straggler", "step_time_s", "peers": [...]}],
-                         "switches": [...],
-                         "round_trip_s": {host: {host: asked round trip, emulated seconds}} or null,
-                         "links": [{"a", "b", "a_interface", "b_interface", "straggler", "asked": {LinkProperties},
-                                    "wire": {...}, "readback": {"a": {...}, "b": {...}}}]}
-    nodes/controller.jsonl   among others
-                        {"event": "link_counters", "links": [{"a", "b", "a_bytes", "b_bytes", "a_drops", "b_drops",
-                         "a_peak_bps", "b_peak_bps"}]}: what left interface a and b; peaks in emulated bit/s, null where
-                         not sampled
-                        {"event": "finished", "status", "reasons": [...], "emulated_s", "startup_s",
-                         "agent_memory_mb", "error": text or null}
-                        {"event": "torn_down", "teardown_s"}
-"""
+"""The only place that knows the names inside a run directory; `mnbed/records` says what the files hold."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Ready(Stamped):
     event: NotRequired[Literal["ready"]]
     pid: int
     life: int
-    """Counts restarts."""
+    """How often it has been restarted."""
 
 
 class Round(Stamped):
@@ -85,6 +85,7 @@ class Waiting(Stamped):
     event: NotRequired[Literal["waiting"]]
     round: int
     since: float
+    """When it began."""
     of: list[str]
     """The peers it waits for."""
 
@@ -98,6 +99,7 @@ class Snapshot(CounterTotals, Stamped):
     file: str
     """Flat float32 parameters; relative to the run directory."""
     instant_s: float
+    """The time that it is to show."""
     taken_s: float
     """From when the model is: `instant_s` or later."""
     round: int
@@ -172,7 +174,7 @@ class Created(Stamped):
 
 
 class Sent(Stamped):
-    """Ledger: the kernel has all of a fragment's frame, or the wire has."""
+    """Ledger: a fragment was sent, to its last byte."""
 
     event: NotRequired[Literal["sent"]]
     round: int

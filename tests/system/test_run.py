@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from mnbed.experiment.loading import load_experiment
+from mnbed.run_directory import RunDirectory
+from tests.record_types import run_problems
 from tests.system.conftest import CHECKOUT, Cli, agent_pid, marked_processes, runner, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
@@ -111,6 +113,10 @@ def test_a_run_gives_everything_the_contract_names(finished: Finished) -> None:
     assert marked_processes() == []
     for text in (str(run), "report.html"):
         assert text in done.stdout.replace("\n", "")
+
+
+def test_a_runs_files_hold_what_their_types_say(finished: Finished) -> None:
+    assert run_problems(RunDirectory(finished.run)) == []
 
 
 def test_output_without_a_terminal_is_plain_lines(finished: Finished) -> None:

@@ -12,8 +12,8 @@ import pytest
 from mnbed.experiment.loading import load_experiment
 from mnbed.experiment.sections import Experiment, parse
 from mnbed.experiment.yaml_source import parse_yaml
-from mnbed.machine import MachineFacts
 from mnbed.plan.make import make_plan
+from tests.machines import SMALL
 from tests.unit.import_rules import (
     Graph,
     circles,
@@ -215,10 +215,6 @@ def test_files_stay_readable(path: Path) -> None:
 
 # --- shipped experiments ---
 
-FACTS = MachineFacts(
-    cores=2, memory_bytes=4 * 10**9, open_files=4096, netem=True, congestion_controls=("reno", "cubic")
-)
-
 
 def test_there_are_experiments() -> None:
     assert {"cifar_stragglers.yaml", "quickstart.yaml"} <= {path.name for path in EXPERIMENTS}
@@ -226,7 +222,7 @@ def test_there_are_experiments() -> None:
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
 def test_every_experiment_plans_on_a_small_machine(path: Path) -> None:
-    plan = make_plan(load_experiment(path), FACTS)
+    plan = make_plan(load_experiment(path), SMALL)
     assert len(plan.hosts) >= 2
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.control import ControlChannel
+from node_agent.control_messages import Failed
 from node_agent.settings import AgentSettings, PeerSettings, ResumeSettings
 from tests.loopback import TOKEN, free_ports
+from tests.record_types import agent_problems, message_problems
 
 PATIENCE_S = 90.0
 TASK = {"name": "digits", "model": "mlp", "partition": {"kind": "iid"}, "local_steps": 2}
@@ -29,7 +31,9 @@ class RealAgents:
     def __init__(self, folder: Path, num_nodes: int, algorithm: dict[str, Any]) -> None:
         self.folder, self.num_nodes, self.algorithm = folder, num_nodes, algorithm
         self.rounds = dict.fromkeys(range(num_nodes), 0)
-        self.failed: list[dict[str, Any]] = []
+        self.failed: list[Failed] = []
+        self.problems: list[str] = []
+        """Of their control messages."""
         (folder / "nodes").mkdir()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / "control"))
@@ -93,6 +97,7 @@ class RealAgents:
             channel.close()
             return
         for message in messages:
+            self.problems += message_problems(message)
             if message["kind"] == "hello":
                 self._channels[channel] = int(message["name"].removeprefix("h")) - 1
             elif message["kind"] == "failed":
@@ -137,14 +142,14 @@ class RealAgents:
             algorithm=self.algorithm,
             task=TASK,
             data_root="",
-            ledger=False,
+            ledger=True,
             resume=resume,
         )
 
 
 @contextmanager
 def real_agents(folder: Path, num_nodes: int, algorithm: dict[str, Any]) -> Iterator[RealAgents]:
-    """All of them launched; at the end all are gone."""
+    """All of them launched; at the end all are gone, and whatever they have said or written fits its type."""
     agents = RealAgents(folder, num_nodes, algorithm)
     try:
         for index in range(num_nodes):
@@ -152,3 +157,4 @@ def real_agents(folder: Path, num_nodes: int, algorithm: dict[str, Any]) -> Iter
         yield agents
     finally:
         agents.close()
+    assert agents.problems + agent_problems(folder / "nodes") == []

@@ -26,6 +26,7 @@ from mnbed.experiment.topology_files import read_edges
 from mnbed.experiment.trace_files import TraceError, read_csv, read_mahimahi
 from mnbed.machine import MachineFacts
 from mnbed.plan.make import make_plan
+from tests.machines import ROOMY
 from topologies import files
 
 # Refusing takes half a second, most of it for imports.
@@ -335,7 +336,6 @@ _quiet = settings(
     deadline=5000,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-_FACTS = MachineFacts(root=True, cores=2, memory_bytes=10**12, open_files=10**6, netem=True, nfqueue=True)
 
 
 def _keys() -> list[str]:
@@ -376,7 +376,7 @@ def test_any_values_of_any_keys(data: dict[str, Any], tmp_path: Path) -> None:
         f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10**6)}" for key, value in data.items()
     ]
     overrides = [text.removesuffix("\n").removesuffix("\n...") for text in overrides]
-    loads_or_says_why(lambda: make_plan(load_experiment(path, overrides, note=lambda _: None), _FACTS))
+    loads_or_says_why(lambda: make_plan(load_experiment(path, overrides, note=lambda _: None), ROOMY))
 
 
 @given(
@@ -387,7 +387,7 @@ def test_any_values_of_any_keys(data: dict[str, Any], tmp_path: Path) -> None:
 @_quiet
 def test_any_mapping_as_an_experiment(data: dict[str, Any], tmp_path: Path) -> None:
     path = written(tmp_path, "x.yaml", yaml.safe_dump(data))
-    loads_or_says_why(lambda: make_plan(load_experiment(path, note=lambda _: None), _FACTS))
+    loads_or_says_why(lambda: make_plan(load_experiment(path, note=lambda _: None), ROOMY))
 
 
 @given(

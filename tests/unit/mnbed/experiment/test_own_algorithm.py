@@ -14,16 +14,15 @@ from mnbed.errors import InputError
 from mnbed.experiment.foreign import plain, planned_sends
 from mnbed.experiment.loading import dump_experiment, load_experiment
 from mnbed.experiment.sections import Experiment, parse, resolved
-from mnbed.machine import MachineFacts
 from mnbed.plan.budget import budget
 from mnbed.plan.make import make_plan
 from mnbed.plan.step_cost import StepCost
 from node_agent.algorithms import _import_file
+from tests.machines import SMALL
 
 DOCS = Path(__file__).parents[4] / "docs" / "adding-an-algorithm.md"
 EXAMPLE = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[0]
 STEP = StepCost(wall_s=5e-3, cpu_s=5e-3)
-FACTS = MachineFacts(cores=2, memory_bytes=4 * 10**9, open_files=4096, netem=True)
 
 
 def experiment(folder: Path, source: str, settings: str = "name: push-one, every: 2") -> Path:
@@ -36,7 +35,7 @@ def test_the_documented_example_runs_from_a_file(tmp_path: Path) -> None:
     found = load_experiment(experiment(tmp_path, EXAMPLE))
     assert found.algorithm.module == str(tmp_path / "mine.py")
     assert found.algorithm.every == 2  # type: ignore[attr-defined]
-    assert len(make_plan(found, FACTS).hosts) == 8
+    assert len(make_plan(found, SMALL).hosts) == 8
     (tmp_path / "again.yaml").write_text(dump_experiment(found))
     assert load_experiment(tmp_path / "again.yaml").algorithm == found.algorithm
 
@@ -83,7 +82,7 @@ def test_chosen_by_set_it_drops_the_keys_of_the_files_algorithm(tmp_path: Path) 
 def test_root_plans_without_importing_it(tmp_path: Path) -> None:
     """From what who may import it has found out: the plan is the same, and no code of the user's has run."""
     found = load_experiment(experiment(tmp_path, EXAMPLE))
-    plan = make_plan(found, FACTS, STEP)
+    plan = make_plan(found, SMALL, STEP)
     sends = {count: planned_sends(found.algorithm, count) for count in {len(one.peers) for one in plan.hosts}}
     expected = budget(plan, 2, STEP)
     (tmp_path / "mine.py").write_text("raise SystemExit('imported')\n")
@@ -92,7 +91,7 @@ def test_root_plans_without_importing_it(tmp_path: Path) -> None:
     unseen = parse(plain_data, sends)
     assert plain(unseen.algorithm) == plain(found.algorithm)
     assert (unseen.algorithm.name, unseen.algorithm.stale) == ("push-one", "drop")
-    blind = make_plan(unseen, FACTS, STEP)
+    blind = make_plan(unseen, SMALL, STEP)
     assert replace(blind, experiment=found) == plan
     assert budget(blind, 2, STEP) == expected
     assert dump_experiment(unseen) == dump_experiment(found)

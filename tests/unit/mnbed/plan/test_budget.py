@@ -12,12 +12,12 @@ from mnbed.machine import MachineFacts
 from mnbed.plan.budget import COMFORTABLE_SHARE, STEP_FACTOR_IN_RUN, Budget, budget
 from mnbed.plan.make import make_plan
 from mnbed.plan.step_cost import StepCost
+from tests.machines import ROOMY
 
-FACTS = MachineFacts(cores=2, netem=True, nfqueue=True, memory_bytes=8 * 10**9, open_files=10**6)
 STEP = StepCost(wall_s=0.007, cpu_s=0.006, busy_cpu_s=0.007, num_parameters=89_834)
 
 
-def costs(step: StepCost | None, facts: MachineFacts = FACTS, **sections: Any) -> Budget:
+def costs(step: StepCost | None, facts: MachineFacts = ROOMY, **sections: Any) -> Budget:
     """At dilation 1 unless the sections say otherwise."""
     return budget(make_plan(parse({"time": {"dilation": 1}, **sections}), facts), facts.cores, step)
 
@@ -138,7 +138,7 @@ def test_auto_is_for_the_machine() -> None:
 
 
 def test_a_plan_keeps_the_word_it_was_asked_with() -> None:
-    plan = make_plan(parse({"time": {"dilation": "auto"}}), FACTS, STEP)
+    plan = make_plan(parse({"time": {"dilation": "auto"}}), ROOMY, STEP)
     assert plan.dilation_asked == "auto"
     assert plan.step == STEP
 

@@ -9,12 +9,10 @@ import pytest
 
 from mnbed.errors import InputError
 from mnbed.experiment.sections import parse
-from mnbed.machine import MachineFacts
 from mnbed.plan.draws import step_times, straggler_factors
 from mnbed.plan.make import make_plan
 from mnbed.plan.step_cost import StepCost
-
-FACTS = MachineFacts(cores=2, netem=True, memory_bytes=64 * 10**9, open_files=10**6)
+from tests.machines import ROOMY
 
 
 def names(count: int) -> list[str]:
@@ -163,8 +161,8 @@ def test_slow_nodes_by_name_with_a_spread() -> None:
 def test_what_the_network_makes_impossible(compute: dict[str, Any], words: str | None) -> None:
     experiment = parse({"compute": compute})
     if words is None:
-        assert make_plan(experiment, FACTS)
+        assert make_plan(experiment, ROOMY)
         return
     with pytest.raises(InputError, match=words) as error:
-        make_plan(experiment, FACTS)
+        make_plan(experiment, ROOMY)
     assert len(error.value.message.splitlines()) == 1

@@ -13,7 +13,7 @@ from mnbed.experiment.loading import dump_experiment, load_experiment
 from mnbed.experiment.sections import Experiment, parse, resolved
 from mnbed.plan.make import make_plan
 from mnbed.plan.model import NodeEvent, Plan, Reshape, SetLink, SetPartition
-from tests.unit.mnbed.plan.test_make import FACTS
+from tests.machines import ROOMY
 
 BASE: dict[str, Any] = {
     "network": {"topology": {"kind": "star", "nodes": 5}, "link": {"bandwidth": "10mbit", "delay": "5ms"}},
@@ -29,7 +29,7 @@ def load(tmp_path: Path, *events: Any, **network: Any) -> Experiment:
 
 
 def plan_of(tmp_path: Path, *events: Any, **network: Any) -> Plan:
-    return make_plan(load(tmp_path, *events, **network), FACTS)
+    return make_plan(load(tmp_path, *events, **network), ROOMY)
 
 
 def told(plan: Plan) -> list[tuple[float, str]]:
@@ -169,7 +169,7 @@ def test_churn_kills_at_its_rate_and_spares_two(tmp_path: Path) -> None:
 def test_churn_comes_from_the_seed_alone(tmp_path: Path) -> None:
     change = {"at": "3s", "link": ["h1", "s1"], "bandwidth": "1mbit"}
     assert deaths(plan_of(tmp_path, CHURN)) == deaths(plan_of(tmp_path, change, CHURN)) != []
-    other = make_plan(load_experiment(tmp_path / "x.yaml", ["seed=2"]), FACTS)
+    other = make_plan(load_experiment(tmp_path / "x.yaml", ["seed=2"]), ROOMY)
     assert deaths(other) != deaths(plan_of(tmp_path, CHURN))
 
 
@@ -215,7 +215,7 @@ def test_a_resolved_experiment_needs_no_trace_file(tmp_path: Path) -> None:
     (tmp_path / "y.yaml").write_text(dump_experiment(before))
     after = load_experiment(tmp_path / "y.yaml")
     assert after == before
-    assert make_plan(after, FACTS).timeline == make_plan(before, FACTS).timeline
+    assert make_plan(after, ROOMY).timeline == make_plan(before, ROOMY).timeline
 
 
 def test_every_kind_of_entry_survives_a_dump(tmp_path: Path) -> None:
@@ -434,7 +434,7 @@ def test_a_trace_may_say_losses(tmp_path: Path) -> None:
         ["4s", None, None, 0.0, "h1-s1"],
         ["5s", None, None, 0.25, "h2-s1"],
     ]
-    timeline = make_plan(experiment, FACTS).timeline
+    timeline = make_plan(experiment, ROOMY).timeline
     assert [
         (event.at_s, event.directions[0].asked.loss) for event in timeline if isinstance(event, Reshape)
     ] == [

@@ -15,7 +15,6 @@ from mnbed.errors import InputError, MachineError
 from mnbed.experiment.event_settings import changed_keys
 from mnbed.experiment.link_settings import LinkSettings, PartialLinkSettings
 from mnbed.experiment.sections import parse, resolved
-from mnbed.machine import MachineFacts
 from mnbed.network.nfqueue.delay import Paths, host_paths
 from mnbed.network.shaping import asked_shape, differences, parse_shapes, tc_commands
 from mnbed.plan.link_property import Property
@@ -24,12 +23,12 @@ from mnbed.plan.make import make_plan
 from mnbed.plan.model import Plan
 from mnbed.plan.properties import PROPERTIES, LinkProperties
 from mnbed.prompt.shape_words import answer, parse_change, shape_help
+from tests.machines import ROOMY
 from topologies.burst_loss import NO_BURSTS, BurstLoss
 from topologies.description import to_description
 from topologies.properties import EDGE_PROPERTIES
 
 ROWS = pytest.mark.parametrize("row", PROPERTIES, ids=lambda row: row.key)
-FACTS = MachineFacts(cores=2, memory_bytes=10**10, open_files=10_000, netem=True, nfqueue=True)
 # Properties that another one needs.
 BASE = {"bandwidth": "20mbit", "delay": "30ms", "jitter": "5ms"}
 # Key -> five values that differ, as YAML has them, and what the first is in LinkProperties.
@@ -65,7 +64,7 @@ def plan_of(
         **network,
     }
     data = {"network": sections, "task": {"name": "digits"}, "algorithm": {"name": "local"}}
-    return make_plan(parse({**data, "time": {"dilation": dilation}}), FACTS)
+    return make_plan(parse({**data, "time": {"dilation": dilation}}), ROOMY)
 
 
 def asked_of(row: Property, value: Any) -> dict[str, Any]:

@@ -18,20 +18,10 @@ from mnbed.plan.links import plan_links
 from mnbed.plan.make import make_plan, plan_routes
 from mnbed.plan.model import HostPlan, LinkPlan, Plan
 from mnbed.plan.properties import LinkProperties, PathProperties
-
-FACTS = MachineFacts(
-    root=True,
-    cores=2,
-    memory_bytes=64 * 10**9,
-    open_files=1_000_000,
-    netem=True,
-    nfqueue=True,
-    htb=True,
-    congestion_controls=("reno", "cubic"),
-)
+from tests.machines import ROOMY
 
 
-def plan_of(facts: MachineFacts = FACTS, **sections: Any) -> Plan:
+def plan_of(facts: MachineFacts = ROOMY, **sections: Any) -> Plan:
     return make_plan(parse({"algorithm": {"name": "local"}, **sections}), facts)
 
 

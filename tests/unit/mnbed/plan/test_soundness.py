@@ -10,20 +10,18 @@ import pytest
 from mnbed.commands import plan as plan_command
 from mnbed.errors import InputError
 from mnbed.experiment.sections import parse
-from mnbed.machine import MachineFacts
 from mnbed.plan.make import make_plan
 from mnbed.plan.model import Plan
 from mnbed.plan.soundness import unchecked
 from mnbed.plan.step_cost import StepCost
 from mnbed.units import format_wall_time
 from node_agent.tasks import task_names
-
-FACTS = MachineFacts(cores=2, memory_bytes=10**12, open_files=100_000, netem=True)
+from tests.machines import ROOMY
 
 
 def planned(nodes: int = 8, step: StepCost | None = None, **sections: Any) -> Plan:
     network = {"topology": {"kind": "star", "nodes": nodes}, **sections.pop("network", {})}
-    return make_plan(parse({"network": network, **sections}), FACTS, step)
+    return make_plan(parse({"network": network, **sections}), ROOMY, step)
 
 
 def refusal(**sections: Any) -> str:

@@ -15,7 +15,7 @@ from mnbed.plan.make import make_plan
 from mnbed.plan.model import Event, NodeEvent, Plan, SetLink, SetPartition
 from mnbed.run.timeline import Conductor
 from node_agent.journal import Journal, read_journal
-from tests.unit.mnbed.plan.test_make import FACTS
+from tests.machines import ROOMY
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Notes:
 def plan_with(*timeline: Event, dilation: float = 0.1) -> Plan:
     network = {"topology": {"kind": "star", "nodes": 3}}
     experiment = parse({"network": network, "algorithm": {"name": "local"}, "time": {"dilation": dilation}})
-    return replace(make_plan(experiment, FACTS), timeline=timeline)
+    return replace(make_plan(experiment, ROOMY), timeline=timeline)
 
 
 def conduct(tmp_path: Path, plan: Plan, notes: Notes) -> tuple[Conductor, list[dict[str, Any]]]:

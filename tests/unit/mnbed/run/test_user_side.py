@@ -15,25 +15,12 @@ from typing import Any
 import pytest
 
 from mnbed.errors import InputError, Interrupted, MachineError, RunError
-from mnbed.machine import MachineFacts
 from mnbed.run.user import User
 from mnbed.run.user_channel import UserChannel
 from mnbed.run.user_side import UserSide
 from node_agent.privileges import drop_for_good
+from tests.machines import SMALL
 from tests.unit.mnbed.results.builder import RunBuilder
-
-FACTS = MachineFacts(
-    root=True,
-    cores=2,
-    memory_bytes=4 * 10**9,
-    open_files=4096,
-    mnexec="/usr/bin/mnexec",
-    mininet="2.3.0",
-    netem=True,
-    htb=True,
-    veth=True,
-    bridge=True,
-)
 
 
 @pytest.fixture
@@ -87,10 +74,10 @@ def test_where_no_run_can_be_made_the_remedy_is_another_folder(
 
 def test_an_experiment_comes_as_data(side: UserSide, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("compute: {step_time: 20ms}\ntime: {dilation: 1}\n")
-    loaded = side.load(tmp_path / "x.yaml", ["seed=5"], FACTS)
+    loaded = side.load(tmp_path / "x.yaml", ["seed=5"], SMALL)
     assert (loaded.experiment.seed, loaded.step) == (5, None)
     with pytest.raises(InputError, match="did you mean seed"):
-        side.load(tmp_path / "x.yaml", ["sed=5"], FACTS)
+        side.load(tmp_path / "x.yaml", ["sed=5"], SMALL)
 
 
 def test_what_is_no_file_is_not_written_to(side: UserSide, run: Path) -> None:
@@ -244,7 +231,7 @@ def test_ctrl_c_ends_a_measurement_at_once(tmp_path: Path, monkeypatch: pytest.M
         thread = threading.Thread(target=interrupt)
         thread.start()
         with pytest.raises(KeyboardInterrupt):
-            side.load(tmp_path / "x.yaml", [], FACTS)
+            side.load(tmp_path / "x.yaml", [], SMALL)
         thread.join()
         side.revision()  # it is there still
 

@@ -1,0 +1,24 @@
+"""Machines that tests plan for; what a test wants otherwise, it says with dataclasses.replace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mnbed.machine import MachineFacts
+
+SMALL = MachineFacts(
+    root=True,
+    cores=2,
+    memory_bytes=4 * 10**9,
+    open_files=4096,
+    mnexec="/usr/bin/mnexec",
+    mininet="2.3.0",
+    netem=True,
+    htb=True,
+    veth=True,
+    bridge=True,
+    congestion_controls=("reno", "cubic"),
+)
+"""A laptop that has all that mnbed needs: every shipped experiment must plan here."""
+ROOMY = replace(SMALL, memory_bytes=10**12, open_files=10**6, nfqueue=True)
+"""Few cores, and no other limit: for tests of what a plan says."""
