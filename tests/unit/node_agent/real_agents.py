@@ -65,6 +65,11 @@ class RealAgents:
                 [sys.executable, "-m", "node_agent", str(path)], stdout=log, stderr=log
             )
 
+    def has_ended(self, name: str) -> bool:
+        """Whether the process of that agent, or of all of them where it is nobody's name, has ended by itself."""
+        own = [process for index, process in self._processes.items() if f"h{index + 1}" == name]
+        return all(process.poll() is not None for process in own or self._processes.values())
+
     def kill(self, index: int) -> None:
         """SIGKILL, as the event does."""
         process = self._processes.pop(index)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from node_agent.control_messages import Failed
 from node_agent.journal import read_journal
 from tests.unit.node_agent.real_agents import real_agents
 
@@ -52,13 +52,17 @@ class Mine(Algorithm):
 '''
 
 
-def failure_at(stage: str, folder: Path) -> dict[str, Any]:
+def failure_at(stage: str, folder: Path) -> Failed:
     """What the first of two agents says whose algorithm fails there."""
     module = folder / "mine.py"
     module.write_text(SOURCE.format(stage=stage))
     with real_agents(folder, 2, {"name": "mine", "module": str(module)}) as agents:
         agents.wait_until(lambda: bool(agents.failed))
-        return agents.failed[0]
+        failed = agents.failed[0]
+        # It tells the controller first, and its journal then.
+        name = failed["message"].split(":")[0]
+        agents.wait_until(lambda: agents.has_ended(name))
+        return failed
 
 
 @pytest.mark.parametrize("stage", ["__init__", "before_local_phase", "on_fragment"])
