@@ -9,7 +9,7 @@ from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
 
-from node_agent.records import CounterTotals
+from node_agent.counters import CounterTotals
 
 # From an agent to the controller
 

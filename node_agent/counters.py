@@ -1,11 +1,39 @@
-"""Every quantity an agent counts, as one field each; the field's name is its name in journal, CSV and summary."""
+"""Every quantity an agent counts, as one field each; the field's name is its name in journal, CSV and summary.
+
+To count another one, add it to both classes.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import cast
 
-from node_agent.records import CounterTotals
+from typing_extensions import TypedDict
+
+
+class CounterTotals(TypedDict):
+    """The same fields, as journals and messages have them; a test tells where the two differ."""
+
+    bytes_sent: int
+    bytes_received: int
+    fragments_created: int
+    fragments_sent: int
+    fragments_dropped_stale: int
+    fragments_lost: int
+    fragments_received: int
+    fragments_aggregated: int
+    frames_rejected: int
+    connections_lost: int
+    strangers_closed: int
+    descriptor_shortages: int
+    statuses_dropped: int
+    overruns: int
+    late_s: float
+    late_max_s: float
+    timer_waits: int
+    timer_late_s: float
+    timer_late_max_s: float
+    waited_s: float
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,8 @@ from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
 
+from node_agent.counters import CounterTotals
+
 
 class Stamped(TypedDict, total=False):
     """What the journal adds to every record."""
@@ -19,31 +21,6 @@ class Stamped(TypedDict, total=False):
     """Since the common start; null before it."""
     node: str
     """Who wrote it: a host's name, or `controller`."""
-
-
-class CounterTotals(TypedDict):
-    """Every field of `counters.Counters`, which says what each means."""
-
-    bytes_sent: int
-    bytes_received: int
-    fragments_created: int
-    fragments_sent: int
-    fragments_dropped_stale: int
-    fragments_lost: int
-    fragments_received: int
-    fragments_aggregated: int
-    frames_rejected: int
-    connections_lost: int
-    strangers_closed: int
-    descriptor_shortages: int
-    statuses_dropped: int
-    overruns: int
-    late_s: float
-    late_max_s: float
-    timer_waits: int
-    timer_late_s: float
-    timer_late_max_s: float
-    waited_s: float
 
 
 class Ready(Stamped):

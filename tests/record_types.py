@@ -17,7 +17,7 @@ from mnbed.records import controller, environment
 from mnbed.records.controller import ControllerRecord
 from mnbed.records.environment import Environment
 from mnbed.run_directory import RunDirectory
-from node_agent import control_messages, records
+from node_agent import control_messages, counters, records
 from node_agent.control_messages import Message
 from node_agent.records import AgentRecord
 
@@ -34,7 +34,7 @@ def typed_dicts(module: types.ModuleType) -> list[Any]:
 
 
 # Unknown fields are wrong in all of them.
-for _module in (records, control_messages, controller, environment):
+for _module in (counters, records, control_messages, controller, environment):
     for _found in typed_dicts(_module):
         _found.__pydantic_config__ = {"extra": "forbid"}
 

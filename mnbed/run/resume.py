@@ -11,8 +11,8 @@ from typing import cast
 from mnbed.results.journals import parse_record
 from mnbed.run_directory import RunDirectory
 from node_agent.control_messages import Status
-from node_agent.counters import Counters
-from node_agent.records import CounterTotals, Round, Snapshot
+from node_agent.counters import Counters, CounterTotals
+from node_agent.records import Round, Snapshot
 from node_agent.settings import ResumeSettings
 
 

@@ -24,7 +24,7 @@ from mnbed.run.journal import ControllerJournal
 from node_agent import control_messages, records
 from node_agent.control import ControlChannel
 from node_agent.control_messages import Message
-from node_agent.counters import Counters
+from node_agent.counters import Counters, CounterTotals
 from node_agent.journal import Journal, JournalFile
 from node_agent.records import AgentRecord, Stamped
 from tests.record_types import by_tag, run_problems, typed_dicts
@@ -100,7 +100,7 @@ def test_whatever_fits_no_type_is_told(
 @pytest.mark.parametrize(
     ("typed", "written"),
     [
-        (records.CounterTotals, Counters),
+        (CounterTotals, Counters),
         (controller.Probe, probe.Probe),
         (controller.ProbedDirection, probe.ProbedDirection),
         (controller.ProbedPath, probe.ProbedPath),

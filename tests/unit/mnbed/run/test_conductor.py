@@ -13,9 +13,12 @@ from mnbed.errors import RunError
 from mnbed.experiment.sections import parse
 from mnbed.plan.make import make_plan
 from mnbed.plan.model import Event, NodeEvent, Plan, SetLink, SetPartition
+from mnbed.records.controller import ControllerRecord
+from mnbed.run.journal import ControllerJournal
 from mnbed.run.timeline import Conductor
-from node_agent.journal import Journal, read_journal
+from node_agent.journal import read_journal
 from tests.machines import ROOMY
+from tests.record_types import record_problems
 
 
 @dataclass
@@ -43,7 +46,7 @@ def plan_with(*timeline: Event, dilation: float = 0.1) -> Plan:
 def conduct(tmp_path: Path, plan: Plan, notes: Notes) -> tuple[Conductor, list[dict[str, Any]]]:
     """The timeline to its end."""
     start = time.monotonic()
-    journal = Journal(tmp_path / "journal", "controller", lambda: time.monotonic() - start)
+    journal = ControllerJournal(tmp_path / "journal", "controller", lambda: time.monotonic() - start)
     conductor = Conductor(plan, notes, notes, journal)  # type: ignore[arg-type]
     conductor.start(start)
     if conductor._thread is not None:
@@ -51,6 +54,7 @@ def conduct(tmp_path: Path, plan: Plan, notes: Notes) -> tuple[Conductor, list[d
         assert not conductor._thread.is_alive()
     conductor.stop()
     journal.close()
+    assert record_problems(tmp_path / "journal", ControllerRecord) == []
     return conductor, read_journal(tmp_path / "journal")
 
 
@@ -85,7 +89,7 @@ def test_events_come_in_order_and_are_journalled(tmp_path: Path) -> None:
 
 def test_restarts_are_awaited_until_they_happen_or_cannot(tmp_path: Path) -> None:
     start = time.monotonic()
-    journal = Journal(tmp_path / "journal", "controller", lambda: None)
+    journal = ControllerJournal(tmp_path / "journal", "controller", lambda: None)
     conductor = Conductor(plan_with(*TIMELINE), Notes(), Notes(), journal)  # type: ignore[arg-type]
     assert conductor.restarts_pending
     conductor.start(start + 3600)
