@@ -1,6 +1,6 @@
-"""The messages of the Unix socket between the controller and an agent: one type for each, every field with its meaning.
+"""The messages between the controller and an agent, or the agents' parent: one type for each, its fields explained.
 
-Both ends send and receive these and no others; every message has its `kind`, which `ControlChannel` adds.
+Both ends send and receive these and no others; every message has its `kind`, which is added as it is sent.
 """
 
 from __future__ import annotations
@@ -89,6 +89,56 @@ class Exit(TypedDict):
     kind: NotRequired[Literal["exit"]]
 
 
+# From the warm parent of the agents to the controller, on its standard output
+
+
+class Loaded(TypedDict):
+    """The data is loaded and one training step has been timed."""
+
+    kind: NotRequired[Literal["loaded"]]
+    standin: bool
+    description: str
+    """What the data is, in words."""
+    step_wall_s: float
+    num_parameters: int
+    partition: list[list[int]]
+    """Node -> label -> how many training samples."""
+
+
+class Forked(TypedDict):
+    """Agents have been started."""
+
+    kind: NotRequired[Literal["forked"]]
+    agents: dict[str, int]
+    """Name -> process."""
+
+
+class Exited(TypedDict):
+    """An agent's process has ended."""
+
+    kind: NotRequired[Literal["exited"]]
+    name: str
+    pid: int
+    status: int
+    """A negative one is the signal that ended it."""
+
+
+class Report(TypedDict):
+    """What went wrong, as `Failed` has it."""
+
+    message: str
+    remedy: str | None
+    exit_status: int
+    traceback: str
+
+
+class LoadingFailed(Report):
+    """The data cannot be loaded."""
+
+    kind: NotRequired[Literal["error"]]
+
+
 FromAgent = Hello | Ready | Status | Failed | Ended
 FromController = Start | Stop | Exit
 Message = FromAgent | FromController
+FromParent = Loaded | Forked | Exited | LoadingFailed

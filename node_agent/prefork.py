@@ -30,10 +30,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, overload
 
 import numpy as np
+from typing_extensions import Unpack
 
+from node_agent import control_messages as messages
 from node_agent.agent import report_failure, run_agent
 from node_agent.namespaces import enter_network_namespace
 from node_agent.packing import pack, unpack
@@ -50,12 +52,20 @@ _MAX_SIZE = 1 << 24
 class LoadingFailed(Exception):
     """What the loading child reported instead of data; `report` is the message for the controller."""
 
-    def __init__(self, report: dict[str, Any]) -> None:
+    def __init__(self, report: messages.Report) -> None:
         super().__init__(str(report["message"]))
         self.report = report
 
 
-def say(kind: str, **fields: Any) -> None:
+@overload
+def say(kind: Literal["loaded"], /, **fields: Unpack[messages.Loaded]) -> None: ...
+@overload
+def say(kind: Literal["forked"], /, **fields: Unpack[messages.Forked]) -> None: ...
+@overload
+def say(kind: Literal["exited"], /, **fields: Unpack[messages.Exited]) -> None: ...
+@overload
+def say(kind: Literal["error"], /, **fields: Unpack[messages.LoadingFailed]) -> None: ...
+def say(kind: str, /, **fields: Any) -> None:
     """One message to the controller."""
     sys.stdout.write(json.dumps({"kind": kind, **fields}) + "\n")
     sys.stdout.flush()
@@ -77,7 +87,7 @@ def become_user(orders: dict[str, Any], parent: int) -> None:
     os.environ["HOME"] = orders["home"]
 
 
-def report_of(error: BaseException) -> dict[str, Any]:
+def report_of(error: BaseException) -> messages.Report:
     """The fields of a message `error`. To be called where the error is handled."""
     remedy = getattr(error, "remedy", None)
     return {
@@ -109,7 +119,7 @@ class Loader:
         try:
             report: dict[str, Any] = json.loads(text)
             if "message" in report:
-                raise LoadingFailed(report)
+                raise LoadingFailed(cast("messages.Report", report))
             # Nobody may change it under who maps it.
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
@@ -136,7 +146,7 @@ def _load(orders: dict[str, Any], parent: int, descriptor: int, writing: int) ->
         task.load()
         parts = task.partition(orders["num_nodes"])
         pack((task, parts), descriptor)
-        report: dict[str, Any] = {
+        report: dict[str, Any] | messages.Report = {
             "standin": task.standin,
             "description": task.description,
             "data_shape": task.data_shape,

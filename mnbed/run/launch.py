@@ -23,6 +23,7 @@ from mnbed.network.mark import note
 from mnbed.programs import our_program
 from mnbed.run.activity import activity, is_stopped
 from mnbed.run.user import User, callers_umask
+from node_agent import control_messages as messages
 from node_agent.settings import AgentSettings
 
 if TYPE_CHECKING:
@@ -166,13 +167,20 @@ class PreforkLauncher:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         return [event for line in lines for event in self._interpret(json.loads(line))]
 
-    def _interpret(self, message: dict[str, Any]) -> list[LaunchEvent]:
-        kind = message.pop("kind")
-        if kind == "loaded":
-            return [Loaded(**message)]
-        if kind == "exited":
+    def _interpret(self, message: messages.FromParent) -> list[LaunchEvent]:
+        if message["kind"] == "loaded":
+            return [
+                Loaded(
+                    standin=message["standin"],
+                    description=message["description"],
+                    step_wall_s=message["step_wall_s"],
+                    num_parameters=message["num_parameters"],
+                    partition=message["partition"],
+                )
+            ]
+        if message["kind"] == "exited":
             return [Exited(name=message["name"], pid=message["pid"], status=message["status"])]
-        if kind == "error":
+        if message["kind"] == "error":
             raise _error_of(message)
         return []
 
@@ -285,6 +293,6 @@ def orders_for(
     }
 
 
-def _error_of(message: dict[str, Any]) -> MnbedError:
+def _error_of(message: messages.Report) -> MnbedError:
     kind = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
     return kind(message["message"], message.get("remedy"), message.get("traceback"))

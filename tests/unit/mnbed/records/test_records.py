@@ -21,9 +21,9 @@ from mnbed.records import controller, environment
 from mnbed.records.controller import ControllerRecord
 from mnbed.records.sweep import SweepEntry, SweepRecord, read_sweep, write_sweep
 from mnbed.run.journal import ControllerJournal
-from node_agent import control_messages, records
+from node_agent import control_messages, prefork, records
 from node_agent.control import ControlChannel
-from node_agent.control_messages import Message
+from node_agent.control_messages import FromParent, Message
 from node_agent.counters import Counters, CounterTotals
 from node_agent.journal import Journal, JournalFile
 from node_agent.records import AgentRecord, Stamped
@@ -129,12 +129,13 @@ def plain(hint: Any) -> str:
         (Journal.write, AgentRecord, "event"),
         (ControllerJournal.write, ControllerRecord, "event"),
         (ControlChannel.send, Message, "kind"),
+        (prefork.say, FromParent, "kind"),
     ],
 )
 def test_there_is_a_writer_for_each_kind_of_record(writer: Any, union: Any, key: str) -> None:
     module = ast.parse(Path(writer.__code__.co_filename).read_text())
     accepted = {
-        node.args.posonlyargs[1].annotation.slice.value  # type: ignore[union-attr]
+        node.args.posonlyargs[-1].annotation.slice.value  # type: ignore[union-attr]
         for node in ast.walk(module)
         if isinstance(node, ast.FunctionDef) and node.name == writer.__name__ and node.decorator_list
     }
@@ -145,7 +146,7 @@ def test_every_type_of_a_record_is_one_of_the_journals() -> None:
     """One that is declared and forgotten in the union would be known to writers alone."""
     for module, union, key in (
         (records, AgentRecord, "event"),
-        (control_messages, Message, "kind"),
+        (control_messages, Message | FromParent, "kind"),
         (controller, ControllerRecord, "event"),
     ):
         declared = {found.__name__ for found in typed_dicts(module) if key in get_type_hints(found)}
