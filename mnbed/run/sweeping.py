@@ -10,19 +10,19 @@ A run that has completed, of the same resolved experiment, is not repeated.
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from mnbed.errors import Interrupted, MachineError
+from mnbed.errors import InputError, Interrupted, MachineError
 from mnbed.experiment.sweep import PlannedRun, Sweep
 from mnbed.records.sweep import SweepEntry, SweepRecord, is_sweep, read_sweep, write_sweep
+from mnbed.results.summary import Summary, read_summary, task_score
 from mnbed.run.run_starter import RunStarter, StartedRun
 from mnbed.run.sweep_dilation import Planner, shared_dilations
+from mnbed.run_directory import RunDirectory
 
 COMPLETED, FAITHFUL, INTERRUPTED_STATUS = "completed", "faithful", 130
 
@@ -127,14 +127,14 @@ class SweepRunner:
             returncode, interrupted = _wait(self._starter.start(arguments, file))
         new = sorted(set(self._run_directories()) - before)
         directory = new[-1].name if new else None
-        summary = _summary_of(new[-1]) if new else {}
-        status, message = summary.get("status"), None
+        summary = _summary_of(new[-1]) if new else None
+        status, message = summary.status if summary else None, None
         if interrupted or returncode == INTERRUPTED_STATUS:
             status = "interrupted"
         elif returncode != 0 or status is None:
             status = "failed" if status in (None, COMPLETED) else status
             message = _last_words(log)
-        verdict = summary.get("verdict")
+        verdict = summary.verdict if summary else None
         return replace(entry, directory=directory, status=status, verdict=verdict, message=message)
 
     def _run_directories(self) -> list[Path]:
@@ -144,12 +144,11 @@ class SweepRunner:
         if entry.status != COMPLETED or entry.directory is None:
             return f"{entry.status}: {entry.message}" if entry.message else str(entry.status)
         summary = _summary_of(self.directory / entry.directory)
-        metric = summary.get("metric", "accuracy")
-        score = summary[metric] if metric in ("accuracy", "loss") else summary["scores"].get(metric, {})
-        final = score.get("final_mean")
-        reasons = summary.get("reasons") or []
-        verdict = f"{summary['verdict']} ({reasons[0]})" if reasons else summary["verdict"]
-        return f"{verdict}, {metric} {'unknown' if final is None else f'{final:.4f}'}"
+        if summary is None:
+            return f"{entry.status}, and its summary cannot be read"
+        final = task_score(summary).final_mean
+        verdict = f"{summary.verdict} ({summary.reasons[0]})" if summary.reasons else summary.verdict
+        return f"{verdict}, {summary.metric} {'unknown' if final is None else f'{final:.4f}'}"
 
     def _save(self) -> None:
         record = SweepRecord(
@@ -185,12 +184,12 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _summary_of(run: Path) -> dict[str, Any]:
-    """What summary.json holds; nothing where there is none."""
+def _summary_of(run: Path) -> Summary | None:
+    """What summary.json holds; None where there is none."""
     try:
-        return dict(json.loads((run / "summary.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
+        return read_summary(RunDirectory(run).summary)
+    except InputError:
+        return None
 
 
 def _last_words(log: Path) -> str:

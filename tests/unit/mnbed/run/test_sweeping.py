@@ -11,8 +11,11 @@ from mnbed.cli import main
 from mnbed.errors import MachineError
 from mnbed.experiment.sweep import load_sweep
 from mnbed.records.sweep import read_sweep
+from mnbed.results import make_results
+from mnbed.results.summary import write_summary
 from mnbed.run.run_starter import LocalStarter
 from mnbed.run.sweeping import COMPLETED, SweepRunner
+from tests.unit.mnbed.results.builder import RunBuilder
 
 
 @pytest.fixture
@@ -87,3 +90,16 @@ def test_a_dry_run_says_which_runs_would_fail(file: Path, capsys: pytest.Capture
     assert shown.err.splitlines()[1:] == [
         "    count=9: network.stragglers.count: got 9; the network has 8 hosts"
     ]
+
+
+def test_a_run_is_told_by_the_score_of_its_summary(file: Path) -> None:
+    found = runner(file)
+    found.directory.mkdir(parents=True)
+    run = RunBuilder(path=found.directory / "run").build()
+    entry = replace(found.entries[0], status=COMPLETED, directory="run")
+    assert found._describe(entry) == "completed, and its summary cannot be read"
+    summary = make_results(run, report=False)
+    assert found._describe(entry) == f"{summary.verdict}, accuracy unknown"
+    write_summary(run.summary, replace(summary, accuracy=replace(summary.accuracy, final_mean=0.5)))
+    assert found._describe(entry) == f"{summary.verdict}, accuracy 0.5000"
+    assert found._describe(replace(entry, status="failed", message="no")) == "failed: no"
