@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -164,6 +167,55 @@ def test_a_journal_adds_the_stamps(tmp_path: Path) -> None:
     journal.close()
     (line,) = (tmp_path / "controller.jsonl").read_text().splitlines()
     assert json.loads(line) == {"t": 1.5, "node": "controller", "event": "slept", "wall_s": 2.0}
+
+
+WRONG = """
+from node_agent.control import ControlChannel
+from node_agent.journal import Journal
+from node_agent.records import AgentRecord
+from mnbed.records.environment import Environment
+from mnbed.run.journal import ControllerJournal
+
+def wrong(
+    journal: Journal, own: ControllerJournal, control: ControlChannel, one: AgentRecord, env: Environment
+) -> None:
+    journal.write("peer_lost", peer="h1", raeson="none")
+    journal.write("peer_lost", peer="h1")
+    journal.write("peer_lots", peer="h1", reason="none")
+    own.write("slept", wall_s="long")
+    control.send("ready", standin=False)
+    if one["event"] == "round":
+        one["waited"]
+    env["dilatoin"]
+
+def right(
+    journal: Journal, own: ControllerJournal, control: ControlChannel, one: AgentRecord, env: Environment
+) -> None:
+    journal.write("peer_lost", peer="h1", reason="none")
+    own.write("slept", wall_s=1.0)
+    control.send("ready", standin=False, data="digits")
+    if one["event"] == "round":
+        one["waited_s"]
+    env["dilation"]
+"""
+
+
+@pytest.mark.slow
+def test_the_type_checker_refuses_fields_that_there_are_not(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "wrong.py").write_text(WRONG)
+    options = ["--strict", "--follow-imports=silent", "--config-file=", f"--cache-dir={tmp_path / 'cache'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, str(tmp_path / "wrong.py")],
+        cwd=ROOT,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = {int(found) for found in re.findall(r"wrong\.py:(\d+): error", done.stdout)}
+    first = 1 + WRONG.splitlines().index('    journal.write("peer_lost", peer="h1", raeson="none")')
+    assert told == {first, first + 1, first + 2, first + 3, first + 4, first + 6, first + 7}, done.stdout
 
 
 # What results read by name: a typing error in `.get("...")` goes past the type checker.
