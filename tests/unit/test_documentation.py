@@ -13,9 +13,12 @@ import typer
 import yaml
 
 from mnbed import __version__, cli
+from mnbed.experiment.sections import parse
+from mnbed.experiment.yaml_source import parse_yaml
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+PICTURE = ROOT / "docs" / "architecture.svg"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 MAIN_COMMAND = "sudo ./install.sh && sudo mnbed run experiments/cifar_stragglers.yaml"
 TEST_COMMAND = "sudo ./install.sh --dev && sudo .venv/bin/pytest"
@@ -74,7 +77,8 @@ def leads_somewhere(page: Path, link: str) -> bool:
 
 def anchors(page: Path) -> set[str]:
     """As GitHub makes them: lower case, without punctuation, spaces as hyphens."""
-    headings = re.findall(r"^#+ +(.*)$", page.read_text(), re.MULTILINE)
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -111,6 +115,27 @@ def test_every_page_can_be_reached_from_readme() -> None:
         seen |= new
         waiting += new
     assert {page.name for page in PAGES} - {page.name for page in seen} == {"CHANGELOG.md"}
+
+
+@pytest.mark.parametrize("named", sorted(set(re.findall(r'class="m"[^>]*>([^<]*)<', PICTURE.read_text()))))
+def test_what_the_picture_names_exists(named: str) -> None:
+    for part in named.split(", "):
+        if not set("*&") & set(part):
+            assert any((ROOT / folder / part).exists() for folder in ("", "mnbed", "node_agent")), part
+
+
+def test_the_picture_is_text_for_light_and_dark_pages() -> None:
+    picture = PICTURE.read_text()
+    assert "<text" in picture
+    assert "prefers-color-scheme: dark" in picture
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/usage.md"])
+def test_the_experiment_that_a_page_shows_is_valid(page: str) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        parse(parse_yaml(block, page).data)
 
 
 # --- commands ---
