@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,6 +190,24 @@ def problems_of_verb(words: list[str]) -> Iterator[str]:
 )
 def test_a_wrong_command_would_be_found(command: str) -> None:
     assert list(problems(command)) != []
+
+
+def test_messages_that_troubleshooting_quotes_are_printed() -> None:
+    sources = [*(ROOT / "mnbed").rglob("*.py"), *(ROOT / "node_agent").rglob("*.py")]
+    # A long message is written as several strings, one below the other.
+    texts = re.sub(r'"\n +f?"', "", "\n".join(path.read_text() for path in sources))
+    table = (ROOT / "docs" / "usage.md").read_text().partition("## Troubleshooting")[2]
+    first_cells = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
+    quoted = {text for cell in first_cells for text in re.findall(r"`([^`]+)`", cell)}
+    of_the_system = {os.strerror(number) for number in (errno.EACCES, errno.ENOSPC)}
+    others = {
+        "ping",
+        "auto",
+        "degraded",
+        "Mininet is missing",
+    }  # words; and the name of a check with "is missing"
+    assert len(quoted) > 8
+    assert {text for text in quoted - of_the_system - others if text not in texts} == set()
 
 
 # --- who may import whom ---
