@@ -167,6 +167,9 @@ class Node:
     def send(self, round: int, pairs: Sequence[tuple[int, int]], **options: bool) -> None:
         self.transport.submit(self.outbox(round, pairs, **options))
 
+    def has(self, num_fragments: int) -> bool:
+        return len(self.arrived) == num_fragments
+
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [record for record in read_journal(self.path) if record["event"] == kind]
 

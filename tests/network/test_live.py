@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def reaches(network: Network, source: str, target: str) -> bool:
     return ", 0% packet loss" in str(network.mininet.nameToNode[source].cmd(f"ping -c 1 -W 1 {address}"))
 
 
-def changed(network: Network, source: str, target: str, **wire: float) -> Direction:
+def changed(network: Network, source: str, target: str, **wire: Any) -> Direction:
     """A direction with other properties than now, in wall-clock units as the plan's dilation is 1."""
     direction = network.plan.directions[source, target]
     return replace(direction, wire=replace(direction.wire, **wire))

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from mnbed.errors import MachineError
 from mnbed.experiment.loading import load_experiment
-from mnbed.network.build import Network
+from mnbed.network.build import Network, build_network
 from mnbed.plan.make import make_plan
 from mnbed.run import job as job_module
 from node_agent.namespaces import enter_network_namespace
@@ -140,11 +140,10 @@ def test_random_bytes_to_an_agent_are_counted_and_harm_nothing(cli: Cli) -> None
 
 def test_a_busy_port_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody listens in h2 before the agent does. Everything but the intruder is the real run."""
-    built = job_module.build_network
 
     @contextlib.contextmanager
     def with_intruder(*arguments: Any) -> Iterator[Network]:
-        with built(*arguments) as network, ThreadPoolExecutor(max_workers=1) as pool:
+        with build_network(*arguments) as network, ThreadPoolExecutor(max_workers=1) as pool:
 
             def listen() -> socket.socket:
                 enter_network_namespace(network.pid("h2"))

@@ -51,8 +51,9 @@ def test_there_are_the_tasks_we_promise() -> None:
 
 @pytest.mark.parametrize("name", task_names())
 def test_settings_are_documented_and_strict(name: str) -> None:
-    adapter = TypeAdapter(task_class(name.replace("_", "-")).Settings)
-    documented = docstrings(task_class(name).Settings)
+    settings = task_class(name.replace("_", "-")).Settings
+    adapter = TypeAdapter(settings)
+    documented = docstrings(settings)
     assert [key for key in adapter.json_schema()["properties"] if not documented.get(key)] == []
     for wrong in (
         {"btch_size": 8},

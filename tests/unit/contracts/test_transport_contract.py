@@ -10,6 +10,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,18 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
         yield House(tmp_path, request.param, stack)
 
 
+def has_sent(node: Node, num_fragments: int) -> bool:
+    return node.counters.fragments_sent == num_fragments
+
+
+def has_from(node: Node, peer: Peer, num_fragments: int) -> bool:
+    return sum(one.sender == peer.index for one in node.arrived) == num_fragments
+
+
+def has_heard(node: Node, of_peers: list[tuple[int, bool]]) -> bool:
+    return node.peers == of_peers
+
+
 def ledger(node: Node, kind: str) -> list[tuple[int, int, str]]:
     return [(one["round"], one["fragment"], one["peer"]) for one in node.events(kind)]
 
@@ -88,7 +101,7 @@ def test_every_fragment_arrives_once_and_whole(house: House) -> None:
         assert sorted((one.sender, one.index) for one in node.arrived) == expected
         assert all((one.values == 400 + one.index).all() for one in node.arrived)
         assert node.counters.fragments_received == 10
-        wait_until(lambda node=node: node.counters.fragments_sent == 10)
+        wait_until(partial(has_sent, node, 10))
         assert node.counters.fragments_created == 10
         assert len(set(ledger(node, "sent"))) == len(ledger(node, "sent")) == 10
         hellos = 2 * len(wire.encode_hello(0, bytes.fromhex(TOKEN)))
@@ -100,7 +113,7 @@ def test_one_connection_per_peer_is_kept(house: House) -> None:
     sender, receiver = house.nodes(2)
     for round_ in range(3):
         sender.send(round_, [(1, 0)])
-        wait_until(lambda count=round_ + 1: len(receiver.arrived) == count)
+        wait_until(partial(receiver.has, round_ + 1))
     assert receiver.peers == [(0, True)]
 
 
@@ -247,7 +260,7 @@ def test_a_peer_lost_twice_is_told_twice(house: House) -> None:
     node, (peer,) = house.node_with_peers(1)
     for times in range(1, 4):
         reset(peer.connect())
-        wait_until(lambda times=times: node.peers == [(1, True), (1, False)] * times)
+        wait_until(partial(has_heard, node, [(1, True), (1, False)] * times))
     node.send(0, [(1, 0)])
     peer.listener.close()
     wait_until(
@@ -448,7 +461,7 @@ def test_hundreds_of_resets_under_requests_and_replies(house: House) -> None:
                 asking[peer] = peer.connect()
         blocked.set()
         keeping.sendall(steady.frame(number))
-        wait_until(lambda count=2 * number + 2: sum(one.sender == 1 for one in node.arrived) == count)
+        wait_until(partial(has_from, node, steady, 2 * number + 2))
     assert sum(one.sender != 1 for one in node.arrived) > 100
     assert node.counters.connections_lost > 300
     assert node.transport.error is None

@@ -72,12 +72,13 @@ class RealAgents:
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"not in time; rounds: {self.rounds}"
-            readable, _, _ = select.select([self._listener, *self._channels], [], [], 1.0)
+            waiting: list[socket.socket | ControlChannel] = [self._listener, *self._channels]
+            readable, _, _ = select.select(waiting, [], [], 1.0)
             for one in readable:
-                if one is self._listener:
-                    self._channels[ControlChannel(self._listener.accept()[0])] = None
-                else:
+                if isinstance(one, ControlChannel):
                     self._take(one)
+                else:
+                    self._channels[ControlChannel(one.accept()[0])] = None
 
     def close(self) -> None:
         for index in list(self._processes):

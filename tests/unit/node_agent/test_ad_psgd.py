@@ -23,7 +23,7 @@ def arrives(algorithm: AdPsgd, sender: int, round: int, values: list[float], *, 
 
 
 def payload(outbox: Outbox) -> list[float]:
-    return np.frombuffer(outbox.payloads[0], "<f4").tolist()
+    return [float(value) for value in np.frombuffer(outbox.payloads[0], "<f4")]
 
 
 def vector(*values: float) -> NDArray[np.float32]:

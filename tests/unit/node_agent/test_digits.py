@@ -10,13 +10,15 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from node_agent.tasks import Task, create_task
+from node_agent.tasks import create_task
+from node_agent.tasks._images import ImageTask
 
 
-def digits(seed: int = 1, **settings: Any) -> Task:
+def digits(seed: int = 1, **settings: Any) -> ImageTask:
     task = create_task(
         {"name": "digits", "model": "mlp", "partition": {"kind": "iid"}, **settings}, Path("/none"), seed
     )
+    assert isinstance(task, ImageTask)
     task.load()
     return task
 

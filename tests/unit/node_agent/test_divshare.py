@@ -26,6 +26,7 @@ def arrives(
 ) -> None:
     array = np.array(values, np.float32)
     seed, count = algorithm.permutation_seed, algorithm.num_fragments
+    assert seed is not None
     algorithm.on_fragment(Fragment(sender, round, index, count, seed, sent_s, array))
 
 

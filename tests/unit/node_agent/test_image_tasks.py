@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from node_agent.tasks import DataMissing, DataUnreadable, Task, create_task
+from node_agent.tasks import DataMissing, DataUnreadable, create_task
 from node_agent.tasks._image_files import image_files
+from node_agent.tasks._images import ImageTask
 from node_agent.torchvision_shim import import_torchvision_datasets
 
 IID = {"kind": "iid"}
@@ -44,9 +45,10 @@ def make_archive(folder: Path, path: Path) -> Path:
     return path
 
 
-def load(path: Path, data_root: Path, **settings: Any) -> Task:
+def load(path: Path, data_root: Path, **settings: Any) -> ImageTask:
     plain = {"name": "image_folder", "model": "mlp", "partition": IID, "path": str(path), **settings}
     task = create_task(plain, data_root, 1)
+    assert isinstance(task, ImageTask)
     task.load()
     return task
 
@@ -247,9 +249,11 @@ def test_an_archive_cannot_write_anywhere(tmp_path: Path, monkeypatch: pytest.Mo
 # CIFAR-10
 
 
-def cifar(data_root: Path, **settings: Any) -> Task:
+def cifar(data_root: Path, **settings: Any) -> ImageTask:
     plain = {"name": "cifar10", "model": "mlp", "partition": IID, **settings}
-    return create_task(plain, data_root, 1)
+    task = create_task(plain, data_root, 1)
+    assert isinstance(task, ImageTask)
+    return task
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

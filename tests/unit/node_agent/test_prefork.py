@@ -15,7 +15,7 @@ from node_agent import prefork
 from node_agent.packing import unpack
 from node_agent.tasks import Task, create_task
 
-ORDERS = {
+ORDERS: dict[str, Any] = {
     "task": {"name": "digits", "model": "mlp", "partition": {"kind": "iid"}},
     "data_root": "/nonexistent",
     "seed": 1,

@@ -113,12 +113,13 @@ def test_root_of_its_own_keeps_its_files_and_nothing_else() -> None:
 
 
 def test_who_is_not_root_stays_who_it_is() -> None:
-    if os.geteuid() == 0:
-        status, output = in_child(
-            lambda: (os.setresuid(USER, USER, USER), drop_for_good(7, 7, [7]), say_status())[-1]
-        )
-    else:
-        status, output = in_child(lambda: (drop_for_good(7, 7, [7]), say_status())[-1])
+    def work() -> None:
+        if os.geteuid() == 0:
+            os.setresuid(USER, USER, USER)
+        drop_for_good(7, 7, [7])
+        say_status()
+
+    status, output = in_child(work)
     assert status == 0, output
     assert fields(output)["NoNewPrivs"] == ["1"]
     assert "7" not in fields(output)["Uid"]

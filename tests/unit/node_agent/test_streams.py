@@ -20,7 +20,14 @@ def test_a_stream_depends_on_its_names_only() -> None:
 
 
 def test_other_names_and_seeds_give_other_streams() -> None:
-    names = [("peers", 3), ("peers", 4), ("batches", 3), ("peers", "3"), ("peers3",), ("peers", 3, 0)]
+    names: list[tuple[str | int, ...]] = [
+        ("peers", 3),
+        ("peers", 4),
+        ("batches", 3),
+        ("peers", "3"),
+        ("peers3",),
+        ("peers", 3, 0),
+    ]
     seeds = {stream_seed(seed, *name) for name in names for seed in (1, 2)}
     assert len(seeds) == 2 * len(names)
     assert all(0 <= seed < 2**63 for seed in seeds)

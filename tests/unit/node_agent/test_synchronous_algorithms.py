@@ -42,8 +42,8 @@ def test_d_psgd_keeps_the_mean_at_every_round(slow: dict[int, float]) -> None:
     network.run_until(30)
     rounds = [node.round for node in network.nodes.values()]
     assert max(rounds) - min(rounds) <= 1
-    for node in network.nodes.values():  # a complete graph agrees after one round
-        assert node.values == pytest.approx([2, -2], abs=1e-5)
+    for agent in network.nodes.values():  # a complete graph agrees after one round
+        assert agent.values == pytest.approx([2, -2], abs=1e-5)
 
 
 def test_d_psgd_goes_on_with_a_peer_that_died_and_came_back() -> None:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_frames_times_are_counted_by_sender(make_nodes: MakeNodes) -> None:
     sender, receiver = make_nodes(2)
     for round_ in range(3):
         sender.send(round_, [(1, 0)])
-        wait_until(lambda count=round_ + 1: len(receiver.arrived) == count)
+        wait_until(partial(receiver.has, round_ + 1))
     receiver.transport.finish()
     sender.transport.finish()
     ((name, (least, mean, largest)),) = receiver.transport.one_way_times().items()
@@ -133,7 +134,7 @@ def test_a_controller_that_reads_nothing_holds_up_nobody(make_nodes: MakeNodes) 
     wait_until(lambda: sender.counters.statuses_dropped > 50 and receiver.counters.statuses_dropped > 50)
     for round_ in range(20):
         sender.send(round_, [(1, 0)])
-        wait_until(lambda count=round_ + 1: len(receiver.arrived) == count)
+        wait_until(partial(receiver.has, round_ + 1))
     ended = threading.Thread(target=lambda: sender.control.send("ended", reason="finished"))
     ended.start()
     # The controller wakes up.
@@ -189,7 +190,7 @@ def test_two_thousand_idle_strangers_cost_little_and_are_closed(make_nodes: Make
         while time.monotonic() < began_s + 1.0:
             sender.send(sent, [(1, 0)])
             sent += 1
-            wait_until(lambda count=sent: len(receiver.arrived) == count)
+            wait_until(partial(receiver.has, sent))
             threading.Event().wait(0.1)
         share = (cpu_s(io_thread) - before_s) / (time.monotonic() - began_s)
         assert share < 0.05
@@ -316,8 +317,8 @@ def test_in_sequence_a_frame_that_stalls_is_passed_over_and_ends_later(
     read_events(connection, receiver, 2)
     for round_ in range(1, 4):
         node.send(round_, [(1, 0), (2, 0)])
-        (found,) = read_events(connection, receiver, 1)
-        assert isinstance(found, wire.Fragment)
-        assert found.round == round_
-    found = read_events(stalled, stalling.receiver(), 3)[1:]
-    assert [one.round for one in found if isinstance(one, wire.Fragment)] == [0, 3]
+        (fragment,) = read_events(connection, receiver, 1)
+        assert isinstance(fragment, wire.Fragment)
+        assert fragment.round == round_
+    late = read_events(stalled, stalling.receiver(), 3)[1:]
+    assert [one.round for one in late if isinstance(one, wire.Fragment)] == [0, 3]

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from mnbed.experiment import schema
 from mnbed.experiment import sections as module
-from mnbed.experiment.fields import name_problem
+from mnbed.experiment.fields import Section, name_problem
 from mnbed.experiment.loading import dump_experiment
-from mnbed.experiment.sections import Experiment, Section, keys_of_kind, parse, resolved
+from mnbed.experiment.sections import Experiment, keys_of_kind, parse, resolved
 from mnbed.experiment.yaml_source import parse_yaml
 from node_agent.algorithms import algorithm_class, algorithm_names
 from node_agent.tasks import task_class, task_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -73,7 +73,7 @@ def kernel() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def effect(*bursts: list[float], delay_s: float = 0.0) -> dict[str, Any]:
+def effect(*bursts: Sequence[float], delay_s: float = 0.0) -> dict[str, Any]:
     return {"10.0.0.1": [delay_s, 0.0, "normal", 0.0, list(bursts)]}
 
 

@@ -71,11 +71,13 @@ def test_without_a_steps_time_nothing_is_claimed() -> None:
 
 def test_traffic_is_what_the_algorithm_sends_as_far_as_links_allow() -> None:
     # 8 nodes, 6 models of 89,834 float32 each 0.32 s: 53.9 Mbit/s each.
-    wide = {"network": {"link": {"bandwidth": "1gbit"}}}
+    wide: dict[str, Any] = {"network": {"link": {"bandwidth": "1gbit"}}}
     assert costs(STEP, **wide).traffic_bps == pytest.approx(8 * 6 * 89_834 * 32 / 0.32)
-    narrow = {"network": {"link": {"bandwidth": "10mbit"}}}
+    narrow: dict[str, Any] = {"network": {"link": {"bandwidth": "10mbit"}}}
     assert costs(STEP, **narrow).traffic_bps == pytest.approx(8 * 10e6)
-    one_way = {"network": {"link": {"bandwidth": "1gbit", "reverse": {"bandwidth": "10mbit"}}}}
+    one_way: dict[str, Any] = {
+        "network": {"link": {"bandwidth": "1gbit", "reverse": {"bandwidth": "10mbit"}}}
+    }
     assert costs(STEP, **one_way).traffic_bps == pytest.approx(8 * 10e6)
     assert costs(STEP, algorithm={"name": "local"}).traffic_bps == 0
 

@@ -18,6 +18,7 @@ from mnbed.experiment.sections import parse, resolved
 from mnbed.machine import MachineFacts
 from mnbed.network.nfqueue.delay import Paths, host_paths
 from mnbed.network.shaping import asked_shape, differences, parse_shapes, tc_commands
+from mnbed.plan.events import Reshape
 from mnbed.plan.link_property import Property
 from mnbed.plan.links import in_words, merged
 from mnbed.plan.make import Plan, make_plan
@@ -212,7 +213,9 @@ def test_events_change_it_and_back(row: Property) -> None:
     plan = plan_of({row.key: first}, events=[event])
     begin, end = plan.timeline
     assert f"{row.key} " in begin.text
-    (changed,), (restored,) = begin.directions, end.directions  # type: ignore[union-attr]
+    assert isinstance(begin, Reshape)
+    assert isinstance(end, Reshape)
+    (changed,), (restored,) = begin.directions, end.directions
     fields_wanted = asked_of(row, second)
     assert {name: getattr(changed.asked, name) for name in fields_wanted} == fields_wanted
     assert restored.asked == plan.directions["h1", "s1"].asked

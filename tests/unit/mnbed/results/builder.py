@@ -20,7 +20,7 @@ from mnbed.plan.properties import LinkProperties
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
 from node_agent.journal import Journal
-from node_agent.tasks import task_class
+from node_agent.tasks.digits import DigitsSettings
 
 STEPS_PER_ROUND = 5
 FRAGMENTS = 4
@@ -102,7 +102,7 @@ class RunBuilder:
             "seed": 7,
             "data_root": None,
             "algorithm": {"name": "divshare", "fragment_fraction": 1 / FRAGMENTS, "degree": 2},
-            "task": asdict(task_class("digits").Settings(name="digits", local_steps=STEPS_PER_ROUND)),
+            "task": asdict(DigitsSettings(local_steps=STEPS_PER_ROUND)),
             "time": {"duration": f"{self.duration_s}s", "dilation": DILATION},
             "evaluate": {
                 "every": "1s",

@@ -51,7 +51,7 @@ def test_groups_targets_and_speed_ups(run: Run) -> None:
     assert (slow.targets[1].reached, slow.targets[1].of) == (1, 2)
     # Two nodes send half a megabyte a second each.
     assert fast.targets[0].bytes.values == pytest.approx((1e6, 1e6))
-    assert fast.curve[2][:2] == (2, pytest.approx(0.3))
+    assert fast.curve[2][:2] == pytest.approx((2, 0.3))
 
 
 def test_a_baseline_that_never_reached_the_target_gives_a_bound(run: Run) -> None:

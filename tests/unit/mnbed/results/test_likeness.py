@@ -201,6 +201,7 @@ def test_long_values_that_begin_alike_stay_two(run: Run) -> None:
 def test_an_early_look_at_a_sweep_says_what_is_missing_and_pairs_the_rest(
     run: Run, sweep: Callable[..., Path]
 ) -> None:
+    entries: list[tuple[str, Path | None, int]]
     entries = [("divshare", run("divshare", 1), 1), ("swift", run("swift", 1, slope=0.05), 1)]
     entries += [("divshare", run("divshare", 2), 2), ("swift", None, 2)]
     found = compare(read_runs([sweep("s", entries, baseline={"algorithm": "swift"})]), targets=[0.2])
@@ -212,6 +213,7 @@ def test_an_early_look_at_a_sweep_says_what_is_missing_and_pairs_the_rest(
 def test_a_sweep_whose_baseline_has_not_run_yet_is_shown_without_speed_ups(
     run: Run, sweep: Callable[..., Path]
 ) -> None:
+    entries: list[tuple[str, Path | None, int]]
     entries = [("divshare", run("divshare", 1), 1), ("swift", None, 1)]
     found = compare(read_runs([sweep("s", entries, baseline={"algorithm": "swift"})]))
     assert found.baseline == {}
@@ -246,7 +248,7 @@ def test_two_sweeps_do_not_run_into_each_other(run: Run, sweep: Callable[..., Pa
 
 def test_a_dilation_that_a_sweep_chose_makes_no_groups_either(run: Run, tmp_path: Path) -> None:
     """Its runs were told a number, and another sweep of the same cells another one."""
-    paths = []
+    paths: list[Path] = []
     for name, dilation in (("a", 2.0), ("b", 3.0)):
         path = run("divshare", len(paths) + 1, dilation=dilation, left={})
         folder = tmp_path / f"sweep-{name}"
