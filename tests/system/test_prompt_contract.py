@@ -164,14 +164,14 @@ def test_a_shell_that_ended_is_told_and_hangs_nothing(
 
 
 def test_leaving_says_what_came_of_what_was_going_on(
-    prompt: Driven, capsys: pytest.CaptureFixture[str]
+    prompt: Driven, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    prompt.answers("capture h1 s1 /dev/null")
+    prompt.answers(f"capture h1 s1 {tmp_path / 'x.pcap'}")
     prompt.answers("start")
     for verb in sorted(LEAVING):
         assert prompt.onecmd(verb)
     prompt.leave()
     said = capsys.readouterr().out
-    assert "/dev/null: " in said
+    assert f"{tmp_path / 'x.pcap'}: " in said
     assert "ending the run" in said
     assert "run directory: " in said
