@@ -92,7 +92,7 @@ def test_the_barrier_gives_up_on_those_who_do_not_come(pair: Stage, monkeypatch:
     pair.ready("h1")
     pair.script(lambda: None, lambda: None)
     with pytest.raises(
-        RunError, match="^h2 did not reach the start barrier in 0 s; the warm parent: it waits"
+        RunError, match=r"^h2 did not reach the start barrier in 0 s; the warm parent: it waits"
     ):
         pair.supervisor.wait_ready()
 
