@@ -76,8 +76,7 @@ class Roster:
             self._kill_process(agent, agent.pid)
 
     def _kill_process(self, agent: AgentState, pid: int) -> None:
-        if agent.phase in DOWN:
-            agent.killed.add(pid)
+        agent.killed.add(pid)
         self._launcher.send_signal(pid, signal.SIGKILL)
 
     def pause(self, agent: AgentState) -> None:

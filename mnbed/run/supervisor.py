@@ -97,8 +97,8 @@ class Supervisor:
                 looked, activity = time.monotonic(), launcher.activity()
             if patience.ended(activity):
                 raise RunError(
-                    f"loading the data has made no progress for {_LOAD_PATIENCE_S:.0f} s: {launcher.standstill()}",
-                    f"{launcher.log_path} says how far it got; "
+                    f"loading the data has not got on for {_LOAD_PATIENCE_S:.0f} s: {launcher.standstill()}",
+                    f"{launcher.log_path} says what it came to; "
                     "data that cannot be downloaded can be put under data_root",
                 )
         return self.loaded

@@ -124,7 +124,7 @@ def test_the_data_is_waited_for(stage: Stage) -> None:
 def test_loading_that_makes_no_progress_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "_LOAD_PATIENCE_S", 0.0)
     stage.script(*[lambda: None] * 9)
-    with pytest.raises(RunError, match="no progress for 0 s: it waits") as caught:
+    with pytest.raises(RunError, match="has not got on for 0 s: it waits") as caught:
         stage.supervisor.wait_loaded(Loader())  # type: ignore[arg-type]
     assert "/nodes/parent.log" in str(caught.value)
 
@@ -448,6 +448,19 @@ def test_one_that_was_killed_while_it_started_comes_back_once(stage: Stage) -> N
     assert [process.status for process in stage.launcher.processes] == [-signal.SIGKILL, None]
 
 
+def test_a_former_process_that_is_heard_of_late_is_not_the_new_one(stage: Stage) -> None:
+    former = stage.starting()
+    joined = former.joins()
+    stage.do(stage.supervisor.kill, "h1")
+    stage.deliver(former.launched())
+    stage.deliver(former.exited())
+    stage.do(stage.supervisor.restart, "h1", "last")
+    stage.deliver(joined, former.gone())
+    assert (stage.phase(), stage.agent().pid, stage.supervisor.error) == (Phase.STARTING, None, None)
+    stage.deliver(stage.restarted.joins())
+    assert stage.agent().pid == stage.restarted.pid
+
+
 def test_one_that_was_killed_and_never_seen_is_not_started_beside_itself(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -695,6 +708,40 @@ def test_a_stop_while_an_agent_is_being_restarted_starts_nobody(stage: Stage) ->
     assert (stage.supervisor.error, conductor.error) == (None, None)
     assert len(stage.launcher.processes) == 1
     assert stage.records("applied") == []
+
+
+def test_a_restart_under_way_at_the_end_of_the_time_is_waited_for(stage: Stage) -> None:
+    stage.deliver(*end_of(killed(stage)))
+    conductor = conducted(stage, "restart")
+    broken_off = conductor._stop
+    stage.restarter.before_launch = lambda: broken_off.wait(20) and None
+    conductor.start(0.0)
+    stage.turn_until(lambda: stage.restarter.asked)
+
+    def end() -> None:
+        if len(stage.launcher.processes) == 1:
+            stage.script(end)
+        else:
+            stage.tell(stage.restarted.joins(), stage.restarted.is_ready(), stage.restarted.says("ended"))
+
+    stage.script(end)
+    stage.supervise(conductor, seconds=0)
+    conductor.stop()
+    assert (stage.phase(), conductor.error, stage.supervisor.error) == (Phase.ENDED, None, None)
+
+
+def test_an_event_that_fails_last_of_all_is_still_a_failure(stage: Stage) -> None:
+    """After the agents have ended, and before anybody looks again."""
+
+    class Late(FakeConductor):
+        @property
+        def applying(self) -> bool:  # type: ignore[override]
+            self.error = RunError("an event is broken")  # type: ignore[assignment]
+            return False
+
+    stage.deliver(stage.training().says("ended"))
+    stage.supervise(Late())
+    assert stage.supervisor.error is not None
 
 
 def test_what_a_restart_meets_is_the_timelines_error(stage: Stage) -> None:
