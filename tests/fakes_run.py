@@ -204,6 +204,7 @@ class Stage:
         self._path = journal
         self.journal = Journal(journal, "controller", lambda: 0.0)
         self._steps: deque[Callable[[], object]] = deque()
+        self._idle = False
         self._told: deque[object] = deque()
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.selector.register(self._read, selectors.EVENT_READ, self._hand_over)
@@ -263,10 +264,17 @@ class Stage:
         self._steps.extend(steps)
         self.wake()
 
+    def again(self, step: Callable[[], object]) -> None:
+        """The same once more, whenever the loop turns next: for a step that waits for another thread."""
+        self._steps.appendleft(step)
+        self._idle = True
+
     def _next_step(self) -> None:
         if self._steps:
+            self._idle = False
             self._steps.popleft()()
-            self.wake()
+            if not self._idle:
+                self.wake()
 
     # What other threads want
 

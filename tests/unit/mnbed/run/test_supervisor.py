@@ -455,8 +455,9 @@ def test_a_former_process_that_is_heard_of_late_is_not_the_new_one(stage: Stage)
     stage.deliver(former.launched())
     stage.deliver(former.exited())
     stage.do(stage.supervisor.restart, "h1", "last")
-    stage.deliver(joined, former.gone())
-    assert (stage.phase(), stage.agent().pid, stage.supervisor.error) == (Phase.STARTING, None, None)
+    for event in (joined, former.gone()):
+        stage.deliver(event)
+        assert (stage.phase(), stage.agent().pid, stage.supervisor.error) == (Phase.STARTING, None, None)
     stage.deliver(stage.restarted.joins())
     assert stage.agent().pid == stage.restarted.pid
 
@@ -640,7 +641,7 @@ def test_a_restart_to_come_is_waited_for(stage: Stage) -> None:
 
     def end() -> None:
         if conductor.restarts_pending:
-            stage.script(end)
+            stage.again(end)
         else:
             stage.tell(stage.restarted.joins(), stage.restarted.is_ready(), stage.restarted.says("ended"))
 
@@ -668,14 +669,14 @@ def test_a_crash_of_the_timeline_comes_back_and_is_journalled(stage: Stage) -> N
 
     def die() -> None:
         if former.status is None:
-            stage.script(die)
+            stage.again(die)
         else:
             stage.tell(*end_of(former))
             stage.script(end)
 
     def end() -> None:
         if stage.restarted is former:
-            stage.script(end)
+            stage.again(end)
         else:
             stage.tell(stage.restarted.joins(), stage.restarted.is_ready(), stage.restarted.says("ended"))
 
@@ -696,7 +697,7 @@ def test_a_stop_while_an_agent_is_being_restarted_starts_nobody(stage: Stage) ->
 
     def stop() -> None:
         if not stage.restarter.asked:
-            stage.script(stop)
+            stage.again(stop)
         else:
             stage.signals.interrupted = True
             stage.script(lambda: None, stopped.set)
@@ -720,7 +721,7 @@ def test_a_restart_under_way_at_the_end_of_the_time_is_waited_for(stage: Stage) 
 
     def end() -> None:
         if len(stage.launcher.processes) == 1:
-            stage.script(end)
+            stage.again(end)
         else:
             stage.tell(stage.restarted.joins(), stage.restarted.is_ready(), stage.restarted.says("ended"))
 
