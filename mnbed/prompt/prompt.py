@@ -27,10 +27,10 @@ from mnbed.network.mark import marked
 from mnbed.plan.make import Plan
 from mnbed.prompt.shape_words import PROPERTIES, answer, parse_change, shape_help
 from mnbed.prompt.workbench import Workbench
+from mnbed.run.agent_state import DOWN, AgentState
 from mnbed.run.job import Job, Outcome
 from mnbed.run.lock import run_lock
 from mnbed.run.signals import Signals
-from mnbed.run.supervisor import AgentState
 from mnbed.units import format_bandwidth, format_duration
 
 _TAIL_LINES = 20
@@ -286,7 +286,7 @@ class Prompt(CLI):  # type: ignore[misc]
             agent.name,
             self._bench.plan.labels.get(agent.name, ""),
             _state(agent),
-            "" if agent.pid is None or agent.gone else str(agent.pid),
+            "" if agent.pid is None else str(agent.pid),
             str(status.get("round", "")),
             str(status.get("steps", "")),
             "" if loss is None else f"{loss:.3f}",
@@ -472,14 +472,4 @@ def _tell_capture(capture: Capture) -> None:
 
 
 def _state(agent: AgentState) -> str:
-    if agent.failure is not None:
-        return "failed"
-    if agent.down:
-        return "stopped"
-    if agent.ended:
-        return "ended"
-    if agent.paused:
-        return "paused"
-    if agent.ready is None:
-        return "starting"
-    return "training" if agent.status else "ready"
+    return "stopped" if agent.phase in DOWN else agent.phase.value

@@ -27,8 +27,9 @@ from mnbed.plan.link_property import unable
 from mnbed.plan.links import Direction, direction_problems, in_words, merged, no_such_link
 from mnbed.plan.make import Plan
 from mnbed.plan.properties import PROPERTIES, LinkProperties
+from mnbed.run.agent_state import DOWN, AgentState, Phase
 from mnbed.run.job import Job, Outcome
-from mnbed.run.supervisor import AgentState
+from mnbed.run.supervisor import Supervisor
 from mnbed.run.user_side import UserSide
 
 # Over which a rate is measured.
@@ -199,8 +200,8 @@ class Workbench:
     @property
     def agents(self) -> Mapping[str, AgentState]:
         """What is known of each agent of the present or last run; empty before the first."""
-        session = self._job.session if self._job is not None else None
-        return session.agents if session is not None else {}
+        supervisor = self._job.supervisor if self._job is not None else None
+        return supervisor.agents if supervisor is not None else {}
 
     def start_run(self) -> Path:
         """Start agents on all hosts; returns the run directory. Raises InputError, RunError."""
@@ -224,32 +225,25 @@ class Workbench:
 
     def start_agent(self, name: str, state: str) -> None:
         """Start one agent that was stopped. Raises InputError, MnbedError."""
-        agent = self._agent(name)
-        if not agent.down:
+        supervisor, agent = self._agent(name)
+        if agent.phase not in DOWN:
             raise InputError(f"{name} is running")
-        assert self._job is not None
-        assert self._job.session is not None
-        self._job.session.restart(name, state)
+        supervisor.restart(name, state)
         self._note(f"{name} started by hand", host=name, action="restart")
 
     def stop_agent(self, name: str) -> None:
         """End one agent's process; the run goes on. Raises InputError."""
-        agent = self._agent(name)
-        if agent.down or agent.ended:
+        supervisor, agent = self._agent(name)
+        if agent.phase in DOWN or agent.phase is Phase.ENDED:
             raise InputError(f"{name} is not running")
-        assert self._job is not None
-        assert self._job.session is not None
-        self._job.session.kill(name)
+        supervisor.kill(name)
         self._note(f"{name} stopped by hand", host=name, action="kill")
 
     def restart_agent(self, name: str, state: str) -> None:
         """Stop and start one agent. Raises InputError, MnbedError."""
-        agent = self._agent(name)
-        if not agent.down:
+        _, agent = self._agent(name)
+        if agent.phase not in DOWN:
             self.stop_agent(name)
-            deadline = time.monotonic() + 5.0
-            while not agent.gone and time.monotonic() < deadline:
-                time.sleep(0.02)
         self.start_agent(name, state)
 
     def stop_run(self) -> None:
@@ -274,7 +268,7 @@ class Workbench:
             raise InputError(f"no host {name!r}; there are: {', '.join(known)}")
         return self._side.tail(self._job.run.path, name, count)
 
-    def _agent(self, name: str) -> AgentState:
+    def _agent(self, name: str) -> tuple[Supervisor, AgentState]:
         if not self.running:
             raise InputError("no run is going on: `start` starts one")
         if not self.agents:
@@ -282,15 +276,15 @@ class Workbench:
         if name not in self.agents:
             raise InputError(f"no agent {name!r}; there are: {', '.join(self.agents)}")
         assert self._job is not None
-        assert self._job.session is not None
-        if self._job.session.over:
+        assert self._job.supervisor is not None
+        if self._job.supervisor.over:
             raise InputError(
                 "training has ended, and the run is being evaluated: `start` starts another after it"
             )
         agent = self.agents[name]
-        if agent.ready is None and not agent.down:
+        if agent.ready is None and agent.phase not in DOWN:
             raise InputError(f"{name} is still starting")
-        return agent
+        return self._job.supervisor, agent
 
     def _execute(self, job: Job) -> None:
         try:

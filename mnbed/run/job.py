@@ -29,13 +29,13 @@ from mnbed.network.probe import probe_network
 from mnbed.plan.make import Plan
 from mnbed.plan.rerun import rerunnable
 from mnbed.run import record
-from mnbed.run.agents import Crew
+from mnbed.run.agents import AgentGroup
 from mnbed.run.launch import PreforkLauncher
 from mnbed.run.lock import run_lock
 from mnbed.run.progress_view import LiveView
 from mnbed.run.sampling import LinkTotals, memory_mb
 from mnbed.run.signals import Signals
-from mnbed.run.supervisor import Session
+from mnbed.run.supervisor import Supervisor
 from mnbed.run.timeline import Conductor
 from mnbed.run.user import data_root
 from mnbed.run.user_side import UserSide
@@ -90,12 +90,13 @@ class Job:
         self._standing = network
         self._before_teardown = before_teardown
         self.network: Network | None = network
-        self.session: Session | None = None
+        self.supervisor: Supervisor | None = None
         self.journal: Journal | None = None
+        self._finish = _Finish()
         self._plan = plan
         self._experiment = plan.experiment
         self._report = report
-        self._console = console
+        self._view = LiveView(console, plan.experiment.time.duration)
         self._own_side = contextlib.ExitStack()
         self._side = side or self._own_side.enter_context(UserSide.start())
         self._began = time.monotonic()
@@ -126,20 +127,18 @@ class Job:
                 stack.enter_context(self._signals.handled())
                 stack.enter_context(run_lock(f"run {self._run.run_id}"))
                 remove_leftovers()
-            view = stack.enter_context(LiveView(self._console, self._duration))
+            stack.enter_context(self._view)
             self._prepare_directory()
             descriptor = self._side.open_in_run(self._run.controller_journal.name)
-            journal = self.journal = Journal(
-                self._run.controller_journal, "controller", self._now, descriptor
-            )
+            self.journal = Journal(self._run.controller_journal, "controller", self._now, descriptor)
             try:
-                finish = self._emulate(view, journal)
+                self._emulate()
                 with self._signals.ignored():
-                    self._record(journal, "finished", **self._finished_fields(finish))
-                self._evaluate(view, journal, finish)
+                    self._record("finished", **self._finished_fields())
+                self._evaluate()
             finally:
-                journal.close()
-            return self._outcome(finish)
+                self.journal.close()
+            return self._outcome()
 
     @property
     def run(self) -> RunDirectory:
@@ -155,123 +154,108 @@ class Job:
 
     # Emulation: everything that needs the network
 
-    def _emulate(self, view: LiveView, journal: Journal) -> _Finish:
-        finish = _Finish()
+    def _emulate(self) -> None:
+        finish = self._finish
         torn_down = contextlib.ExitStack()
         with torn_down:
             try:
-                self._train(torn_down, view, journal, finish)
+                self._train(torn_down)
             except MnbedError as error:
                 finish.error = error
             except OSError as error:
                 finish.error = self._disk_error(error)
-                finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
-            if (
-                self._signals.interrupted
-                and not isinstance(finish.error, Interrupted)
-                and finish.error is None
-            ):
+                finish.emulated_s = self._emulated_s()
+            if self._signals.interrupted and finish.error is None:
                 finish.error = Interrupted("interrupted")
-            view.unwatch()
+            self._view.unwatch()
             if self._before_teardown is not None and self.network is not None:
-                with view.suspended():
+                with self._view.suspended():
                     self._before_teardown(self, finish.error)
-            self._phase(
-                view, journal, "tearing down the network" if self._standing is None else "ending the agents"
-            )
+            self._phase("tearing down the network" if self._standing is None else "ending the agents")
             began = time.monotonic()
             with self._signals.ignored():
                 torn_down.close()
             wall_s = time.monotonic() - self._began
-            self._record(journal, "torn_down", teardown_s=time.monotonic() - began, wall_s=wall_s)
-        return finish
+            self._record("torn_down", teardown_s=time.monotonic() - began, wall_s=wall_s)
 
-    def _train(self, stack: contextlib.ExitStack, view: LiveView, journal: Journal, finish: _Finish) -> None:
-        self._phase(view, journal, "loading data and torch, building the network")
+    def _train(self, stack: contextlib.ExitStack) -> None:
+        self._phase("loading data and torch, building the network")
         if self._standing is None:
             # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
             stack.enter_context(marked(self._run.run_id))
         # Before anything is started: the warm parent and its agents keep the limit that they are born with.
         raise_open_files(self._plan.open_files)
-        crew = stack.enter_context(Crew.start(self._plan, self._absolute, self._side))
-        network = self._standing
-        if network is None:
-            with self._signals.gently():
-                network = stack.enter_context(build_network(self._plan, self._signals.check))
-        self.network = network
+        group = stack.enter_context(AgentGroup.start(self._plan, self._absolute, self._side))
+        network = self.network = self._standing or self._build(stack)
         self._signals.check()
         readbacks = network.verify()
         self._write_environment(links=record.describe_links(readbacks))
-        session = self.session = crew.join(network, journal, self._signals, view.update)
-        if isinstance(crew.launcher, PreforkLauncher):
-            loaded = session.wait_loaded()
+        supervisor = self.supervisor = group.join(network, self._journal, self._signals, self._view.update)
+        if isinstance(group.launcher, PreforkLauncher):
+            loaded = supervisor.wait_loaded(group.launcher)
             self._write_environment(**record.describe_data(loaded))
-            view.note(loaded.description)
+            self._view.note(loaded.description)
         if self._experiment.network.probe:
-            self._phase(view, journal, "probing the links")
-            journal.write("probe", **asdict(probe_network(network, self._signals.check)))
-        self._phase(view, journal, f"starting {len(self._plan.hosts)} agents")
-        crew.launcher.launch(network, crew.settings)
-        session.wait_ready()
-        finish.startup_s = time.monotonic() - self._began
-        self._note_data(session)
-        finish.agent_memory_mb = memory_mb(agent.pid for agent in session.agents.values() if agent.pid)
-        self._supervise(stack, session, network, view, journal, finish)
+            self._phase("probing the links")
+            self._journal.write("probe", **asdict(probe_network(network, self._signals.check)))
+        self._phase(f"starting {len(self._plan.hosts)} agents")
+        group.launcher.launch(network, group.settings)
+        supervisor.wait_ready()
+        self._finish.startup_s = time.monotonic() - self._began
+        self._note_data(supervisor)
+        pids = [agent.pid for agent in supervisor.agents.values() if agent.pid is not None]
+        self._finish.agent_memory_mb = memory_mb(pids)
+        self._supervise(stack, supervisor, network)
 
-    def _note_data(self, session: Session) -> None:
+    def _build(self, stack: contextlib.ExitStack) -> Network:
+        with self._signals.gently():
+            return stack.enter_context(build_network(self._plan, self._signals.check))
+
+    def _note_data(self, supervisor: Supervisor) -> None:
         """Without a warm parent only the agents know what their data is; they all have the same."""
-        ready = next(agent.ready for agent in session.agents.values() if agent.ready)
+        ready = next(agent.ready for agent in supervisor.agents.values() if agent.ready)
         self._write_environment(standin=ready["standin"], data=ready["data"])
         if not ready["standin"]:
             self._side.write_experiment(dump_experiment(rerunnable(self._plan, real_data=True)))
 
-    def _supervise(
-        self,
-        stack: contextlib.ExitStack,
-        session: Session,
-        network: Network,
-        view: LiveView,
-        journal: Journal,
-        finish: _Finish,
-    ) -> None:
-        conductor = stack.enter_context(Conductor.of(network, session, journal))
+    def _supervise(self, stack: contextlib.ExitStack, supervisor: Supervisor, network: Network) -> None:
+        journal, wall_s = self._journal, self._duration * self._plan.dilation
+        conductor = stack.enter_context(Conductor.of(network, supervisor, journal))
+        stack.callback(
+            supervisor.take_no_more
+        )  # the conductor's thread may wait for an answer when it is ended
         if network.delay is not None and self._standing is not None:
             network.delay.take_statistics()  # those of what was before
-        start = session.start()
-        self._start_monotonic_s = start
+        start = self._start_monotonic_s = supervisor.start()
         conductor.start(start)
-        self._phase(
-            view,
-            journal,
-            f"training for {self._duration:g} emulated s ({self._duration * self._plan.dilation:g} s)",
-        )
-        view.watch(session.agents, lambda: self._now() or 0.0)
+        self._phase(f"training for {self._duration:g} emulated s ({wall_s:g} s)")
+        self._view.watch(supervisor.agents, lambda: self._now() or 0.0)
         with self._signals.gently():
-            totals = session.supervise(network, conductor, start + self._duration * self._plan.dilation)
+            totals = supervisor.supervise(network, conductor, start + wall_s)
         conductor.stop()
-        finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
-        finish.error = session.error
+        self._finish.emulated_s = self._emulated_s()
+        self._finish.error = supervisor.error
         journal.write("link_counters", links=self._link_counters(totals))
         journal.write("shaping_checked", differences=network.differences(network.read_back()))
         if network.delay is not None:
             journal.write("delay_queue", **network.delay.take_statistics())
-        session.dismiss()
+        supervisor.dismiss()
 
     # Results: everything after the network is down
 
-    def _evaluate(self, view: LiveView, journal: Journal, finish: _Finish) -> None:
-        if finish.startup_s is None:
+    def _evaluate(self) -> None:
+        if self._finish.startup_s is None:
             return  # the agents never started: there is nothing to evaluate
         try:
-            self._phase(view, journal, "evaluating snapshots")
-            self._side.evaluate(self._experiment.evaluate.keep_snapshots, view.progress)
+            self._phase("evaluating snapshots")
+            self._side.evaluate(self._experiment.evaluate.keep_snapshots, self._view.progress)
         except MnbedError as error:
-            finish.error = finish.error or error
-            view.note(f"evaluation: {error.message}; snapshots are kept")
-        self._phase(view, journal, "writing results" + (" and report" if self._report else ""))
+            self._finish.error = self._finish.error or error
+            self._view.note(f"evaluation: {error.message}; snapshots are kept")
+        self._phase("writing results" + (" and report" if self._report else ""))
 
-    def _outcome(self, finish: _Finish) -> Outcome:
-        summary, report = None, None
+    def _outcome(self) -> Outcome:
+        finish, summary, report = self._finish, None, None
         if finish.startup_s is not None:
             try:
                 summary, report = self._side.results(self._report)
@@ -293,14 +277,24 @@ class Job:
             return None
         return (time.monotonic() - self._start_monotonic_s) / self._plan.dilation
 
-    def _phase(self, view: LiveView, journal: Journal, name: str) -> None:
-        view.phase(name)
-        self._record(journal, "phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+    def _emulated_s(self) -> float:
+        """How much of the experiment's duration has passed."""
+        return min(max(self._now() or 0.0, 0.0), self._duration)
 
-    def _record(self, journal: Journal, event: str, **fields: Any) -> None:
+    @property
+    def _journal(self) -> Journal:
+        """The controller's, from when the run directory is there."""
+        assert self.journal is not None
+        return self.journal
+
+    def _phase(self, name: str) -> None:
+        self._view.phase(name)
+        self._record("phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
+
+    def _record(self, event: str, **fields: Any) -> None:
         """For what frames the run: a full disk is told at the end, and keeps no network from being taken down."""
         try:
-            journal.write(event, **fields)
+            self._journal.write(event, **fields)
         except OSError as error:
             self._unwritten = self._unwritten or error
 
@@ -327,8 +321,8 @@ class Job:
         self._environment |= more
         self._side.write_environment(json.dumps(self._environment, indent=1) + "\n")
 
-    def _finished_fields(self, finish: _Finish) -> dict[str, Any]:
-        error = finish.error
+    def _finished_fields(self) -> dict[str, Any]:
+        finish, error = self._finish, self._finish.error
         status = (
             "completed" if error is None else "interrupted" if isinstance(error, Interrupted) else "failed"
         )

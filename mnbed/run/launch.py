@@ -12,7 +12,6 @@ import selectors
 import signal
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 _END_PATIENCE_S = 10
 # Of a log whose last line says why.
 _LAST_BYTES = 8192
-_OVER = "the run is over, and its agents are being ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +42,14 @@ class Loaded:
     step_wall_s: float
     num_parameters: int
     partition: list[list[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """An agent has a process."""
+
+    name: str
+    pid: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +68,7 @@ class LauncherGone:
     message: str
 
 
-LaunchEvent = Loaded | Exited | LauncherGone
+LaunchEvent = Loaded | Launched | Exited | LauncherGone
 
 
 class PreforkLauncher:
@@ -76,9 +82,6 @@ class PreforkLauncher:
         self.log_path = log_path
         self._log = log
         self._buffer = b""
-        # A prompt launches from its own thread, beside the one that ends the launcher.
-        self._lock = threading.Lock()
-        self._stopped = False
         self._process = subprocess.Popen(
             our_program("node_agent.prefork"),
             stdin=subprocess.PIPE,
@@ -104,15 +107,13 @@ class PreforkLauncher:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`.
+        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`."""
+        agents = [{"pid": network.pid(agent.name), "settings": asdict(agent)} for agent in settings]
+        self._write({"agents": agents})
 
-        Raises RunError where the launcher has been stopped meanwhile.
-        """
-        agents = [{"pid": network.pid(one.name), "settings": asdict(one)} for one in settings]
-        with self._lock:
-            if self._stopped:
-                raise RunError(_OVER)
-            self._write({"agents": agents})
+    def poll(self) -> list[LaunchEvent]:
+        """Nothing: all that it reports comes through the selector."""
+        return []
 
     def activity(self) -> tuple[int, int]:
         """Changes while the warm parent gets on with what it does."""
@@ -129,8 +130,6 @@ class PreforkLauncher:
 
     def stop(self) -> None:
         """End the warm parent, which ends its children."""
-        with self._lock:
-            self._stopped = True
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(self._stdout)
         with contextlib.suppress(BrokenPipeError):
@@ -170,6 +169,8 @@ class PreforkLauncher:
         kind = message.pop("kind")
         if kind == "loaded":
             return [Loaded(**message)]
+        if kind == "forked":
+            return [Launched(name=name, pid=pid) for name, pid in message["agents"].items()]
         if kind == "exited":
             return [Exited(name=message["name"], pid=message["pid"], status=message["status"])]
         if kind == "error":
@@ -192,8 +193,7 @@ class ExecLauncher:
     def __init__(self, orders: dict[str, Any]) -> None:
         self._orders = orders
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock = threading.Lock()
-        self._stopped = False
+        self._events: list[LaunchEvent] = []
 
     @classmethod
     @contextlib.contextmanager
@@ -206,27 +206,26 @@ class ExecLauncher:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Start the agents. Raises RunError where the launcher has been stopped meanwhile."""
-        for one in settings:
-            with self._lock:
-                if self._stopped:
-                    raise RunError(_OVER)
-                self._launch(network, one)
+        """Start the agents; may be called again for those that were killed."""
+        for agent in settings:
+            self._launch(network, agent)
 
-    def _launch(self, network: Network, one: AgentSettings) -> None:
-        if one.name in self._processes:  # killed a moment ago, and about to come back
-            self._processes.pop(one.name).wait()
+    def _launch(self, network: Network, agent: AgentSettings) -> None:
+        if agent.name in self._processes:  # killed a moment ago, and about to come back
+            self._end(agent.name, self._processes[agent.name].wait())
         with tempfile.TemporaryFile() as told:
-            told.write(json.dumps({**self._orders, "settings": asdict(one)}).encode())
+            told.write(json.dumps({**self._orders, "settings": asdict(agent)}).encode())
             told.seek(0)
             # It opens its log itself, once it has dropped root.
-            self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
+            process = network.mininet.nameToNode[agent.name].popen(
                 our_program("node_agent", "-"),
                 stdin=told,
                 stdout=subprocess.DEVNULL,
                 stderr=None,
                 env=agent_environment(),
             )
+        self._processes[agent.name] = process
+        self._events.append(Launched(name=agent.name, pid=process.pid))
 
     def send_signal(self, pid: int, number: signal.Signals) -> None:
         """Send a signal to an agent."""
@@ -235,18 +234,23 @@ class ExecLauncher:
                 process.send_signal(number)
 
     def poll(self) -> list[LaunchEvent]:
-        """Agents that have ended since the last call."""
-        events: list[LaunchEvent] = []
+        """Agents that have started or ended since the last call."""
         for name, process in list(self._processes.items()):
             if (status := process.poll()) is not None:
-                del self._processes[name]
-                events.append(Exited(name=name, pid=process.pid, status=status))
+                self._end(name, status)
+        events, self._events = self._events, []
         return events
+
+    def _end(self, name: str, status: int) -> None:
+        process = self._processes.pop(name)
+        self._events.append(Exited(name=name, pid=process.pid, status=status))
+
+    def standstill(self) -> str:
+        """Nothing: there is no parent to wait for."""
+        return ""
 
     def stop(self) -> None:
         """End what is left."""
-        with self._lock:
-            self._stopped = True
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():

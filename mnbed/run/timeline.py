@@ -18,6 +18,7 @@ from mnbed.network.build import Network
 from mnbed.network.live_changes import LiveNetwork
 from mnbed.plan.events import Event, NodeEvent, Reshape, SetLink, SetPartition
 from mnbed.plan.make import Plan
+from mnbed.run.mailbox import RunIsOver
 from node_agent.journal import Journal
 
 
@@ -34,7 +35,7 @@ class Nodes(Protocol):
         """Let it go on."""
 
     def restart(self, name: str, state: str) -> None:
-        """Start a killed one again. Raises MnbedError."""
+        """Start a killed one again. Raises MnbedError; RunIsOver, as all of these, after the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ class Conductor:
             isinstance(event, NodeEvent) and event.action == "restart" for event in plan.timeline
         )
         self.error: MnbedError | None = None
+        self.applying = False
+        """An event is being applied at this moment."""
         self._thread: threading.Thread | None = None
 
     @classmethod
@@ -84,8 +87,12 @@ class Conductor:
             )
             self._thread.start()
 
+    def break_off(self) -> None:
+        """Leave out what has not happened yet, without waiting: an event that is being applied may wait for us."""
+        self._stop.set()
+
     def stop(self) -> None:
-        """Leave out what has not happened yet; a second call does nothing."""
+        """Leave out what has not happened yet, and wait for the rest; a second call does nothing."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -97,23 +104,31 @@ class Conductor:
                 while (left := due - time.monotonic()) > 0:
                     if self._stop.wait(left):
                         return
+                # Before the look: whoever breaks off afterwards sees that this one is still being applied.
+                self.applying = True
                 if self._stop.is_set():
                     return
-                kind = self._apply(event)
-                late_s = (time.monotonic() - due) / self._plan.dilation
-                self._journal.write(
-                    "applied",
-                    kind=kind.name,
-                    text=event.text,
-                    entry=event.entry,
-                    planned_s=event.at_s,
-                    late_s=round(late_s, 6),
-                    **kind.fields,
-                )
+                self._note(event, self._apply(event), (time.monotonic() - due) / self._plan.dilation)
+                self.applying = False
+        except RunIsOver:
+            pass
         except MnbedError as error:
             self.error = RunError(f"an event could not be applied: {event.text}: {error.message}")
         except Exception as error:
             self.error = RunError(f"an event could not be applied: {event.text}: {error!r}")
+        finally:
+            self.applying = False
+
+    def _note(self, event: Event, kind: _Kind, late_s: float) -> None:
+        self._journal.write(
+            "applied",
+            kind=kind.name,
+            text=event.text,
+            entry=event.entry,
+            planned_s=event.at_s,
+            late_s=round(late_s, 6),
+            **kind.fields,
+        )
 
     def _apply(self, event: Event) -> _Kind:
         if isinstance(event, Reshape):

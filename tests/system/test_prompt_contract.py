@@ -140,9 +140,9 @@ def test_no_verb_ends_the_prompt_at_any_moment(prompt: Driven, capsys: pytest.Ca
     drive("while training", lines())
     wait_for(lambda: bench.agents["h1"].ready is not None)
     prompt.answers("stop h2")
-    session = bench.job.session if bench.job is not None else None
-    assert session is not None
-    wait_for(lambda: session.over)
+    supervisor = bench.job.supervisor if bench.job is not None else None
+    assert supervisor is not None
+    wait_for(lambda: supervisor.over)
     said = drive("just after the end", ["restart h2", *about_agents, "start", "agents", "linkstat"])
     assert "training has ended" in said
     wait_for(lambda: not bench.running)

@@ -54,7 +54,7 @@ def test_an_agent_joins_talks_and_goes(server: Server) -> None:
     server.poll_until(lambda: len(server.events) == 2)
     assert server.events == [
         AgentJoined(name="h1", pid=os.getpid()),
-        AgentMessage(name="h1", message={"kind": "ready"}),
+        AgentMessage(name="h1", pid=os.getpid(), message={"kind": "ready"}),
     ]
     server.control.broadcast("start", start_monotonic_s=1.5)
     assert channel.receive() == [{"kind": "start", "start_monotonic_s": 1.5}]

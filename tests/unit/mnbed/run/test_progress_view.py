@@ -8,8 +8,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from mnbed.run.agent_state import AgentState
 from mnbed.run.progress_view import LiveView
-from mnbed.run.supervisor import AgentState
 from node_agent.counters import Counters
 
 
