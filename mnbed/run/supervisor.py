@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mnbed.errors import MnbedError, RunError
 from mnbed.network.build import Network
-from mnbed.run.agent_state import AgentState, Phase
+from mnbed.run.agent_state import AgentState, Phase, Source
 from mnbed.run.launch import LauncherGone, Loaded
 from mnbed.run.mailbox import Mailbox, RunIsOver
 from mnbed.run.patience import Patience, SleepWatch
@@ -60,6 +60,7 @@ class Supervisor:
         self.over = False
         """Training has ended: no agent can be started any more."""
         self._general_error: MnbedError | None = None
+        self._launcher_error: MnbedError | None = None
         self._selector = selector
         self._mailbox = mailbox
         self._control = control
@@ -215,7 +216,8 @@ class Supervisor:
         if isinstance(event, Loaded):
             self.loaded = event
         elif isinstance(event, LauncherGone):
-            self._fail(RunError(event.message))
+            self._launcher_error = RunError(event.message)
+            self._fail(self._launcher_error)
         elif isinstance(event, AgentEvent):
             self._roster.take(event)
 
@@ -223,7 +225,10 @@ class Supervisor:
     def error(self) -> MnbedError | None:
         """What failed first; None while nothing has."""
         if self._roster.failed:
-            return self._roster.failed[0].failure
+            first = self._roster.failed[0]
+            if self._launcher_error is not None and first.failure_source is Source.DISAPPEARANCE:
+                return self._launcher_error  # agents end with the process that forked them
+            return first.failure
         return self._general_error
 
     def _fail(self, error: MnbedError) -> None:
@@ -238,5 +243,5 @@ class Supervisor:
     def _wait_for_causes(self) -> None:
         """A moment for the exit status of an agent whose socket has closed: it says why."""
         deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline and self._roster.causes_missing:
+        while time.monotonic() < deadline and self._roster.causes_missing and self._launcher_error is None:
             self.poll(0.05)

@@ -78,6 +78,7 @@ def test_on_a_complete_overlay_nobody_needs_the_list(tmp_path: Path, monkeypatch
 
 def test_the_bound_on_rounds_is_above_what_any_node_reaches(group: AgentGroup) -> None:
     settings = group.settings[0]
+    assert settings.max_round is not None
     assert settings.max_round > settings.duration_s / settings.step_time_s / int(settings.task["local_steps"])
 
 

@@ -207,6 +207,7 @@ def test_leaving_ends_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         direct.launch(network, [settings("h2")])
         (told,) = direct.poll()
     for event in (bench.of(Launched)[0], told):
+        assert isinstance(event, Launched)
         with pytest.raises(ProcessLookupError):
             os.kill(event.pid, 0)
 

@@ -7,6 +7,7 @@ import selectors
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -37,12 +38,14 @@ def test_work_wakes_the_loop_and_is_done_by_it_in_order(
     selector: selectors.BaseSelector, mailbox: Mailbox
 ) -> None:
     done: list[tuple[str, int]] = []
+
+    def work(word: str) -> str:
+        done.append((word, threading.get_ident()))
+        return word
+
     with ThreadPoolExecutor() as pool:
         futures = pool.submit(
-            lambda: [
-                mailbox.submit(lambda word=word: done.append((word, threading.get_ident())) or word)  # type: ignore[misc]
-                for word in ("a", "b", "c")
-            ]
+            lambda: [mailbox.submit(partial(work, word)) for word in ("a", "b", "c")]
         ).result()
     assert done == []
     turn(selector, mailbox)

@@ -100,7 +100,8 @@ def test_the_delay_process_is_told_apart() -> None:
 def test_samples_are_journalled_once_a_second(
     network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = SimpleNamespace(monotonic=lambda: clock.now, now=100.0)
+    clock: Any = SimpleNamespace(now=100.0)
+    clock.monotonic = lambda: clock.now
     monkeypatch.setattr(sampling, "time", clock)
     journal = Journal(tmp_path / "journal", "controller", lambda: 0.0)
     sampler = Sampler(network, journal)

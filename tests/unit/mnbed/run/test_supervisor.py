@@ -44,8 +44,8 @@ def pair(tmp_path: Path) -> Iterator[Stage]:
 def test_an_agent_starts_trains_and_ends(stage: Stage) -> None:
     process = stage.starting()
     seen = [stage.phase()]
-    for event in (process.launched(), process.joins()):
-        stage.deliver(event)
+    for first in (process.launched(), process.joins()):
+        stage.deliver(first)
         assert (stage.phase(), stage.agent().pid) == (Phase.STARTING, process.pid)
     for event in (process.is_ready(), process.trains(1), process.trains(2), process.says("ended")):
         stage.deliver(event)
@@ -133,6 +133,17 @@ def test_the_end_of_the_warm_parent_ends_the_wait(stage: Stage) -> None:
     stage.script(lambda: stage.tell(LauncherGone(message="the warm parent ended: no memory")))
     with pytest.raises(RunError, match="no memory"):
         stage.supervisor.wait_ready()
+
+
+@pytest.mark.parametrize("first", ["agents", "parent"])
+def test_a_dead_warm_parent_is_the_cause_of_its_agents_end(stage: Stage, first: str) -> None:
+    """They end with it, and nobody is left who could tell their exit status."""
+    process = stage.training()
+    process.exits(-signal.SIGKILL)
+    end = LauncherGone(message="the warm parent ended: killed")
+    stage.deliver(*([process.gone(), end] if first == "agents" else [end, process.gone()]))
+    assert isinstance(stage.supervisor.error, RunError)
+    assert stage.supervisor.error.message == end.message
 
 
 # --- failures ---
@@ -495,7 +506,11 @@ def test_one_that_is_alive_is_not_started_again(stage: Stage) -> None:
 def test_two_who_restart_at_once_start_one_process(stage: Stage) -> None:
     stage.deliver(*end_of(killed(stage)))
     both = threading.Barrier(2)
-    stage.restarter.before_launch = lambda: both.wait(20) and None
+
+    def meet() -> None:
+        both.wait(20)
+
+    stage.restarter.before_launch = meet
     restarting = [stage.begin(stage.supervisor.restart, "h1", "last") for _ in range(2)]
     for future in restarting:
         stage.finish(future)
@@ -693,7 +708,12 @@ def test_a_stop_while_an_agent_is_being_restarted_starts_nobody(stage: Stage) ->
     stage.deliver(*end_of(killed(stage)))
     conductor = conducted(stage, "restart")
     stopped = threading.Event()
-    stage.restarter.before_launch = lambda: (stage.wake(), stopped.wait(20), None)[-1]
+
+    def wake_and_wait() -> None:
+        stage.wake()
+        stopped.wait(20)
+
+    stage.restarter.before_launch = wake_and_wait
 
     def stop() -> None:
         if not stage.restarter.asked:
@@ -715,7 +735,11 @@ def test_a_restart_under_way_at_the_end_of_the_time_is_waited_for(stage: Stage) 
     stage.deliver(*end_of(killed(stage)))
     conductor = conducted(stage, "restart")
     broken_off = conductor._stop
-    stage.restarter.before_launch = lambda: broken_off.wait(20) and None
+
+    def wait_for_the_end() -> None:
+        broken_off.wait(20)
+
+    stage.restarter.before_launch = wait_for_the_end
     conductor.start(0.0)
     stage.turn_until(lambda: stage.restarter.asked)
 

@@ -145,7 +145,9 @@ def swept(file: Path, starter: FakeStarter, said: list[str]) -> SweepRunner:
 
 def test_runs_follow_each_other_and_a_failure_stops_none(file: Path) -> None:
     failed = {"status": "failed", "verdict": None}
-    starter, said, steps = FakeStarter([FakeRun(1), FakeRun(0)], [failed, GOOD]), [], []
+    starter = FakeStarter([FakeRun(1), FakeRun(0)], [failed, GOOD])
+    said: list[str] = []
+    steps: list[Any] = []
     sweep = swept(file, starter, said)
     (entry,) = sweep.execute(lambda *step: steps.append(step))
     assert (entry.label, entry.status, entry.message) == ("divshare", "failed", "mnbed: no luck")
