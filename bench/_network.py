@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mnbed.experiment.sections import parse
 from mnbed.machine import probe
 from mnbed.network.build import Network
-from mnbed.plan.make import Plan, make_plan
+from mnbed.plan.make import make_plan
+from mnbed.plan.model import Plan
 from node_agent.namespaces import enter_network_namespace
 
 FACTS = probe()

@@ -10,8 +10,8 @@ that Linux could use) and `region`. An edge may carry the attributes of `propert
 experiment's link settings, and `towards`: node -> those properties of the direction that arrives there, where the two
 differ. The graph may carry `paths`: properties between regions, shaped for each destination at the sender.
 
-`generate` and `files.load` are the ways in: they check the graph against the rules. This package knows nothing of
-experiments, machines or Mininet.
+`generate` and `files.load` are the ways in: they check the graph against the rules. This package imports
+neither mnbed nor node_agent: it knows nothing of experiments, machines or Mininet.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mnbed.experiment.sections import Experiment
     from mnbed.machine import MachineFacts
     from mnbed.plan.budget import Budget
-    from mnbed.plan.make import Plan
+    from mnbed.plan.model import Plan
     from mnbed.plan.step_cost import StepCost
 
 

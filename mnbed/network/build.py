@@ -31,7 +31,7 @@ from mnbed.network.namespaces import heredoc, network_namespace, run_script_in
 from mnbed.network.nfqueue.delay import DelayProcess
 from mnbed.network.open_vswitch import OpenVSwitch
 from mnbed.network.shaping import Readback, ShapedLink
-from mnbed.plan.make import Direction, LinkPlan, Plan
+from mnbed.plan.model import Direction, LinkPlan, Plan
 from mnbed.plan.properties import LinkProperties
 
 _CARRIER_PATIENCE_S = 10.0

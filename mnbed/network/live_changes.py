@@ -15,7 +15,7 @@ from mnbed.errors import RunError
 from mnbed.network import shaping
 from mnbed.network.build import Network
 from mnbed.network.namespaces import heredoc
-from mnbed.plan.make import Direction
+from mnbed.plan.model import Direction
 
 # No interface has it, no switch knows it, and nothing is flooded: frames to it end at the first switch. Locally
 # administered, unlike those of hosts, which count from 1.

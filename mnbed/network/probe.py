@@ -31,7 +31,7 @@ from typing import Any
 from mnbed.errors import RunError
 from mnbed.network import shaping
 from mnbed.network.build import Network
-from mnbed.plan.make import Direction, Plan
+from mnbed.plan.model import Direction, Plan
 from mnbed.plan.properties import FRAME_BYTES
 from node_agent.namespaces import enter_network_namespace
 from node_agent.streams import stream

@@ -19,7 +19,7 @@ from typing import Any
 
 from mininet.link import TCIntf, TCLink
 
-from mnbed.plan.links import Direction
+from mnbed.plan.model import Direction
 from mnbed.plan.properties import FRAME_BYTES, PROPERTIES, LinkProperties
 
 # HTB serves a class each time its tokens allow. A burst of one millisecond rides over the wake-ups of a busy machine;

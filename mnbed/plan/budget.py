@@ -9,15 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mnbed.experiment.foreign import planned_sends
 from mnbed.plan.feasible import memory_bytes
+from mnbed.plan.model import HostPlan, Plan
 from mnbed.plan.properties import FRAME_BYTES
 from mnbed.plan.step_cost import StepCost
-
-if TYPE_CHECKING:
-    from mnbed.plan.make import HostPlan, Plan
 
 # Beyond this share of the cores, steps and timers begin to come late.
 COMFORTABLE_SHARE = 0.7

@@ -9,8 +9,7 @@ import networkx as nx
 
 from mnbed import units
 from mnbed.experiment.link_settings import PartialLinkSettings
-from mnbed.plan.events import NodeEvent, SetLink, SetPartition
-from mnbed.plan.links import Direction
+from mnbed.plan.model import Direction, NodeEvent, SetLink, SetPartition
 
 # A slip in a unit (a flap of 1us) must not fill the memory.
 MAX_EVENTS = 100_000

@@ -1,4 +1,4 @@
-"""What the testbed does with one property of a link: a row of the table in `links.py`.
+"""What the testbed does with one property of a link: a row of the table in `properties.py`.
 
 How files write a property stands in `topologies.properties`, which knows nothing of emulation; the rest stands in its
 row, and nowhere else is a list of properties.

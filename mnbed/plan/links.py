@@ -1,12 +1,13 @@
-"""The links of a plan: from the graph and what the experiment says of links to every direction's properties.
+"""How a plan's links come about: the graph and what the experiment says of links become every direction's properties.
 
-Pure, as all planning is. Also what the wire can do at all, which events that change links must heed too.
+`model.py` says what a link of a plan is, `properties.py` what properties there are, `link_property.py` what the testbed
+must know of each. Events that change links merge and check their changes here too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -14,6 +15,7 @@ import networkx as nx
 
 from mnbed.experiment.link_settings import LinkSettings, PartialLinkSettings
 from mnbed.experiment.sections import Experiment
+from mnbed.plan.model import Branch, Direction, LinkPlan
 from mnbed.plan.properties import PROPERTIES, LinkProperties, PairProperties
 from topologies import rules
 from topologies.reading import brief
@@ -22,66 +24,6 @@ from topologies.reading import brief
 SLOW_SHARE = 0.5
 # An access link that does not limit.
 UNLIMITED_BPS = 10e9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Branch:
-    """Destinations that share one queue at the sender."""
-
-    targets: tuple[str, ...]
-    """Hosts."""
-    asked: PairProperties
-    """In emulated units, beside what the access link has."""
-    wire: PairProperties
-
-
-@dataclass(frozen=True, kw_only=True)
-class Direction:
-    """One direction of a link: what is sent at `source` and arrives at `target`."""
-
-    source: str
-    target: str
-    interface: str
-    """At the source; its egress carries the shaping."""
-    arrival: str
-    """The interface at the target."""
-    asked: LinkProperties
-    """In emulated units, as the experiment asks."""
-    wire: LinkProperties
-    """In wall-clock units: `asked` under the run's dilation; what shaping puts on the interface."""
-    branches: tuple[Branch, ...] = ()
-    """Of a host's access link: what else limits its packets, by destination."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinkPlan:
-    """One edge of the network graph: two interfaces, and a direction from each."""
-
-    forward: Direction
-    """From a to b: on an access link from the host to its switch."""
-    backward: Direction
-    straggler: bool = False
-    """True for a straggler's access link: of `network.stragglers`, or slower than half of the hosts' median."""
-
-    @property
-    def a(self) -> str:
-        return self.forward.source
-
-    @property
-    def b(self) -> str:
-        return self.forward.target
-
-    @property
-    def a_interface(self) -> str:
-        return self.forward.interface
-
-    @property
-    def b_interface(self) -> str:
-        return self.backward.interface
-
-    @property
-    def directions(self) -> tuple[Direction, Direction]:
-        return self.forward, self.backward
 
 
 def plan_links(

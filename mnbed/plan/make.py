@@ -7,9 +7,8 @@ fix. What comes after only executes the plan, so `mnbed plan` shows exactly what
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import networkx as nx
@@ -20,134 +19,16 @@ from mnbed.errors import InputError, MachineError
 from mnbed.experiment.sections import INLINE, MAX_DILATION, Experiment
 from mnbed.machine import MachineFacts
 from mnbed.plan import budget, draws, feasible, routes, soundness
-from mnbed.plan.events import Event, Reshape
-from mnbed.plan.links import Direction, LinkPlan, plan_links
-from mnbed.plan.properties import LinkProperties, PairProperties, PathProperties, along
+from mnbed.plan.links import plan_links
+from mnbed.plan.model import HostPlan, LinkPlan, Plan, Reshape
 from mnbed.plan.step_cost import StepCost
 from mnbed.plan.unfold import expand
 from node_agent.streams import stream_seed
 from topologies import rules
 from topologies.description import from_description
 
-__all__ = ["Direction", "HostPlan", "LinkPlan", "Plan", "make_plan", "plan_links"]
-
 # A slip in a unit (5ms for 5s) must not fill the disk.
 MAX_SNAPSHOTS_PER_NODE = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostPlan:
-    """One emulated host, and the agent that will run in it."""
-
-    name: str
-    """h1..hN; also the agent's name."""
-    index: int
-    """0..N-1: the node's identity on the wire and in every random stream."""
-    address: str
-    """IPv4 address, e.g. 10.0.0.1."""
-    mac: str
-    straggler: bool
-    """True where the experiment slowed this host's access link."""
-    step_time_s: float
-    """Emulated cost of one local step on this node, slow-node factor included."""
-    peers: tuple[str, ...]
-    """Names of the overlay neighbours, in host order."""
-    label: str | None = None
-    """What the topology's source calls it, where that is not its name."""
-    region: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything a run does, decided."""
-
-    experiment: Experiment
-    dilation: float
-    delay_backend: str
-    """"netem", "nfqueue", or "none" where no link has a delay."""
-    hosts: tuple[HostPlan, ...]
-    switches: tuple[str, ...]
-    links: tuple[LinkPlan, ...]
-    forwarding: Mapping[str, Mapping[str, str]]
-    """switch -> destination host's MAC -> that switch's outgoing interface; from shortest paths by delay."""
-    dilation_asked: float | str = 1.0
-    """The experiment's own word: a number, or auto."""
-    step: StepCost | None = None
-    """What a local step costs on this machine, where it was measured."""
-    datapath: str | None = None
-    """With Open vSwitch: "kernel" or "userspace"."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """Host or switch -> what the topology's source calls it, where that is not its name."""
-    timeline: tuple[Event, ...] = ()
-    """What happens during the run, in order of time."""
-    subnet: str = "10.0.0.0/8"
-
-    def host(self, name: str) -> HostPlan:
-        """The host of that name. Raises KeyError."""
-        return self._hosts_by_name[name]
-
-    @property
-    def open_files(self) -> int:
-        """Files that the busiest process of the run has open."""
-        peers = max(len(host.peers) for host in self.hosts)
-        return feasible.open_files(len(self.hosts), len(self.switches), peers)
-
-    @functools.cached_property
-    def _hosts_by_name(self) -> Mapping[str, HostPlan]:
-        return {host.name: host for host in self.hosts}
-
-    @functools.cached_property
-    def directions(self) -> Mapping[tuple[str, str], Direction]:
-        """(source, target) -> that direction of their link."""
-        return {(one.source, one.target): one for link in self.links for one in link.directions}
-
-    @functools.cached_property
-    def _by_interface(self) -> Mapping[str, Direction]:
-        return {one.interface: one for one in self.directions.values()}
-
-    @functools.cached_property
-    def _access(self) -> Mapping[str, Direction]:
-        names = {host.name for host in self.hosts}
-        return {one.source: one for one in self.directions.values() if one.source in names}
-
-    @functools.cached_property
-    def _macs(self) -> Mapping[str, str]:
-        return {host.name: host.mac for host in self.hosts}
-
-    def route(self, source: str, target: str) -> Iterator[Direction]:
-        """The directions that a packet takes from one host to another."""
-        mac = self._macs[target]
-        direction = self._access[source]
-        yield direction
-        while direction.target != target:
-            direction = self._by_interface[self.forwarding[direction.target][mac]]
-            yield direction
-
-    @functools.cached_property
-    def _pairs(self) -> Mapping[tuple[str, str], PairProperties]:
-        return {
-            (source, target): branch.wire
-            for source, direction in self._access.items()
-            for branch in direction.branches
-            for target in branch.targets
-        }
-
-    def pair(self, source: str, target: str) -> PairProperties | None:
-        """What lies between two hosts beside the links on the way, wall-clock units."""
-        return self._pairs.get((source, target))
-
-    def path(
-        self, source: str, target: str, wires: Mapping[tuple[str, str], LinkProperties] | None = None
-    ) -> PathProperties:
-        """What the links on the way from one host to another do together, wall-clock units.
-
-        `wires`: (source, target) of a direction -> its properties now, where events have changed them.
-        """
-        links = (
-            one.wire if wires is None else wires.get((one.source, one.target), one.wire)
-            for one in self.route(source, target)
-        )
-        return along(links, self.pair(source, target))
 
 
 def make_plan(experiment: Experiment, facts: MachineFacts, step: StepCost | None = None) -> Plan:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from mnbed.experiment.sections import Experiment
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Plan
 
 # On up to this many nodes the ledger is written unless the experiment says otherwise.
 _LEDGER_MAX_NODES = 64

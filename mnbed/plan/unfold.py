@@ -42,8 +42,8 @@ from mnbed.plan.event_story import (
     tidy,
     until_in_time,
 )
-from mnbed.plan.events import Event, Reshape, SetLink
-from mnbed.plan.links import LinkPlan, direction_problems, in_words, merged, no_such_link
+from mnbed.plan.links import direction_problems, in_words, merged, no_such_link
+from mnbed.plan.model import Event, LinkPlan, Reshape, SetLink
 from mnbed.plan.properties import MIN_WIRE_BPS
 from mnbed.plan.unfold_nodes import (
     check_nodes,

@@ -19,7 +19,7 @@ from mnbed.experiment.event_settings import (
 )
 from mnbed.experiment.fields import did_you_mean
 from mnbed.plan.event_story import MAX_EVENTS, Story, World, end_in_time, in_time, tidy, until_in_time
-from mnbed.plan.events import NodeEvent, SetPartition
+from mnbed.plan.model import NodeEvent, SetPartition
 from node_agent.streams import stream
 from topologies.reading import brief
 

@@ -24,7 +24,7 @@ from mnbed.network.build import Network, build_network
 from mnbed.network.capture import Capture
 from mnbed.network.leftovers import remove_leftovers
 from mnbed.network.mark import marked
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Plan
 from mnbed.prompt.shape_words import PROPERTIES, answer, parse_change, shape_help
 from mnbed.prompt.workbench import Workbench
 from mnbed.run.agent_state import DOWN, AgentState

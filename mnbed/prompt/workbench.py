@@ -24,8 +24,8 @@ from mnbed.network.capture import Capture
 from mnbed.network.counters import CounterReader
 from mnbed.network.live_changes import LiveNetwork
 from mnbed.plan.link_property import unable
-from mnbed.plan.links import Direction, direction_problems, in_words, merged, no_such_link
-from mnbed.plan.make import Plan
+from mnbed.plan.links import direction_problems, in_words, merged, no_such_link
+from mnbed.plan.model import Direction, Plan
 from mnbed.plan.properties import PROPERTIES, LinkProperties
 from mnbed.run.agent_state import DOWN, AgentState, Phase
 from mnbed.run.job import Job, Outcome

@@ -1,6 +1,7 @@
 """From a finished (or failed, or interrupted) run directory to results: tables, scores, verdict, summary, report.
 
 Works from the run directory alone, so that `mnbed run` and a later `mnbed report` are the same code.
+May import: experiment, run_directory, units, programs, errors; node_agent, topologies.
 """
 
 from __future__ import annotations

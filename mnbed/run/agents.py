@@ -16,7 +16,7 @@ from typing import Any
 from mnbed.experiment.foreign import plain
 from mnbed.network.build import Network
 from mnbed.network.mark import RUNTIME_DIRECTORY
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Plan
 from mnbed.plan.rerun import keeps_ledger
 from mnbed.run.control import ControlServer
 from mnbed.run.launch import ExecLauncher, PreforkLauncher, orders_for

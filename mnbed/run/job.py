@@ -26,7 +26,7 @@ from mnbed.network.build import Network, build_network
 from mnbed.network.leftovers import remove_leftovers
 from mnbed.network.mark import marked
 from mnbed.network.probe import probe_network
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Plan
 from mnbed.plan.rerun import rerunnable
 from mnbed.run import record
 from mnbed.run.agents import AgentGroup

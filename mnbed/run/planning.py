@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mnbed.experiment.loading import naming
 from mnbed.machine import MachineFacts, probe
-from mnbed.plan.make import Plan, make_plan
+from mnbed.plan.make import make_plan
+from mnbed.plan.model import Plan
 from mnbed.run.user_side import UserSide
 
 

@@ -19,7 +19,7 @@ import mininet.net
 import mnbed
 from mnbed.network.build import LinkReadback
 from mnbed.plan.budget import budget
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Plan
 from mnbed.plan.rerun import left_to_machine
 from mnbed.run.launch import Loaded, agent_environment
 from mnbed.run.step_measurement import processor_name

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 from mnbed.errors import MnbedError, RunError
 from mnbed.network.build import Network
 from mnbed.network.live_changes import LiveNetwork
-from mnbed.plan.events import Event, NodeEvent, Reshape, SetLink, SetPartition
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Event, NodeEvent, Plan, Reshape, SetLink, SetPartition
 from mnbed.run.mailbox import RunIsOver
 from node_agent.journal import Journal
 

@@ -28,7 +28,7 @@ from node_agent.privileges import drop_for_good, end_with_parent
 
 if TYPE_CHECKING:
     from mnbed.experiment.sections import Experiment
-    from mnbed.plan.make import Plan
+    from mnbed.plan.model import Plan
     from mnbed.run_directory import RunDirectory
 
 Answer = tuple[Any, int | None]

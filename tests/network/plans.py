@@ -12,7 +12,8 @@ import pytest
 from mnbed.experiment.sections import parse
 from mnbed.machine import MachineFacts, probe
 from mnbed.network.build import Network
-from mnbed.plan.make import Plan, make_plan
+from mnbed.plan.make import make_plan
+from mnbed.plan.model import Plan
 
 needs_open_vswitch = pytest.mark.skipif(
     shutil.which("ovs-vswitchd", path="/usr/sbin:/usr/bin") is None,

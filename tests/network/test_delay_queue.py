@@ -17,8 +17,7 @@ from mnbed.network.build import Network, build_network
 from mnbed.network.live_changes import LiveNetwork
 from mnbed.network.nfqueue.delay import Paths, host_paths
 from mnbed.network.nfqueue.loss_chain import LossChain
-from mnbed.plan.events import Reshape
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Plan, Reshape
 from node_agent.streams import stream_seed
 from tests.network.one_way import one_way
 from tests.network.plans import facts, ping, plan_for

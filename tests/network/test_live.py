@@ -15,7 +15,7 @@ import pytest
 from mnbed.errors import RunError
 from mnbed.network.build import Network, build_network
 from mnbed.network.live_changes import LiveNetwork
-from mnbed.plan.make import Direction
+from mnbed.plan.model import Direction
 from tests.network.plans import needs_open_vswitch, ping, plan_for
 
 pytestmark = pytest.mark.root

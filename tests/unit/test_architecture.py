@@ -14,6 +14,15 @@ from mnbed.experiment.sections import Experiment, parse
 from mnbed.experiment.yaml_source import parse_yaml
 from mnbed.machine import MachineFacts
 from mnbed.plan.make import make_plan
+from tests.unit.import_rules import (
+    Graph,
+    circles,
+    homeless,
+    import_graph,
+    room_of,
+    unused_permissions,
+    wrong_imports,
+)
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mnbed", "node_agent", "topologies")
@@ -22,58 +31,52 @@ EXPERIMENTS = sorted(
     path for path in (ROOT / "experiments").rglob("*.yaml") if not path.name.endswith("_sweep.yaml")
 )
 
-# Module or folder -> what it must not import. DESIGN: mnbed -> topologies, node_agent, and never back; inside mnbed
-# commands -> run -> results, network -> plan -> experiment -> links -> units.
-FORBIDDEN = {
-    "topologies": ("mnbed", "node_agent"),
-    "node_agent": ("mnbed", "topologies"),
-    "mnbed/errors.py": ("mnbed", "node_agent", "topologies"),
-    "mnbed/units.py": ("mnbed", "node_agent"),
-    "topologies/units.py": ("topologies",),
-    "mnbed/plan/link_property.py": ("mnbed", "node_agent"),
-    "mnbed/plan/properties.py": (
-        "mnbed.experiment.sections",
-        "mnbed.plan.make",
-        "mnbed.network",
-        "mnbed.run",
-        "node_agent",
-    ),
-    "mnbed/machine.py": (
-        "mnbed.plan.make",
-        "mnbed.experiment.sections",
-        "mnbed.network",
-        "mnbed.run",
-        "mnbed.results",
-    ),
-    "mnbed/experiment/sections.py": (
-        "mnbed.machine",
-        "mnbed.plan.make",
-        "mnbed.network",
-        "mnbed.run",
-        "mnbed.results",
-        "pathlib",
-        "os",
-    ),
-    "mnbed/experiment/loading.py": (
-        "mnbed.machine",
-        "mnbed.plan.make",
-        "mnbed.network",
-        "mnbed.run",
-        "mnbed.results",
-    ),
-    "mnbed/plan/make.py": (
-        "mnbed.network",
-        "mnbed.run",
-        "mnbed.results",
-        "mnbed.commands",
-        "pathlib",
-        "os",
-        "subprocess",
-    ),
-    "mnbed/plan/routes.py": ("mnbed",),
-    "mnbed/network": ("mnbed.run", "mnbed.results", "mnbed.commands"),
-    "mnbed/results": ("mnbed.run", "mnbed.network", "mnbed.commands", "mininet"),
-    "mnbed/run": ("mnbed.commands",),
+# Room -> the rooms that it may import. A room is a folder with all that is in it, or a module in a package's root.
+# mnbed -> topologies, node_agent, and never back; inside mnbed the story runs
+# commands -> prompt -> run -> results, network -> plan -> experiment -> units, errors.
+ROOMS = {
+    room: frozenset(others.split())
+    for room, others in {
+        "mnbed.cli": "mnbed mnbed.commands mnbed.run mnbed.errors node_agent",
+        "mnbed.commands": (
+            "mnbed.prompt mnbed.run mnbed.results mnbed.network mnbed.topology_view mnbed.plan mnbed.experiment "
+            "mnbed.run_directory mnbed.machine mnbed.units mnbed.console mnbed.errors topologies"
+        ),
+        "mnbed.prompt": (
+            "mnbed.run mnbed.results mnbed.network mnbed.plan mnbed.experiment mnbed.machine mnbed.units "
+            "mnbed.console mnbed.errors"
+        ),
+        "mnbed.run": (
+            "mnbed mnbed.results mnbed.network mnbed.plan mnbed.experiment mnbed.run_directory mnbed.machine "
+            "mnbed.programs mnbed.errors node_agent"
+        ),
+        "mnbed.network": ("mnbed.plan mnbed.machine mnbed.programs mnbed.errors node_agent topologies"),
+        "mnbed.results": (
+            "mnbed.experiment mnbed.run_directory mnbed.units mnbed.programs mnbed.errors node_agent topologies"
+        ),
+        "mnbed.topology_view": "mnbed.plan mnbed.experiment mnbed.errors topologies",
+        "mnbed.plan": "mnbed.experiment mnbed.machine mnbed.units mnbed.errors node_agent topologies",
+        "mnbed.experiment": "mnbed.units mnbed.errors node_agent topologies",
+        "mnbed.run_directory": "mnbed.errors",
+        "mnbed.machine": "mnbed.errors",
+        "mnbed.units": "topologies",
+        "mnbed.console": "",
+        "mnbed.programs": "",
+        "mnbed.start": "",
+        "mnbed.errors": "",
+        "mnbed": "",
+        "node_agent": "",
+        "topologies": "",
+    }.items()
+}
+# Module or folder -> libraries that it does without: what is pure opens no file and starts nothing, and results are
+# made without a network.
+WITHOUT = {
+    "mnbed/experiment/sections.py": ("pathlib", "os", "subprocess", "socket"),
+    "mnbed/plan": ("pathlib", "os", "subprocess", "socket", "time"),
+    "mnbed/results": ("mininet", "socket"),
+    "mnbed/experiment": ("mininet", "subprocess", "socket"),
+    "topologies": ("mininet", "subprocess", "socket"),
 }
 # Only these may appear at the top of a command module and of the frame: `mnbed --help` has 0.3 s.
 LIGHT = {
@@ -118,18 +121,67 @@ def _executed_on_import(node: ast.AST) -> Iterator[ast.AST]:
             yield from _executed_on_import(child)
 
 
-@pytest.mark.parametrize("place", FORBIDDEN)
-def test_imports_point_one_way(place: str) -> None:
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return import_graph(ROOT, PACKAGES)
+
+
+def test_every_module_stands_in_a_room(graph: Graph) -> None:
+    assert homeless(graph, ROOMS) == []
+    in_root = {
+        module for module in graph if module.startswith("mnbed.") and room_of(module, ROOMS) == "mnbed"
+    }
+    assert in_root == set(), "place them in ROOMS: the package's root is no room for modules"
+
+
+def test_imports_stay_within_the_table(graph: Graph) -> None:
+    assert wrong_imports(graph, ROOMS) == []
+
+
+def test_the_table_allows_no_more_than_is_used(graph: Graph) -> None:
+    assert unused_permissions(graph, ROOMS) == []
+
+
+def test_no_modules_import_each_other_in_a_circle(graph: Graph) -> None:
+    assert circles(graph) == []
+    # Nor do rooms.
+    assert circles(ROOMS) == []
+
+
+@pytest.mark.parametrize("place", WITHOUT)
+def test_what_is_pure_does_without_the_machine(place: str) -> None:
     sources = [path for path in SOURCES if name(path) == place or name(path).startswith(f"{place}/")]
     assert sources, f"{place} is gone; so should be its rule"
     wrong = [
         f"{name(path)} imports {module}"
         for path in sources
         for module in imports(path)
-        for forbidden in FORBIDDEN[place]
-        if module == forbidden or module.startswith(f"{forbidden}.")
+        if module.partition(".")[0] in WITHOUT[place]
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if (ROOT / room.replace(".", "/")).is_dir()])
+def test_what_a_folder_says_that_it_may_import_is_what_the_table_says(room: str) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / room.replace(".", "/") / "__init__.py").read_text())) or ""
+    said = re.search(r"May import[^:]*:(.*?)(?:\.\s|\.?$)", text, re.DOTALL)
+    if said is None:
+        assert not {other for other in ROOMS[room] if other != "mnbed"}
+        return
+    words = set(re.findall(r"\w+", re.sub(r"\([^)]*\)", "", said[1])))
+    others = {other.removeprefix("mnbed.") for other in ROOMS[room]}
+    rooms = {other.removeprefix("mnbed.") for other in ROOMS}
+    assert words & rooms == others
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in SOURCES}), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_every_folder_says_what_it_holds_and_what_it_may_import(folder: Path) -> None:
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    assert text
+    assert 2 <= len(text.splitlines()) <= 20
+    assert re.search(r"\bimports?\b", text), "it says what may be imported from where"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from mnbed.errors import MachineError, RunError
 from mnbed.network.mark import note, state_of
 from mnbed.network.namespaces import run_in
-from mnbed.plan.events import Reshape
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Plan, Reshape
 from mnbed.plan.properties import LinkProperties, PathProperties, along
 from mnbed.programs import our_program
 from node_agent.descriptors import wait_readable

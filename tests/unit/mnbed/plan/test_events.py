@@ -11,8 +11,8 @@ import yaml
 from mnbed.errors import InputError, MnbedError
 from mnbed.experiment.loading import dump_experiment, load_experiment
 from mnbed.experiment.sections import Experiment, parse, resolved
-from mnbed.plan.events import NodeEvent, Reshape, SetLink, SetPartition
-from mnbed.plan.make import Plan, make_plan
+from mnbed.plan.make import make_plan
+from mnbed.plan.model import NodeEvent, Plan, Reshape, SetLink, SetPartition
 from tests.unit.mnbed.plan.test_make import FACTS
 
 BASE: dict[str, Any] = {

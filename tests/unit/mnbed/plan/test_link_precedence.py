@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Plan
 from tests.unit.mnbed.plan.test_make import plan_of, star
 from topologies.burst_loss import BurstLoss
 

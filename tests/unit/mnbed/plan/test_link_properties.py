@@ -18,10 +18,10 @@ from mnbed.experiment.sections import parse, resolved
 from mnbed.machine import MachineFacts
 from mnbed.network.nfqueue.delay import Paths, host_paths
 from mnbed.network.shaping import asked_shape, differences, parse_shapes, tc_commands
-from mnbed.plan.events import Reshape
 from mnbed.plan.link_property import Property
 from mnbed.plan.links import in_words, merged
-from mnbed.plan.make import Plan, make_plan
+from mnbed.plan.make import make_plan
+from mnbed.plan.model import Plan, Reshape
 from mnbed.plan.properties import PROPERTIES, LinkProperties
 from mnbed.prompt.shape_words import answer, parse_change, shape_help
 from topologies.burst_loss import NO_BURSTS, BurstLoss

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from mnbed.errors import InputError, MachineError
 from mnbed.experiment.sections import Experiment, parse
 from mnbed.machine import MachineFacts
-from mnbed.plan.make import HostPlan, LinkPlan, Plan, make_plan, plan_links, plan_routes
+from mnbed.plan.links import plan_links
+from mnbed.plan.make import make_plan, plan_routes
+from mnbed.plan.model import HostPlan, LinkPlan, Plan
 from mnbed.plan.properties import LinkProperties, PathProperties
 
 FACTS = MachineFacts(

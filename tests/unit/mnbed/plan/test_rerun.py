@@ -11,7 +11,8 @@ import pytest
 from mnbed.experiment.loading import dump_experiment, load_experiment
 from mnbed.experiment.sections import parse
 from mnbed.machine import MachineFacts
-from mnbed.plan.make import Plan, make_plan
+from mnbed.plan.make import make_plan
+from mnbed.plan.model import Plan
 from mnbed.plan.rerun import left_to_machine, rerunnable
 from mnbed.plan.step_cost import StepCost
 from mnbed.run.step_measurement import needs_step

@@ -11,7 +11,8 @@ from mnbed.commands import plan as plan_command
 from mnbed.errors import InputError
 from mnbed.experiment.sections import parse
 from mnbed.machine import MachineFacts
-from mnbed.plan.make import Plan, make_plan
+from mnbed.plan.make import make_plan
+from mnbed.plan.model import Plan
 from mnbed.plan.soundness import unchecked
 from mnbed.plan.step_cost import StepCost
 from mnbed.units import format_wall_time

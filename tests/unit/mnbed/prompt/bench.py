@@ -14,7 +14,7 @@ import pytest
 
 from mnbed.errors import InputError, RunError
 from mnbed.network.counters import InterfaceCounters
-from mnbed.plan.make import Plan
+from mnbed.plan.model import Plan
 from mnbed.prompt import workbench as workbench_module
 from mnbed.prompt.workbench import Workbench
 from mnbed.run.agent_state import Phase

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from mnbed.experiment.sections import parse
-from mnbed.plan.make import Plan, make_plan
+from mnbed.plan.make import make_plan
+from mnbed.plan.model import Plan
 from mnbed.run import agents as agents_module
 from mnbed.run.agent_state import Phase
 from mnbed.run.agents import AgentGroup

@@ -11,8 +11,8 @@ import pytest
 
 from mnbed.errors import RunError
 from mnbed.experiment.sections import parse
-from mnbed.plan.events import Event, NodeEvent, SetLink, SetPartition
-from mnbed.plan.make import Plan, make_plan
+from mnbed.plan.make import make_plan
+from mnbed.plan.model import Event, NodeEvent, Plan, SetLink, SetPartition
 from mnbed.run.timeline import Conductor
 from node_agent.journal import Journal, read_journal
 from tests.unit.mnbed.plan.test_make import FACTS

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mnbed.errors import InputError, MachineError, RunError
-from mnbed.plan.events import NodeEvent
+from mnbed.plan.model import NodeEvent
 from mnbed.run import supervisor as supervisor_module
 from mnbed.run.agent_state import Phase
 from mnbed.run.launch import LauncherGone, Loaded
