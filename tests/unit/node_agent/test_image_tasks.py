@@ -216,7 +216,7 @@ def test_unusable_sources_are_said_clearly(tmp_path: Path, kind: str) -> None:
         "absent": "does not exist",
         "empty": "no images in",
         "one-class": "one class only, 'only'",
-        "no-image": r"train/ant/0.png is no readable image: not an image$",
+        "no-image": r"train/ant/0.png is not a readable image: not an image$",
         "not-an-archive": "cannot be read as an archive",
         "mixed": "class folders in 3 places, for example test/ and train/",
         "val": "class folders in 2 places, for example train/ and val/",
@@ -316,7 +316,7 @@ def test_a_broken_copy_is_no_reason_for_a_standin(tmp_path: Path, monkeypatch: p
     write_cifar(tmp_path, monkeypatch)
     no_network(monkeypatch)
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"broken")
-    with pytest.raises(DataUnreadable, match="not whole") as error:
+    with pytest.raises(DataUnreadable, match="incomplete") as error:
         cifar(tmp_path, on_missing="synthetic").load()
     assert "remove" in error.value.remedy
 

@@ -98,8 +98,8 @@ def test_missing_data_names_the_remedy_or_gives_a_stand_in(
         ("", "the first line is not userId,movieId,rating"),
         ("a,b\n1,2\n", "the first line is not"),
         (f"{HEADER}\n", "it holds no ratings"),
-        (f"{HEADER}\n1,2,x,3\n", "line 2 is no rating: 1,2,x,3"),
-        (f"{HEADER}\n1,2,3.0,4\n1\n", "line 3 is no rating"),
+        (f"{HEADER}\n1,2,x,3\n", "line 2 is not a rating: 1,2,x,3"),
+        (f"{HEADER}\n1,2,3.0,4\n1\n", "line 3 is not a rating"),
     ],
 )
 def test_a_broken_file_is_said_and_never_replaced(tmp_path: Path, text: str, words: str) -> None:

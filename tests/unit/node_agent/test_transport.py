@@ -195,7 +195,7 @@ def test_two_thousand_idle_strangers_cost_little_and_are_closed(make_nodes: Make
         assert share < 0.05
         wait_until(lambda: receiver.counters.strangers_closed == 2000)
         wait_until(lambda: sum(one["connections"] for one in receiver.events("strangers")) == 2000)
-        assert receiver.events("strangers")[0]["reason"] == "no HELLO in 3 s"
+        assert receiver.events("strangers")[0]["reason"] == "no HELLO within 3 s"
         assert receiver.counters.frames_rejected == 0
         assert receiver.peers == [(0, True)]
     finally:
