@@ -66,7 +66,7 @@ def test_a_file_of_the_topology_zoo(tmp_path: Path) -> None:
     notes = " | ".join(graph.graph["notes"])
     assert "delays of 3 links come from the coordinates" in notes
     assert "1 links have an end without coordinates" in notes
-    assert "LinkSpeed='unknown' is no rate" in notes
+    assert "LinkSpeed='unknown' is not a rate" in notes
     assert "one host on each of 4 switches" in notes
 
 
@@ -151,7 +151,7 @@ def test_long_names_are_mapped_and_kept_as_labels(tmp_path: Path) -> None:
     # All names of that kind change, and none of the other.
     labels = {data.get("label"): node for node, data in graph.nodes(data=True)}
     assert labels["nodes-in-amsterdam"] in ("s1", "s2")
-    assert "Linux takes no interface of nodes-in-amsterdam" in " ".join(graph.graph["notes"])
+    assert "Linux cannot name interfaces after nodes-in-amsterdam" in " ".join(graph.graph["notes"])
 
 
 def test_only_the_largest_part(tmp_path: Path) -> None:
@@ -273,5 +273,5 @@ def test_an_edge_list_says_what_it_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no properties between regions"):
         files.save(topologies.generate("regions", {"hosts_per_region": 1}, 1), tmp_path / "g.edges")
     graph = nx.relabel_nodes(topologies.generate("star", {"nodes": 2}, 1), {"h1": "alice"})
-    with pytest.raises(ValueError, match="alice is not so called"):
+    with pytest.raises(ValueError, match="alice does not follow that"):
         files.save(graph, tmp_path / "g.edges")

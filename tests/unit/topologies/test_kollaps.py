@@ -103,11 +103,11 @@ def test_two_links_one_way_each_are_one_link(tmp_path: Path) -> None:
         (' upload="60Mbps" download="60Mbps"', "", "neither upload nor download"),
         ('download="60Mbps" ', "", "goes one way only"),
         ('dest="switch"', 'dest="router"', "no service or bridge 'router'"),
-        ('latency="1"', 'latency="fast"', "latency='fast' is no number"),
+        ('latency="1"', 'latency="fast"', "latency='fast' is not a number"),
         ('replicas="3"', 'replicas="-1"', "replicas='-1'"),
         ('replicas="3"', 'replicas="99999999"', "it must be 1 to 65000"),
         ("slowWorker0", "fastWorker", "fastWorker is given twice"),
-        ('dest="switch" latency="1"', 'dest="slowWorker0" latency="1"', "a file has the one or the other"),
+        ('dest="switch" latency="1"', 'dest="slowWorker0" latency="1"', "a file must not mix the two"),
         ('<service name="fastWorker"', "<service", "a <service> has no name"),
     ],
 )
