@@ -41,7 +41,7 @@ class RealAgents:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def launch(self, index: int, resume: ResumeSettings | None = None) -> None:
-        """Start one of them, or start it again."""
+        """Start an agent, or restart it."""
         orders = {
             "uid": os.getuid(),
             "gid": os.getgid(),
@@ -62,22 +62,22 @@ class RealAgents:
             )
 
     def kill(self, index: int) -> None:
-        """SIGKILL, as the event does."""
+        """Kill it with SIGKILL, as the event does."""
         process = self._processes.pop(index)
         process.kill()
         process.wait()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Take in what agents say until that holds."""
+        """Handle what agents say until the condition holds."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"not in time; rounds: {self.rounds}"
             readable, _, _ = select.select([self._listener, *self._channels], [], [], 1.0)
-            for one in readable:
-                if one is self._listener:
+            for source in readable:
+                if source is self._listener:
                     self._channels[ControlChannel(self._listener.accept()[0])] = None
                 else:
-                    self._take(one)
+                    self._take(source)
 
     def close(self) -> None:
         for index in list(self._processes):
@@ -110,8 +110,8 @@ class RealAgents:
             channel.send("start", start_monotonic_s=self._start_s)
         elif len(self._ready) == self.num_nodes:
             self._start_s = time.monotonic()
-            for one in self._ready:
-                one.send("start", start_monotonic_s=self._start_s)
+            for ready in self._ready:
+                ready.send("start", start_monotonic_s=self._start_s)
 
     def _settings(self, index: int, resume: ResumeSettings | None) -> AgentSettings:
         return AgentSettings(
@@ -144,7 +144,7 @@ class RealAgents:
 
 @contextmanager
 def real_agents(folder: Path, num_nodes: int, algorithm: dict[str, Any]) -> Iterator[RealAgents]:
-    """All of them launched; at the end all are gone."""
+    """Agents that are all launched, and all gone at the end."""
     agents = RealAgents(folder, num_nodes, algorithm)
     try:
         for index in range(num_nodes):
