@@ -3,7 +3,7 @@
 Control never goes over the emulated links. Every message has `kind`.
 
     agent -> controller
-      hello     name, token                             the kernel says who it is
+      hello     name, token                             the kernel vouches for the process
       ready     standin, data                             at the start barrier; what the data is, see Task
       status    t, round, steps, train_loss, counters     a few times a second
       failed    message, remedy, exit_status, traceback   the agent cannot go on
@@ -11,11 +11,11 @@ Control never goes over the emulated links. Every message has `kind`.
     controller -> agent
       start     start_monotonic_s                         the common start, on the machine's monotonic clock
       stop                                                finish now; what was collected stays
-      exit                                                everybody has ended: connections may close
+      exit                                                every agent has ended: connections may close
 
-An agent exits when this socket closes, so that a killed controller leaves no agents behind. A controller that does not
-read, because it was stopped or sleeps, holds up nobody: an agent's status is dropped where it cannot be sent at once;
-the other messages wait, on the training thread.
+An agent exits when this socket closes, so that a killed controller leaves no agents behind. A controller that is not
+reading, because it is stopped or suspended, does not hold up the I/O thread: a status that cannot be sent at once is
+dropped. The other messages wait, on the training thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import socket
 import threading
 from typing import Any
 
-# Far above any message of ours; a peer that sends more without a line's end is not one of ours.
+# Far larger than any message of ours: whoever sends more without a newline is not one of ours.
 _MAX_LINE_BYTES = 1 << 20
 
 
@@ -36,7 +36,7 @@ class ControlChannel:
         self.socket = sock
         self._buffer = b""
         self._sending = threading.Lock()
-        # The rest of a message that was offered, of which the kernel has taken the beginning.
+        # The unsent rest of an offered message whose beginning the kernel has accepted.
         self._rest = b""
 
     @classmethod
@@ -50,15 +50,15 @@ class ControlChannel:
         return self.socket.fileno()
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send one message, however long the other end takes. Raises OSError where it is gone."""
+        """Send one message, however long the other end takes. Raises OSError if it is gone."""
         with self._sending:
             self.socket.sendall(self._rest + _line(kind, fields))
             self._rest = b""
 
     def offer(self, kind: str, **fields: Any) -> bool:
-        """Send one message if that can be done without waiting; False: it was dropped.
+        """Send one message if that is possible without waiting; False if it was dropped.
 
-        Raises OSError where the other end is gone.
+        Raises OSError if the other end is gone.
         """
         if not self._sending.acquire(blocking=False):
             return False
@@ -81,9 +81,9 @@ class ControlChannel:
             return 0
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """The messages that have come, after waiting for at least some bytes; None at the end of the connection.
+        """Wait for data and return the messages it completes; None at the end of the connection.
 
-        Raises ValueError where what came is not a message.
+        Raises ValueError if the data is not a message.
         """
         try:
             data = self.socket.recv(65536)
@@ -93,7 +93,7 @@ class ControlChannel:
             return None
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         if len(self._buffer) > _MAX_LINE_BYTES:
-            raise ValueError("a control message without an end")
+            raise ValueError("a control message without a newline")
         messages = [json.loads(line) for line in lines]
         for message in messages:
             if not isinstance(message, dict) or "kind" not in message:

@@ -7,7 +7,7 @@ Node i with neighbours N(i) in round t, W symmetric and doubly stochastic:
     wait for x_j of round t from every j in N(i)
     x_i  <-  W_ii x_i + sum over N(i) of W_ij x_j
 
-Nothing is asynchronous: a round begins when every neighbour's model of the last one is there, so the slowest link
+Nothing is asynchronous: a round begins once every neighbour's model of the last one has arrived, so the slowest link
 sets the pace of all. W are Metropolis-Hastings weights of the overlay. The paper averages and steps at once, on the
 same x; here, as in decentralizepy, steps come first, and there may be several (H). A neighbour whose connection broke
 is not waited for, and its weight stays with the node.

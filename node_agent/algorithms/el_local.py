@@ -59,7 +59,7 @@ class ElLocal(Algorithm):
                 raise ValueError("stale: drop drops models that others wait for: choose keep, or wait: false")
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        """Raises ValueError where `check_settings` has an objection."""
+        """Raises ValueError if `check_settings` has an objection."""
         super().__init__(settings, context)
         problem = self.check_settings(settings, len(context.peers))
         if problem is not None:

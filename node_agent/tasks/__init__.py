@@ -31,21 +31,21 @@ def task_names() -> list[str]:
 def task_class(name: str) -> type[Task]:
     """The task of that name; hyphens and underscores are alike.
 
-    Raises KeyError, with the known names, where there is none, and TypeError where its file does not hold exactly one.
+    Raises KeyError, with the known names, if there is none, and TypeError if its file does not hold exactly one.
     """
     module_name = name.replace("-", "_")
     known = task_names()
     if module_name not in known:
         raise KeyError(f"unknown task {name!r}; known: {', '.join(known)}")
     module = importlib.import_module(f"{__name__}.{module_name}")
-    found = [
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module.__name__
     ]
-    if len(found) != 1:
-        raise TypeError(f"{module.__file__} must hold exactly one Task subclass, not {len(found)}")
-    return found[0]
+    if len(classes) != 1:
+        raise TypeError(f"{module.__file__} must hold exactly one Task subclass, not {len(classes)}")
+    return classes[0]
 
 
 def create_task(settings: dict[str, Any], data_root: Path, seed: int) -> Task:

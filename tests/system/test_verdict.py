@@ -103,7 +103,7 @@ def test_a_qdisc_that_is_gone_is_noticed(cli: Cli) -> None:
     run = cli.wait_for_round(1)
     run_in(agent_pid(run, "h3"), ["tc", "qdisc", "del", "dev", "h3-eth0", "root"], what="deleting a qdisc")
     assert cli.finish(running).returncode == 0
-    assert "h3-eth0: no shaping is there" in reasons(cli)
+    assert "h3-eth0: not shaped at all" in reasons(cli)
 
 
 def test_a_link_that_is_20_percent_off_is_noticed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

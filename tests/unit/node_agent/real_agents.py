@@ -41,7 +41,7 @@ class RealAgents:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def launch(self, index: int, resume: ResumeSettings | None = None) -> None:
-        """Start one of them, or start it again."""
+        """Start an agent, or restart it."""
         orders = {
             "uid": os.getuid(),
             "gid": os.getgid(),
@@ -62,13 +62,13 @@ class RealAgents:
             )
 
     def kill(self, index: int) -> None:
-        """SIGKILL, as the event does."""
+        """Kill it with SIGKILL, as the event does."""
         process = self._processes.pop(index)
         process.kill()
         process.wait()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Take in what agents say until that holds."""
+        """Handle what agents say until the condition holds."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"not in time; rounds: {self.rounds}"
@@ -111,8 +111,8 @@ class RealAgents:
             channel.send("start", start_monotonic_s=self._start_s)
         elif len(self._ready) == self.num_nodes:
             self._start_s = time.monotonic()
-            for one in self._ready:
-                one.send("start", start_monotonic_s=self._start_s)
+            for ready in self._ready:
+                ready.send("start", start_monotonic_s=self._start_s)
 
     def _settings(self, index: int, resume: ResumeSettings | None) -> AgentSettings:
         return AgentSettings(
@@ -145,7 +145,7 @@ class RealAgents:
 
 @contextmanager
 def real_agents(folder: Path, num_nodes: int, algorithm: dict[str, Any]) -> Iterator[RealAgents]:
-    """All of them launched; at the end all are gone."""
+    """Agents that are all launched, and all gone at the end."""
     agents = RealAgents(folder, num_nodes, algorithm)
     try:
         for index in range(num_nodes):

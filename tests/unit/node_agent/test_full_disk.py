@@ -1,4 +1,4 @@
-"""A disk without room, as /dev/full has it: the file is named, and the controller is told before the journal."""
+"""A full disk, as /dev/full imitates it: the file is named, and the controller is told before the journal."""
 
 from __future__ import annotations
 

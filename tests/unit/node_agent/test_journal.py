@@ -30,7 +30,7 @@ def test_threads_do_not_tear_each_others_lines(tmp_path: Path) -> None:
     assert sorted(record["number"] for record in read_journal(tmp_path / "h1.jsonl")) == list(range(2000))
 
 
-def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "h1.jsonl"
     path.write_text('{"event":"a"}\n{"event":"b"}\n{"eve')
     assert [record["event"] for record in read_journal(path)] == ["a", "b"]

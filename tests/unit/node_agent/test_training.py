@@ -1,4 +1,4 @@
-"""Models as flat vectors, and SGD steps on them, beside plain PyTorch."""
+"""Models as flat vectors, and SGD steps on them, compared with plain PyTorch."""
 
 from __future__ import annotations
 

@@ -140,7 +140,10 @@ def test_what_is_said_to_a_wrong_value(write: Write, text: str, words: str) -> N
         ("name: x\n---\nname: y\n", "a second document begins here"),
         ("name: !!python/object:os.system x\n", "x.yaml:1: name: got 'x', with the tag"),
         ("name: 2026-13-45\n", "x.yaml:1: name: got '2026-13-45', a date"),
-        ("time: &t {duration: *t}\n", "x.yaml:1: duration: an alias (*) inside the very section"),
+        (
+            "time: &t {duration: *t}\n",
+            "x.yaml:1: duration: an alias (*) inside the section that it refers to",
+        ),
     ],
 )
 def test_files_that_are_no_experiment(write: Write, text: str, words: str) -> None:

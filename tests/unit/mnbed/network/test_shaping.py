@@ -101,7 +101,7 @@ def test_what_the_kernel_says_is_read_back() -> None:
             ('"limit":299', '"limit":299,"reorder":{"reorder":0.25,"correlation":0}'),
             "reorder 0.25 instead of 0",
         ),
-        (("htb 5:1 root", "htb 5:2 root"), "no shaping is there"),
+        (("htb 5:1 root", "htb 5:2 root"), "not shaped at all"),
     ],
 )
 def test_every_difference_is_named(change: tuple[str, str], words: str) -> None:
