@@ -7,25 +7,19 @@ from typing import Annotated
 
 import typer
 
+from mnbed.commands._options import ExperimentFile, SetNetworkKey
+
 _FORMATS = ("kollaps",)
 
 
 def main(
-    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
+    file: ExperimentFile,
     to: Annotated[str, typer.Option(help="The format: kollaps.")] = "kollaps",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file; without it, standard output.", show_default=False),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override one key, e.g. network.link.delay=5ms.",
-            show_default=False,
-        ),
-    ] = None,
+    set_: SetNetworkKey = None,
 ) -> None:
     """Links carry what the experiment gives them, stragglers included. Raises InputError."""
     from mnbed.errors import InputError

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnbed.commands._options import SetKey
+
 if TYPE_CHECKING:
     from mnbed.experiment.sections import Experiment
     from mnbed.machine import MachineFacts
@@ -24,12 +26,7 @@ def main(
     file: Annotated[
         Path | None, typer.Argument(help="The experiment, a YAML file.", show_default=False)
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override one key, e.g. time.duration=30s.", show_default=False
-        ),
-    ] = None,
+    set_: SetKey = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print every key an experiment may have, and stop.")
     ] = False,

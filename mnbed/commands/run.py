@@ -7,15 +7,12 @@ from typing import Annotated
 
 import typer
 
+from mnbed.commands._options import ExperimentFile, SetKey
+
 
 def main(
-    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override one key, e.g. time.duration=30s.", show_default=False
-        ),
-    ] = None,
+    file: ExperimentFile,
+    set_: SetKey = None,
     out: Annotated[Path, typer.Option(help="Folder that gets the run directory.")] = Path("runs"),
     name: Annotated[
         str | None, typer.Option(help="Name of the run, instead of the experiment's.", show_default=False)

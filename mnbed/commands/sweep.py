@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnbed.commands._options import set_option
+
 if TYPE_CHECKING:
     from mnbed.experiment.sweep import Sweep
 
@@ -14,13 +16,7 @@ if TYPE_CHECKING:
 def main(
     file: Annotated[Path, typer.Argument(help="The sweep, a YAML file.", show_default=False)],
     set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override one key in every run, e.g. time.duration=30s.",
-            show_default=False,
-        ),
+        list[str] | None, set_option("Override one key in every run, e.g. time.duration=30s.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder that gets the sweep's directory.")] = Path("runs"),
     redo_degraded: Annotated[

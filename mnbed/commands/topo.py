@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnbed.commands._options import set_option
+
 if TYPE_CHECKING:
     from mnbed.topology_view import NetworkView
+    from topologies.properties import EdgeProperty
 
 _Source = Annotated[
     str,
@@ -17,15 +20,7 @@ _Source = Annotated[
         metavar="WHAT", help="A generator's name, a topology file, or an experiment.", show_default=False
     ),
 ]
-_Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="A generator's parameter (nodes=16), or an experiment's key.",
-        show_default=False,
-    ),
-]
+_Set = Annotated[list[str] | None, set_option("A generator's parameter (nodes=16), or an experiment's key.")]
 _Seed = Annotated[int, typer.Option(help="Seed of a random generator.")]
 _HostsPerSwitch = Annotated[
     int, typer.Option("--hosts-per-switch", help="Of a file without hosts: how many on each switch.")
@@ -187,7 +182,7 @@ def _print_view(view: NetworkView) -> None:
     from mnbed.console import make_console
     from topologies import rules
     from topologies.burst_loss import NONE
-    from topologies.properties import EDGE_PROPERTIES, EdgeProperty
+    from topologies.properties import EDGE_PROPERTIES
 
     graph = view.graph
     console = make_console(highlight=False)
@@ -196,36 +191,38 @@ def _print_view(view: NetworkView) -> None:
         f"{view.title}: {len(hosts)} hosts, {len(switches)} switches, {graph.number_of_edges()} links",
         markup=False,
     )
-
-    def both(a: str, b: str, one: EdgeProperty) -> str:
-        ways = [view.direction(a, b).get(one.attribute), view.direction(b, a).get(one.attribute)]
-        texts = ["" if value is None else one.shown(value) for value in ways]
-        return texts[0] if texts[0] == texts[1] else f"{texts[0] or '-'} / {texts[1] or '-'}"
-
     labelled = any(label for _, label in graph.nodes(data="label"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     shown = [
-        one
-        for one in EDGE_PROPERTIES
-        if not one.rare or any(both(a, b, one) not in ("", NONE) for a, b in _ends(view))
+        row
+        for row in EDGE_PROPERTIES
+        if not row.rare or any(set(_both_ways(view, a, b, row)) - {"", NONE} for a, b in _ends(view))
     ]
-    for header in ("link", *(one.key for one in shown), "", *(["labels"] if labelled else [])):
+    for header in ("link", *(row.key for row in shown), "", *(["labels"] if labelled else [])):
         table.add_column(header)
+    directions_differ = False
     for a, b in _ends(view)[:_MAX_ROWS]:
+        ways = [_both_ways(view, a, b, row) for row in shown]
+        directions_differ |= any(there != back for there, back in ways)
         labels = " - ".join(str(graph.nodes[node].get("label") or node) for node in (a, b))
         table.add_row(
             f"{a} - {b}",
-            *(both(a, b, one) for one in shown),
+            *(there if there == back else f"{there or '-'} / {back or '-'}" for there, back in ways),
             "straggler" if {a, b} & view.stragglers else "",
             *([labels] if labelled else []),
         )
     console.print(table)
     if graph.number_of_edges() > _MAX_ROWS:
         console.print(f"... and {graph.number_of_edges() - _MAX_ROWS:,} more links")
-    properties = table.columns[1 : 1 + len(shown)]
-    if any(" / " in str(cell) for column in properties for cell in column.cells):
+    if directions_differ:
         console.print("(where directions differ: from the first node to the second / back)")
     _print_paths(view, console)
+
+
+def _both_ways(view: NetworkView, a: str, b: str, row: EdgeProperty) -> tuple[str, str]:
+    """What the link has of that property from a to b and back, in words; empty where nothing is given."""
+    there, back = (view.direction(*ends).get(row.attribute) for ends in ((a, b), (b, a)))
+    return "" if there is None else row.shown(there), "" if back is None else row.shown(back)
 
 
 def _print_paths(view: NetworkView, console: Any) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,11 @@ def load_experiment(
         raise InputError(f"{path}: a sweep, not an experiment", f"`mnbed sweep {path}` runs it")
     note = note or _note_on_stderr
     changed = _apply(source, [_parse_override(text) for text in overrides], note)
-    _read_topology(changed, Path(path).parent, note)
-    _read_traces(changed, Path(path).parent)
-    _read_overlay(changed, Path(path).parent)
-    _drop_files_module(changed, Path(path).parent, note)
-    _find_module(changed, Path(path).parent)
+    _read_topology(changed, note)
+    _read_traces(changed)
+    _read_overlay(changed)
+    _drop_files_module(changed, note)
+    _find_module(changed)
     _drop_other_algorithms_keys(changed, note)
     try:
         return parse(changed.data)
@@ -78,7 +79,7 @@ def naming(path: Path | str) -> Iterator[None]:
         raise InputError(lines, error.remedy) from None
 
 
-def _read_topology(changed: _Changed, folder: Path, note: Callable[[str], None]) -> None:
+def _read_topology(changed: _Changed, note: Callable[[str], None]) -> None:
     """The graph of a topology's file becomes part of the experiment. Raises InputError."""
     network = changed.data.get("network")
     if not isinstance(network, dict):
@@ -86,46 +87,37 @@ def _read_topology(changed: _Changed, folder: Path, note: Callable[[str], None])
     section = network.get("topology")
     if not isinstance(section, dict) or "file" not in section:
         return
-    if "kind" in section:
-        problem = Problem(path=("network", "topology", "file"), text="give either file or kind")
-        raise InputError(changed.describe(problem))
-    try:
-        base = changed.folder_of(("network", "topology", "file"), folder)
-        network["topology"] = with_graph(section, base, note)
-    except ValueError as error:
-        raise InputError(
-            changed.describe(Problem(path=("network", "topology", "file"), text=str(error)))
-        ) from None
+    key = ("network", "topology", "file")
+    with changed.naming_key(key):
+        if "kind" in section:
+            raise ValueError("give either file or kind")
+        network["topology"] = with_graph(section, partial(changed.locate, key), note)
 
 
-def _read_overlay(changed: _Changed, folder: Path) -> None:
+def _read_overlay(changed: _Changed) -> None:
     """What a file of edges holds becomes part of the experiment. Raises InputError."""
     overlay = changed.data.get("overlay")
     if not isinstance(overlay, dict) or not isinstance(overlay.get("edges"), str):
         return
-    path = ("overlay", "edges")
-    try:
-        base = changed.folder_of(path, folder)
-        overlay["edges"] = read_edges(base / Path(overlay["edges"]).expanduser())
-    except ValueError as error:
-        raise InputError(changed.describe(Problem(path=path, text=str(error)))) from None
+    key = ("overlay", "edges")
+    with changed.naming_key(key):
+        overlay["edges"] = read_edges(changed.locate(key, overlay["edges"]))
 
 
-def _find_module(changed: _Changed, folder: Path) -> None:
-    """The place of a user's algorithm, from wherever the experiment is run again. Raises InputError."""
+def _find_module(changed: _Changed) -> None:
+    """A user's algorithm gets its absolute path, so that the experiment runs again from anywhere. Raises InputError."""
     algorithm = changed.data.get("algorithm")
     if not isinstance(algorithm, dict) or not isinstance(algorithm.get("module"), str):
         return
-    path = ("algorithm", "module")
-    base = changed.folder_of(path, folder)
-    file = (base / Path(algorithm["module"]).expanduser()).resolve()
-    if file.suffix != ".py" or not file.is_file():
-        text = f"got {algorithm['module']}; there is no such Python file: {file}"
-        raise InputError(changed.describe(Problem(path=path, text=text)))
+    key = ("algorithm", "module")
+    file = changed.locate(key, algorithm["module"]).resolve()
+    with changed.naming_key(key):
+        if file.suffix != ".py" or not file.is_file():
+            raise ValueError(f"got {algorithm['module']}; there is no such Python file: {file}")
     algorithm["module"] = str(file)
 
 
-def _drop_files_module(changed: _Changed, folder: Path, note: Callable[[str], None]) -> None:
+def _drop_files_module(changed: _Changed, note: Callable[[str], None]) -> None:
     """With `--set algorithm.name=...` alone, the file's own algorithm goes: it must not run under another's name."""
     algorithm, before = changed.data.get("algorithm"), changed.source.data.get("algorithm")
     text = changed.overridden.get(("algorithm", "name"))
@@ -137,7 +129,7 @@ def _drop_files_module(changed: _Changed, folder: Path, note: Callable[[str], No
         return
     foreign: set[str] = set()
     with suppress(ValueError):
-        own = algorithm_keys({**before, "module": str((folder / Path(module).expanduser()).resolve())})
+        own = algorithm_keys({**before, "module": str(changed.beside(module).resolve())})
         foreign = set(own) - set(algorithm_keys({"name": algorithm.get("name")}))
     dropped = [key for key in algorithm if key in foreign and ("algorithm", key) not in changed.overridden]
     for key in ("module", *dropped):
@@ -163,7 +155,7 @@ def _drop_other_algorithms_keys(changed: _Changed, note: Callable[[str], None]) 
         note(f"--set {text}: dropped {', '.join(f'algorithm.{key}' for key in dropped)}")
 
 
-def _read_traces(changed: _Changed, folder: Path) -> None:
+def _read_traces(changed: _Changed) -> None:
     """What trace files hold becomes part of the experiment. Raises InputError."""
     network = changed.data.get("network")
     events = network.get("events") if isinstance(network, dict) else None
@@ -173,12 +165,12 @@ def _read_traces(changed: _Changed, folder: Path) -> None:
     for number, entry in enumerate(events):
         if isinstance(entry, dict):
             try:
-                base = changed.folder_of(("network", "events", number), folder)
-                events[number] = with_points(entry, base)
+                key = ("network", "events", number)
+                events[number] = with_points(entry, partial(changed.locate, key))
             except ValueError as error:
-                key = "trace" if "trace" in entry else "mahimahi"
-                path = ("network", "events", number, key)
-                lines.append(changed.describe(Problem(path=path, text=str(error))))
+                key_of_file = "trace" if "trace" in entry else "mahimahi"
+                problem = Problem(path=(*key, key_of_file), text=str(error))
+                lines.append(changed.describe(problem))
     if lines:
         raise InputError("\n".join(lines))
 
@@ -222,10 +214,22 @@ class _Changed:
     overridden: dict[KeyPath, str] = field(default_factory=dict)
     """Path -> text of the `--set` that put it there."""
 
-    def folder_of(self, path: KeyPath, folder: Path) -> Path:
-        """Where a file named there is looked for: beside the experiment or, named by --set, where the user stands."""
-        given = any(path[:end] in self.overridden for end in range(1, len(path) + 1))
-        return Path() if given else folder
+    def locate(self, key: KeyPath, name: str) -> Path:
+        """The file that key names: relative to the experiment or, when `--set` gave it, to the working directory."""
+        by_set = any(key[:end] in self.overridden for end in range(1, len(key) + 1))
+        return Path(name).expanduser() if by_set else self.beside(name)
+
+    def beside(self, name: str) -> Path:
+        """The file of that name, relative to the experiment's own."""
+        return Path(self.source.file).parent / Path(name).expanduser()
+
+    @contextmanager
+    def naming_key(self, key: KeyPath) -> Iterator[None]:
+        """Turns a ValueError into an InputError that names the key and where it was given."""
+        try:
+            yield
+        except ValueError as error:
+            raise InputError(self.describe(Problem(path=key, text=str(error)))) from None
 
     def describe(self, problem: Problem) -> str:
         """The user's line for that problem."""

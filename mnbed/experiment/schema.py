@@ -47,11 +47,14 @@ def text() -> str:
     return "\n".join(lines)
 
 
-def _section(settings: type, depth: int) -> Iterator[str]:
+def _section(settings: type, depth: int, without: str | None = None) -> Iterator[str]:
+    """Lines of every key; `without`: the one that tells the section's kind and stands above it."""
     documentation = docstrings(settings)
     hints = get_type_hints(settings, include_extras=True)
     for item in dataclasses.fields(settings):
         pad = "  " * depth
+        if item.name == without:
+            continue
         if settings is Experiment and item.name in ("algorithm", "task"):
             yield f"{pad}{item.name}:"
             yield f"{pad}    {documentation[item.name]}"
@@ -70,7 +73,7 @@ def _section(settings: type, depth: int) -> Iterator[str]:
             for kind, choice in choices.items():
                 yield f"{pad}  kind: {kind}"
                 yield f"{pad}      {(choice.__doc__ or '').splitlines()[0]}"
-                yield from _without(choice, "kind", depth + 2)
+                yield from _section(choice, depth + 2, without="kind")
         elif (inner := next(sections_in(hints[item.name]), None)) is not None:
             has_default = item.default is not dataclasses.MISSING
             kind, default = (
@@ -93,7 +96,7 @@ def _choices(kind: str) -> Iterator[str]:
         plugin: Any = algorithms.algorithm_class(name) if kind == "algorithm" else tasks.task_class(name)
         yield f"  name: {name}"
         yield f"      {(plugin.__doc__ or '').splitlines()[0]}"
-        yield from _without(plugin.Settings, "name", 2)
+        yield from _section(plugin.Settings, 2, without="name")
 
 
 def _events(depth: int) -> Iterator[str]:
@@ -103,16 +106,6 @@ def _events(depth: int) -> Iterator[str]:
         yield f"{pad}- {event_settings.example(kind)}"
         yield f"{pad}      {(kind.__doc__ or '').splitlines()[0]}"
         yield from _section(kind, depth + 2)
-
-
-def _without(settings: type, key: str, depth: int) -> Iterator[str]:
-    """The section's lines but for that key, which stands above them."""
-    lines = iter(_section(settings, depth))
-    for line in lines:
-        if line.startswith(f"{'  ' * depth}{key}:"):
-            next(lines)
-        else:
-            yield line
 
 
 def _generators(depth: int) -> Iterator[str]:

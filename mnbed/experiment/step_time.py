@@ -54,7 +54,8 @@ class StepTimeDistribution(Section):
             for name in ("mean", "std")
             if name not in allowed and getattr(self, name) is not None
         ]
-        problems += [] if problems else self._limit_problems()
+        if not problems:
+            problems.extend(self._limit_problems())
         if problems:
             raise SettingsError(problems)
 

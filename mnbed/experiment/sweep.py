@@ -257,6 +257,9 @@ def _text(value: Any) -> str:
 
 def _seeds(source: Source, given: Any) -> list[int]:
     number = isinstance(given, int) and not isinstance(given, bool)
+    # Before a list of them is made: a number mistyped must not fill the memory.
+    if number and given > _MAX_RUNS:
+        raise _wrong(source, "seeds", f"got {brief(given)}; at most {_MAX_RUNS:,} runs are allowed")
     seeds = list(range(1, given + 1)) if number else given
     good = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
     if not good or len(set(seeds)) < len(seeds):

@@ -13,10 +13,12 @@ from topologies.description import to_description
 from topologies.reading import brief, read_text
 
 
-def with_graph(section: Mapping[str, Any], folder: Path, note: Callable[[str], None]) -> dict[str, Any]:
-    """The section with the graph of its file. `folder`: where relative paths begin. Raises ValueError.
+def with_graph(
+    section: Mapping[str, Any], locate: Callable[[str], Path], note: Callable[[str], None]
+) -> dict[str, Any]:
+    """The section with the graph of its file. `locate`: the path that a file's name stands for. Raises ValueError.
 
-    `note` gets what was made of things that the file leaves open.
+    `note` gets a line for each choice that the file leaves open.
     """
     given = {key: value for key, value in section.items() if key != "file"}
     options = parameters_of(files.load)
@@ -27,7 +29,7 @@ def with_graph(section: Mapping[str, Any], folder: Path, note: Callable[[str], N
             raise ValueError(f"{key}: got {brief(value)}; it must be {options[key].type_name}")
     if not isinstance(section["file"], str) or not section["file"].strip():
         raise ValueError(f"got {brief(section['file'])}; it must be the name of a file ({files.endings()})")
-    graph = files.load(folder / Path(section["file"]).expanduser(), **given)
+    graph = files.load(locate(section["file"]), **given)
     for text in graph.graph.get("notes", ()):
         note(f"{section['file']}: {text}")
     return {"kind": INLINE, **to_description(graph)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +34,23 @@ class TraceError(ValueError):
     """A file that is no trace; the message names file and line."""
 
 
-def with_points(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """That entry of `network.events` with its file's content as `points`; as it is where it has them, or no file.
+def with_points(entry: Mapping[str, Any], locate: Callable[[str], Path]) -> dict[str, Any]:
+    """That entry of `network.events` with its file's content as `points`; unchanged where it has them, or no file.
 
-    `folder`: what relative names are relative to. Raises TraceError.
+    `locate`: the path that a file's name stands for. Raises TraceError.
     """
-    found = dict(entry)
-    if found.get("points"):
-        return found
-    if isinstance(found.get("trace"), str):
-        alone = "link" in found or "links" in found
-        found["points"] = list(read_csv(folder / found["trace"], links_given=alone))
-    elif isinstance(found.get("mahimahi"), str):
-        bin_s = units.parse_duration(found["bin"]) if found.get("bin") is not None else DEFAULT_BIN_S
-        found["points"], length_s = read_mahimahi(folder / found["mahimahi"], bin_s)
-        if found.get("repeat") is not False and found.get("period") is None:
-            found["period"] = units.format_duration(length_s)
-    return found
+    filled = dict(entry)
+    if filled.get("points"):
+        return filled
+    if isinstance(filled.get("trace"), str):
+        links_given = "link" in filled or "links" in filled
+        filled["points"] = list(read_csv(locate(filled["trace"]), links_given=links_given))
+    elif isinstance(filled.get("mahimahi"), str):
+        bin_s = units.parse_duration(filled["bin"]) if filled.get("bin") is not None else DEFAULT_BIN_S
+        filled["points"], length_s = read_mahimahi(locate(filled["mahimahi"]), bin_s)
+        if filled.get("repeat") is not False and filled.get("period") is None:
+            filled["period"] = units.format_duration(length_s)
+    return filled
 
 
 def read_csv(path: Path, *, links_given: bool) -> Iterator[PlainPoint]:

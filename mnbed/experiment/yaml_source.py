@@ -82,8 +82,9 @@ def _lines(root: yaml.Node | None) -> tuple[dict[KeyPath, int], list[str]]:
         walked.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
-                lines[(*path, index)] = item.start_mark.line + 1
-                walk(item, (*path, index))
+                below: KeyPath = (*path, index)
+                lines[below] = item.start_mark.line + 1
+                walk(item, below)
         elif isinstance(node, yaml.MappingNode):
             own: set[str] = set()
             for key_node, value_node in node.value:
@@ -101,8 +102,9 @@ def _lines(root: yaml.Node | None) -> tuple[dict[KeyPath, int], list[str]]:
             problems.append(f"{line}: {dotted(below)} is given twice (first on line {lines[below]})")
         else:
             own.add(key_node.value)
-            lines[(*path, key_node.value)] = line
-            walk(value_node, (*path, key_node.value))
+            below = (*path, key_node.value)
+            lines[below] = line
+            walk(value_node, below)
 
     if root is not None:
         walk(root, ())

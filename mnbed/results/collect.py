@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,6 +21,7 @@ from mnbed.results.messages import FragmentLife, Ledger, parts_for
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
 from topologies import plain_yaml
+from topologies.rules import natural_order
 
 CONTROLLER = "controller"
 
@@ -155,13 +155,6 @@ def read_experiment(run: RunDirectory) -> dict[str, Any]:
     if not isinstance(experiment, dict):
         raise InputError(f"{run.experiment}: not an experiment: it has no sections")
     return experiment
-
-
-def natural_order(name: str) -> tuple[tuple[int, str], ...]:
-    """Sort key that reads digits as numbers: h2 before h10."""
-    return tuple(
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part
-    )
 
 
 def read_environment(run: RunDirectory, problems: list[str]) -> dict[str, Any]:

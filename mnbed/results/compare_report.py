@@ -12,6 +12,7 @@ from mnbed.errors import InputError
 from mnbed.results.comparison import Comparison, Group, Spread, Target
 from mnbed.results.files import replacing
 from mnbed.results.likeness import seeds, seeds_text
+from mnbed.results.page import template
 from mnbed.results.plot_style import new_figure, save, style
 from mnbed.results.text import UNKNOWN, fraction, number, seconds, size
 from mnbed.results.text import score as score_text
@@ -161,24 +162,11 @@ def _write(comparison: Comparison, folder: Path) -> Path:
     page = folder / "compare.html"
     with replacing(page) as partial:
         partial.write_text(
-            _template().render(
+            template("compare.html.j2").render(
                 comparison=comparison, header=header, rows=rows, figure=svg, runs=_run_rows(comparison)
             )
         )
     return page
-
-
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mnbed.results", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("compare.html.j2")
 
 
 def _run_rows(comparison: Comparison) -> list[list[str]]:

@@ -20,6 +20,7 @@ from mnbed.results.exchange import task_metric
 from mnbed.results.files import replacing
 from mnbed.results.links import LinkRow
 from mnbed.results.metrics import columns
+from mnbed.results.page import template
 from mnbed.results.round_trips import round_trip_errors
 from mnbed.results.scores import Scores
 from mnbed.results.summary import Summary, task_score
@@ -112,7 +113,7 @@ SECTIONS = (
 def write_report(run: RunDirectory, collected: Collected, scores: Scores, summary: Summary) -> None:
     """Write report.html and plots/*.svg, *.png."""
     data = plots.RunData(collected, scores, standin=bool(summary.standin))
-    page = _template().render(
+    page = template("report.html.j2").render(
         summary=summary,
         figures=_figures(run, data),
         cards=_cards(summary),
@@ -135,19 +136,6 @@ def write_report(run: RunDirectory, collected: Collected, scores: Scores, summar
     )
     with replacing(run.report) as partial:
         partial.write_text(page)
-
-
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mnbed.results", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("report.html.j2")
 
 
 def _figures(run: RunDirectory, data: plots.RunData) -> dict[str, dict[str, Any]]:
@@ -313,16 +301,15 @@ def _probe_text(collected: Collected) -> str | None:
     if probe is None:
         return None
     rates, delays = probed_bandwidths(probe), probed_delays(probe)
-    parts = [
-        f"bandwidth of {len(rates)} directions {min(errors):+.2%} to {max(errors):+.2%}"
-        for errors in [[one.measured / one.asked - 1 for one in rates]]
-        if errors
-    ]
-    parts += [
-        f"delay of {len(delays)} directions or paths {1e3 * min(errors):+.2f} to {1e3 * max(errors):+.2f} ms"
-        for errors in [[one.measured - one.asked for one in delays]]
-        if errors
-    ]
+    parts = []
+    if rates:
+        errors = [probed.measured / probed.asked - 1 for probed in rates]
+        parts.append(f"bandwidth of {len(rates)} directions {min(errors):+.2%} to {max(errors):+.2%}")
+    if delays:
+        errors_ms = [1e3 * (probed.measured - probed.asked) for probed in delays]
+        parts.append(
+            f"delay of {len(delays)} directions or paths {min(errors_ms):+.2f} to {max(errors_ms):+.2f} ms"
+        )
     limited = sum(bool(row.get("limited_by_machine")) for row in probe.get("directions") or ())
     if limited:
         parts.append(f"{limited} directions are faster than this machine could fill them for the probe")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.errors import MnbedError, RunError, error_class
 from mnbed.network.build import Network
 from mnbed.run.control import AgentGone, AgentJoined, AgentMessage, ControlServer
 from mnbed.run.launch import ExecLauncher, Exited, LauncherGone, Loaded, PreforkLauncher
@@ -267,7 +267,7 @@ class Session:
         elif kind == "ended":
             agent.ended = True
         elif kind == "failed":
-            error = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
+            error = error_class(message["exit_status"])
             self._agent_failed(
                 agent, error(message["message"], message["remedy"], message["traceback"]), _SAID
             )

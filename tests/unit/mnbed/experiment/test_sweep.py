@@ -152,7 +152,10 @@ def test_what_is_compared_shares_its_setting(tmp_path: Path) -> None:
         ("base: base.yaml\ngrid: {a: {x: 3}}\n", "grid.a.x: it must be a mapping"),
         ("base: base.yaml\nseeds: [1, 1]\n", "seeds: got [1, 1]"),
         ("base: base.yaml\nseeds: 0\n", "seeds: got 0;"),
-        ("base: base.yaml\nseeds: 20000\n", "20,000 runs; at most 10,000"),
+        ("base: base.yaml\nseeds: 20000\n", "seeds: got 20000; at most 10,000 runs are allowed"),
+        ("base: base.yaml\nseeds: 2199023255552\n", "seeds: got 2199023255552; at most 10,000"),
+        ("base: base.yaml\nseeds: 9223372036854775808\n", "seeds: got 9223372036854775808; at most 10,000"),
+        ("base: base.yaml\nseeds: 5001\ngrid: {task.lr: [0.1, 0.2]}\n", "10,002 runs; at most 10,000"),
         ("base: base.yaml\nname: a/b\n", "name: got 'a/b'"),
         (
             "base: base.yaml\nbaseline: {algorithm: x}\n",
