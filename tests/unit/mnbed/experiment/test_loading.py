@@ -343,3 +343,44 @@ def test_anything_else_is_an_input_error(
             for line in error.message.splitlines():
                 assert line.startswith((f"{path}", "--set "))
                 assert len(line) < 500
+
+
+# --- Files that an experiment names ---
+
+ALGORITHM = """from node_agent.algorithms import Algorithm, AlgorithmSettings
+
+class Mine(Algorithm):
+    Settings = AlgorithmSettings
+"""
+# Key -> (the file, its text, the key's value).
+NAMED_FILES = {
+    "network.topology": (
+        "net.yaml",
+        "hosts: [h1, h2]\nswitches: [s1]\nlinks: [{link: [h1, s1]}, {link: [h2, s1]}]\n",
+        "{file: %s}",
+    ),
+    "overlay": ("pairs.txt", "h1 h2\n", "{kind: edges, edges: %s}"),
+    "algorithm": ("mine.py", ALGORITHM, "{name: mine, module: %s}"),
+    "network.events": ("link.csv", "time,bandwidth\n1,5mbit\n", "[{link: [h1, s1], trace: %s}]"),
+}
+
+
+@pytest.mark.parametrize("place", ["beside the experiment", "home", "working directory"])
+@pytest.mark.parametrize("key", NAMED_FILES)
+def test_a_named_file_is_found(key: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to the experiment; to the user's home after ~; and where `--set` names it, to the working directory."""
+    name, text, value = NAMED_FILES[key]
+    for folder in ("beside the experiment", "home", "working directory"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / place / name).write_text(text)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "working directory")
+    written = value % (f"~/{name}" if place == "home" else name)
+    outer, _, inner = key.partition(".")
+    path = tmp_path / "beside the experiment" / "x.yaml"
+    if place == "working directory":
+        path.write_text("name: x\n")
+        load_experiment(path, [f"{key}={written}"])
+    else:
+        path.write_text(f"{outer}: {{{inner}: {written}}}\n" if inner else f"{outer}: {written}\n")
+        load_experiment(path)
