@@ -22,8 +22,8 @@ from mnbed.experiment.event_settings import (
     EventSettings,
     Flap,
     Heal,
+    LinkAction,
     LinkChange,
-    LinkState,
     Partition,
     Point,
     Trace,
@@ -73,7 +73,7 @@ def expand(
     )
     story = Story()
     for number, entry in enumerate(entries):
-        if isinstance(entry, (LinkChange, LinkState, Flap, Trace)):
+        if isinstance(entry, (LinkChange, LinkAction, Flap, Trace)):
             _unfold_links(number, entry, world, story)
         elif isinstance(entry, (Partition, Heal)):
             unfold_partition(number, entry, world, story)
@@ -99,7 +99,7 @@ def expand(
 
 
 def _unfold_links(
-    number: int, entry: LinkChange | LinkState | Flap | Trace, world: World, story: Story
+    number: int, entry: LinkChange | LinkAction | Flap | Trace, world: World, story: Story
 ) -> None:
     key = "link" if entry.link is not None else "links"
     pairs = [pair for pair in dict.fromkeys(entry.pairs) if _known_link(number, pair, world, story, key)]
@@ -109,7 +109,7 @@ def _unfold_links(
         _unfold_change(number, entry, pairs, world, story)
     elif isinstance(entry, Trace):
         _unfold_trace(number, entry, pairs, world, story)
-    elif isinstance(entry, LinkState):
+    elif isinstance(entry, LinkAction):
         if entry.for_ is not None:
             end_in_time(number, "for", entry.at, entry.for_, world, story)
         for pair in pairs:

@@ -210,7 +210,7 @@ def test_setting_a_generators_parameter_needs_no_kind(write: Write) -> None:
         ("seed=[", "--set seed=[: not a YAML value"),
         ("seed=x", "--set seed=x: seed: got x; it must be a whole number"),
         ("tim.duration=5s", "--set tim.duration=5s: tim: no such key; did you mean time?"),
-        ("name.first=x", "--set name.first=x: name is no section"),
+        ("name.first=x", "--set name.first=x: name is not a section"),
         ("time.duration=5", "--set time.duration=5: time.duration: got 5; time needs a unit"),
         ("task.name=nothing", "--set task.name=nothing: task.name: unknown task"),
         ("overlay.degree=3", "with --set overlay.degree=3: overlay: kind complete takes no degree"),
