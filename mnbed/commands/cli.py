@@ -13,11 +13,11 @@ from mnbed.commands._options import ExperimentFile, SetNetworkKey
 def main(
     file: ExperimentFile,
     set_: SetNetworkKey = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets the directories of runs started here.")] = Path(
+    out: Annotated[Path, typer.Option(help="Where to put the directories of runs started here.")] = Path(
         "runs"
     ),
 ) -> int:
-    """Commands come from the terminal or from standard input, one a line."""
+    """Reads commands from the terminal or from standard input, one per line."""
     from mnbed.machine import probe
     from mnbed.prompt.prompt import open_prompt
     from mnbed.run.planning import plan_run

@@ -21,19 +21,21 @@ _Source = Annotated[
     ),
 ]
 _Set = Annotated[list[str] | None, set_option("A generator's parameter (nodes=16), or an experiment's key.")]
-_Seed = Annotated[int, typer.Option(help="Seed of a random generator.")]
+_Seed = Annotated[int, typer.Option(help="Seed for generators that draw at random.")]
 _HostsPerSwitch = Annotated[
-    int, typer.Option("--hosts-per-switch", help="Of a file without hosts: how many on each switch.")
+    int, typer.Option("--hosts-per-switch", help="For a file without hosts: how many to put on each switch.")
 ]
 _Parallel = Annotated[
-    str, typer.Option(help="Of a file with several links between two nodes: refuse or merge.")
+    str, typer.Option(help="For a file with several links between two nodes: refuse or merge.")
 ]
-_Component = Annotated[str, typer.Option(help="Of a file that is not connected: all (refuse it) or largest.")]
+_Component = Annotated[
+    str, typer.Option(help="For a file that is not connected: all (refuse it) or largest.")
+]
 _MAX_ROWS = 500
 
 
 def list_() -> None:
-    """Generators with their parameters, file formats, and matrices of measured networks."""
+    """List generators with their parameters, file formats, and matrices of measured networks."""
     import topologies
     from topologies import files
     from topologies.matrices import matrices
@@ -55,14 +57,14 @@ def show(
     parallel: _Parallel = "refuse",
     component: _Component = "all",
 ) -> None:
-    """A network as a table: nodes, links with bandwidth and delay, paths between regions."""
+    """Show a network as a table: nodes, links with bandwidth and delay, paths between regions."""
     view = _view(what, set_, seed, hosts_per_switch, parallel, component)
     _print_view(view)
 
 
 def draw(
     what: _Source,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture: .svg, .png or .pdf.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .svg, .png or .pdf.")] = Path(
         "topology.svg"
     ),
     set_: _Set = None,
@@ -71,11 +73,11 @@ def draw(
     parallel: _Parallel = "refuse",
     component: _Component = "all",
 ) -> None:
-    """A drawing: hosts, switches and stragglers told apart, links as wide as their bandwidth."""
+    """Draw a network: hosts, switches and stragglers in different colours, links as wide as their bandwidth."""
     from mnbed.errors import InputError
 
     if output.suffix.lower() not in (".svg", ".png", ".pdf"):
-        raise InputError(f"--output {output}: unknown ending {output.suffix!r}; there are: .svg, .png, .pdf")
+        raise InputError(f"--output {output}: unknown ending {output.suffix!r}; allowed: .svg, .png, .pdf")
     view = _view(what, set_, seed, hosts_per_switch, parallel, component)
     from mnbed.results.network_plot import draw_network
     from mnbed.results.plot_style import style
@@ -100,7 +102,7 @@ def convert(
     source: _Source,
     target: Annotated[
         Path,
-        typer.Argument(help="The file to write; its ending tells the format.", show_default=False),
+        typer.Argument(help="File to write; its ending determines the format.", show_default=False),
     ],
     set_: _Set = None,
     seed: _Seed = 1,
@@ -142,11 +144,11 @@ def _view(
 
 
 def _check_other_file(what: str, source: Path, target: Path) -> None:
-    """Raises InputError where both are one file, under whatever names."""
+    """Raises InputError if both are the same file, under whatever names."""
     from mnbed.errors import InputError
 
     if source.exists() and target.exists() and source.samefile(target):
-        raise InputError(f"{target} is {what}, and would be overwritten: give another file")
+        raise InputError(f"{target} is {what} and would be overwritten: give another file")
 
 
 def _shown(value: Any) -> str:
@@ -171,7 +173,7 @@ def _rows(view: NetworkView) -> list[Any]:
 
 
 def _ends(view: NetworkView) -> list[tuple[str, str]]:
-    """Of every link, the host's end first."""
+    """The ends of every link, the host first."""
     kinds = view.graph.nodes(data="kind")
     return [(b, a) if kinds[a] == "switch" and kinds[b] == "host" else (a, b) for a, b in view.graph.edges]
 
@@ -215,12 +217,12 @@ def _print_view(view: NetworkView) -> None:
     if graph.number_of_edges() > _MAX_ROWS:
         console.print(f"... and {graph.number_of_edges() - _MAX_ROWS:,} more links")
     if directions_differ:
-        console.print("(where directions differ: from the first node to the second / back)")
+        console.print("(if the directions differ: first node to second / back)")
     _print_paths(view, console)
 
 
 def _both_ways(view: NetworkView, a: str, b: str, row: EdgeProperty) -> tuple[str, str]:
-    """What the link has of that property from a to b and back, in words; empty where nothing is given."""
+    """The property of a link from a to b and back, as text; empty if it is not given."""
     there, back = (view.direction(*ends).get(row.attribute) for ends in ((a, b), (b, a)))
     return "" if there is None else row.shown(there), "" if back is None else row.shown(back)
 
@@ -232,7 +234,7 @@ def _print_paths(view: NetworkView, console: Any) -> None:
 
     graph = view.graph
     if graph.graph.get("per_pair"):
-        console.print("\nlinks limit each pair of hosts by itself")
+        console.print("\nlinks limit each pair of hosts separately")
     if not graph.graph.get("paths"):
         return
     how = "shared by all hosts of a region" if graph.graph.get("paths_shared") else "for each pair of hosts"

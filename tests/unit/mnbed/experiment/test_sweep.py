@@ -67,7 +67,7 @@ def test_overrides_of_the_command_line_hold_for_all(tmp_path: Path) -> None:
 def test_a_sweep_and_an_experiment_are_not_taken_for_each_other(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"base\.yaml: an experiment, not a sweep"):
         load_sweep(write(tmp_path, "base: base.yaml\n").parent / "base.yaml")
-    with pytest.raises(InputError, match=r"s\.yaml: a sweep, not an experiment"):
+    with pytest.raises(InputError, match=r"s\.yaml: this is a sweep, not an experiment"):
         load_experiment(write(tmp_path, "base: base.yaml\nseeds: 2\n"))
 
 

@@ -176,7 +176,7 @@ def test_the_command_writes_page_figures_and_tables(
         (("{run}", "--baseline", "algorithm"), "write AXIS=VALUE"),
         (
             ("{run}", "--baseline", "algorithm=swift"),
-            "the runs do not differ in algorithm, nor in anything else",
+            "the runs do not differ in algorithm or in anything else",
         ),
     ],
 )
