@@ -91,7 +91,7 @@ class FragmentLayout:
 
     def _permuted(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._order is None:
-            return values.copy()
+            return np.array(values)
         out: NDArray[np.float32] = np.empty(self.num_parameters, np.float32)
         _gather(values, self._order, out)
         return out

@@ -14,6 +14,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from node_agent.algorithms._interface import Algorithm, AlgorithmSettings, Context, Outbox, Send
+from node_agent.fragments import FragmentLayout
 from node_agent.wire import Fragment
 
 # How many models of one sender may wait for their rounds. A node that is not far behind needs one if everybody sends to
@@ -161,3 +163,34 @@ class RoundModels:
                     chosen.append(models[newest])
                     models.clear()
             return chosen
+
+
+class RoundAlgorithm(Algorithm):
+    """Base of algorithms that send the whole model after each round and average models of the same round."""
+
+    def __init__(self, settings: AlgorithmSettings, context: Context) -> None:
+        super().__init__(settings, context)
+        self._layout = FragmentLayout(context.num_parameters, 1, 0)
+        self._models = RoundModels(context.peers, restarted=context.restarted)
+        self._sent_round = -1
+
+    def on_fragment(self, fragment: Fragment) -> None:
+        self._models.put(fragment)
+
+    def peer_lost(self, peer: int) -> None:
+        self._models.lost(peer)
+
+    def peer_joined(self, peer: int) -> None:
+        self._models.joined(peer)
+
+    def _send_model(self, round: int, values: NDArray[np.float32], peers: Sequence[int]) -> Outbox:
+        """That round's model, to each of the peers."""
+        self._sent_round = round
+        return Outbox(
+            round=round,
+            permutation_seed=0,
+            num_fragments=1,
+            payloads=self._layout.cut(values),
+            sends=[Send(peer, 0) for peer in peers],
+            replace_unsent=self.settings.stale == "drop",
+        )

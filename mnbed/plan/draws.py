@@ -78,7 +78,8 @@ def _drawn_time(wanted: StepTimeDistribution, seed: int, node: int, problems: li
         if low <= drawn <= high:
             return drawn
     text = f"compute.step_time: hardly any draw lies within min {format_duration(low)} and max {format_duration(high)}"
-    problems += [] if text in problems else [text]
+    if text not in problems:
+        problems.append(text)
     return low
 
 

@@ -66,7 +66,7 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     problems: list[str] = []
     stragglers = draws.straggler_factors(experiment, names, problems)
     step_times = draws.step_times(experiment, names, step, problems)
-    problems[:0] = _time_problems(experiment, min(step_times))
+    problems = [*_time_problems(experiment, min(step_times)), *problems]
     peers = draws.overlay_peers(experiment, names, problems)
     links = plan_links(experiment, graph, stragglers, dilation, problems)
     # A wrong overlay has too few peers by itself: one complaint is enough.

@@ -22,8 +22,8 @@ from mnbed.experiment.event_settings import (
     EventSettings,
     Flap,
     Heal,
+    LinkAction,
     LinkChange,
-    LinkState,
     Partition,
     Point,
     Trace,
@@ -33,7 +33,7 @@ from mnbed.experiment.link_settings import PartialLinkSettings
 from mnbed.plan.event_story import (
     MAX_EVENTS,
     Change,
-    Ends,
+    DirectionEnds,
     Span,
     Story,
     World,
@@ -73,7 +73,7 @@ def expand(
     )
     story = Story()
     for number, entry in enumerate(entries):
-        if isinstance(entry, (LinkChange, LinkState, Flap, Trace)):
+        if isinstance(entry, (LinkChange, LinkAction, Flap, Trace)):
             _unfold_links(number, entry, world, story)
         elif isinstance(entry, (Partition, Heal)):
             unfold_partition(number, entry, world, story)
@@ -99,7 +99,7 @@ def expand(
 
 
 def _unfold_links(
-    number: int, entry: LinkChange | LinkState | Flap | Trace, world: World, story: Story
+    number: int, entry: LinkChange | LinkAction | Flap | Trace, world: World, story: Story
 ) -> None:
     key = "link" if entry.link is not None else "links"
     pairs = [pair for pair in dict.fromkeys(entry.pairs) if _known_link(number, pair, world, story, key)]
@@ -109,7 +109,7 @@ def _unfold_links(
         _unfold_change(number, entry, pairs, world, story)
     elif isinstance(entry, Trace):
         _unfold_trace(number, entry, pairs, world, story)
-    elif isinstance(entry, LinkState):
+    elif isinstance(entry, LinkAction):
         if entry.for_ is not None:
             end_in_time(number, "for", entry.at, entry.for_, world, story)
         for pair in pairs:
@@ -120,24 +120,26 @@ def _unfold_links(
         _unfold_flap(number, entry, pairs, world, story)
 
 
-def _known_link(number: int, pair: Ends, world: World, story: Story, key: str) -> bool:
+def _known_link(number: int, pair: DirectionEnds, world: World, story: Story, key: str) -> bool:
     if world.graph.has_edge(*pair):
         return True
     story.wrong(number, key, no_such_link(world.graph, *pair))
     return False
 
 
-def _both_ways(pairs: Iterable[Ends], one_way: bool) -> tuple[Ends, ...]:
+def _both_ways(pairs: Iterable[DirectionEnds], one_way: bool) -> tuple[DirectionEnds, ...]:
     return tuple(ends for a, b in pairs for ends in ([(a, b)] if one_way else [(a, b), (b, a)]))
 
 
-def _name(pairs: Sequence[Ends], one_way: bool) -> str:
+def _name(pairs: Sequence[DirectionEnds], one_way: bool) -> str:
     arrow = "->" if one_way else "-"
     shown = [f"{a} {arrow} {b}" for a, b in pairs[:3]]
     return ", ".join(shown) + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
 
 
-def _unfold_change(number: int, entry: LinkChange, pairs: list[Ends], world: World, story: Story) -> None:
+def _unfold_change(
+    number: int, entry: LinkChange, pairs: list[DirectionEnds], world: World, story: Story
+) -> None:
     directions = _both_ways(pairs, entry.one_way)
     change = _only(entry)
     name = _name(pairs, entry.one_way)
@@ -167,7 +169,7 @@ def _only(entry: PartialLinkSettings) -> PartialLinkSettings:
     return PartialLinkSettings(**{name: getattr(entry, name) for name in changed_keys(entry)})
 
 
-def _unfold_flap(number: int, entry: Flap, pairs: list[Ends], world: World, story: Story) -> None:
+def _unfold_flap(number: int, entry: Flap, pairs: list[DirectionEnds], world: World, story: Story) -> None:
     if entry.until is not None:
         if not until_in_time(number, entry.at, entry.until, world, story):
             return
@@ -192,12 +194,12 @@ def _unfold_flap(number: int, entry: Flap, pairs: list[Ends], world: World, stor
         cycle += 1
 
 
-def _add_state(story: Story, number: int, pair: Ends, at_s: float, up: bool) -> None:
+def _add_state(story: Story, number: int, pair: DirectionEnds, at_s: float, up: bool) -> None:
     text = f"{pair[0]} - {pair[1]} {'up' if up else 'down'}"
     story.links.append(SetLink(at_s=at_s, text=text, entry=number, a=pair[0], b=pair[1], up=up))
 
 
-def _unfold_trace(number: int, entry: Trace, pairs: list[Ends], world: World, story: Story) -> None:
+def _unfold_trace(number: int, entry: Trace, pairs: list[DirectionEnds], world: World, story: Story) -> None:
     if not entry.points:
         story.wrong(
             number, "points", "no points; give trace: FILE.csv, mahimahi: FILE, or points: [[0s, 5mbit], ...]"
@@ -222,7 +224,7 @@ def _unfold_trace(number: int, entry: Trace, pairs: list[Ends], world: World, st
 
 
 def _unfold_points(
-    number: int, entry: Trace, pairs: list[Ends], points: list[Point], world: World, story: Story
+    number: int, entry: Trace, pairs: list[DirectionEnds], points: list[Point], world: World, story: Story
 ) -> None:
     period = entry.period if entry.repeat is not False else None
     if period is not None and points[-1].at_s >= period:
@@ -316,7 +318,7 @@ def _is_manual(event: SetLink, story: Story) -> bool:
 
 def _reshapes(story: Story, world: World) -> Iterator[Reshape]:
     """Each change, with all properties that its directions have from then on."""
-    active: dict[Ends, dict[int, PartialLinkSettings]] = {ends: {} for ends in world.directions}
+    active: dict[DirectionEnds, dict[int, PartialLinkSettings]] = {ends: {} for ends in world.directions}
     complained: set[tuple[int, str]] = set()
     # What ends comes before what begins at the same instant.
     for change in sorted(

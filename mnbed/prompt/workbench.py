@@ -122,7 +122,10 @@ class Workbench:
         """Take a link down, both ways, or up again. Raises InputError, RunError."""
         self.direction(a, b)
         self._live.set_link(a, b, up)
-        (self._shut.discard if up else self._shut.add)(frozenset((a, b)))
+        if up:
+            self._shut.discard(frozenset((a, b)))
+        else:
+            self._shut.add(frozenset((a, b)))
         self._note(f"{a} - {b} {'up' if up else 'down'} by hand", [[a, b], [b, a]])
 
     def direction(self, a: str, b: str) -> Direction:

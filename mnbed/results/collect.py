@@ -1,14 +1,13 @@
-"""Brings everything a run left together: journals into events.jsonl, messages.csv, links.csv, and into memory.
+"""Collects everything that a run left: journals into events.jsonl, messages.csv, links.csv, and into memory.
 
-What is missing or damaged is listed in `problems`, never passed over in silence and never a reason to stop: a run that
-failed is the one whose journals are wanted most.
+Whatever is missing or damaged is listed in `problems`. It is never silently ignored and never a reason to stop, since
+the journals of a failed run are the ones needed most.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,13 +21,14 @@ from mnbed.results.messages import FragmentLife, Ledger, parts_for
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
 from topologies import plain_yaml
+from topologies.rules import natural_order
 
 CONTROLLER = "controller"
 
 
 @dataclass
 class NodeRecords:
-    """What one agent wrote, the ledger aside."""
+    """The records of an agent, without the ledger."""
 
     name: str
     straggler: bool
@@ -37,12 +37,12 @@ class NodeRecords:
     rejected: list[Record] = field(default_factory=list)
     errors: list[Record] = field(default_factory=list)
     waiting: Record | None = None
-    """The last wait that outlasted a round's computing."""
+    """The last wait that was longer than the computing time of a round."""
     ready: Record | None = None
     end: Record | None = None
 
     def keep(self, record: Record) -> None:
-        """Take in one record; events that no result is made of are only in events.jsonl."""
+        """Keep a record; events that no result depends on are only in events.jsonl."""
         event = record["event"]
         if event == "round":
             self.rounds.append(record)
@@ -60,14 +60,14 @@ class NodeRecords:
             self.errors.append(record)
 
     def counters(self) -> Counters | None:
-        """The last totals known: at its end or, of a killed agent, at its last snapshot. None: it never had any."""
+        """The last known totals: at its end or, if it was killed, at its last snapshot. None if there are none."""
         last = self.end or (self.snapshots[-1] if self.snapshots else None)
         if last is None:
             return None
         return Counters(**{item.name: last[item.name] for item in fields(Counters) if item.name in last})
 
     def steps(self) -> int:
-        """Local steps that it is known to have done."""
+        """Local steps that it has certainly done."""
         return max(
             (record.get("steps", 0) for record in (*self.rounds[-1:], *self.snapshots[-1:])), default=0
         )
@@ -82,10 +82,10 @@ class Collected:
     nodes: Mapping[str, NodeRecords]
     controller: list[Record]
     life: Mapping[str, FragmentLife] | None
-    """Sender -> what became of its fragments; None where no ledger was kept."""
+    """Sender -> what became of its fragments; None if no ledger was kept."""
     links: list[LinkRow]
     problems: list[str]
-    """What was missing or damaged, one sentence each."""
+    """Sentences about what was missing or damaged."""
     num_records: int
 
     def last(self, event: str) -> Record | None:
@@ -98,7 +98,7 @@ class Collected:
 
 
 def collect(run: RunDirectory) -> Collected:
-    """Read everything, write events.jsonl, messages.csv (where a ledger was kept) and links.csv.
+    """Read everything, write events.jsonl, messages.csv (if a ledger was kept) and links.csv.
 
     Raises InputError where the directory holds no run.
     """
@@ -122,14 +122,14 @@ def collect(run: RunDirectory) -> Collected:
         controller=controller,
         life=None if ledger.empty else ledger.life(),
         links=links,
-        # A damaged journal may say the same thing many times.
+        # A damaged journal may cause the same message many times.
         problems=list(dict.fromkeys([*problems, *merger.problems])),
         num_records=len(merger),
     )
 
 
 def _journal_bytes(run: RunDirectory) -> int:
-    """Of all journals; one that goes away meanwhile counts for nothing."""
+    """Total size of all journals; one that disappears meanwhile counts as empty."""
     sizes = []
     for path in run.nodes.glob("*.jsonl"):
         with contextlib.suppress(OSError):
@@ -138,7 +138,7 @@ def _journal_bytes(run: RunDirectory) -> int:
 
 
 def read_experiment(run: RunDirectory) -> dict[str, Any]:
-    """The resolved experiment. Raises InputError where there is none."""
+    """The resolved experiment. Raises InputError if there is none."""
     try:
         text = run.experiment.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -155,13 +155,6 @@ def read_experiment(run: RunDirectory) -> dict[str, Any]:
     if not isinstance(experiment, dict):
         raise InputError(f"{run.experiment}: not an experiment: it has no sections")
     return experiment
-
-
-def natural_order(name: str) -> tuple[tuple[int, str], ...]:
-    """Sort key that reads digits as numbers: h2 before h10."""
-    return tuple(
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part
-    )
 
 
 def read_environment(run: RunDirectory, problems: list[str]) -> dict[str, Any]:

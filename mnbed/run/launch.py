@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.errors import MnbedError, error_class
 from mnbed.network.mark import note
 from mnbed.programs import our_program
 from mnbed.run.activity import activity, is_stopped
@@ -290,5 +290,6 @@ def orders_for(
 
 
 def _error_of(message: dict[str, Any]) -> MnbedError:
-    kind = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
-    return kind(message["message"], message.get("remedy"), message.get("traceback"))
+    return error_class(message["exit_status"])(
+        message["message"], message.get("remedy"), message.get("traceback")
+    )

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.errors import MnbedError, RunError, error_class
 from mnbed.run.agent_state import DOWN, LIVING, AgentState, Phase, Source
 from mnbed.run.control import AgentGone, AgentJoined, AgentMessage
 from mnbed.run.launch import Exited, Launched
@@ -158,7 +158,7 @@ class Roster:
         """What a killed process had said before may be read long afterwards, even after the restart."""
         kind, former = message["kind"], pid in agent.killed
         if kind == "failed":
-            error = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
+            error = error_class(message["exit_status"])
             failure = error(message["message"], message["remedy"], message["traceback"])
             self._agent_failed(agent, failure, Source.OWN_WORDS)
         elif kind == "status" and (not former or agent.phase in DOWN):

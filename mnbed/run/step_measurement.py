@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.errors import MachineError, MnbedError, error_class
 from mnbed.experiment.sections import Experiment
 from mnbed.plan.step_cost import StepCost, StepMoment
 from mnbed.programs import our_program
@@ -173,7 +173,7 @@ def _step_of(plain: dict[str, Any]) -> StepCost:
 
 
 def _error_of(message: dict[str, Any]) -> MnbedError:
-    kind = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
+    kind = error_class(message["exit_status"])
     return kind(f"timing a local step failed: {message['message']}", message["remedy"], message["traceback"])
 
 

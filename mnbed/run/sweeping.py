@@ -20,10 +20,10 @@ from typing import Any
 
 from mnbed.errors import InputError, Interrupted, MachineError
 from mnbed.experiment.sweep import PlannedRun, Sweep
+from mnbed.results.fidelity import FAITHFUL
+from mnbed.results.summary import COMPLETED, FAILED, INTERRUPTED
 from mnbed.run.run_starter import RunStarter, StartedRun
 from mnbed.run.sweep_dilation import Planner, shared_dilations
-
-COMPLETED, FAITHFUL, INTERRUPTED_STATUS = "completed", "faithful", 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class SweepRunner:
             done += 1
             took = f"{time.monotonic() - began:.0f} s"
             self._say(f"[{done}/{len(self.entries)}] {run.name}: {self._describe(entry)} ({took})")
-            if entry.status == "interrupted":
+            if entry.status == INTERRUPTED:
                 raise Interrupted(
                     f"interrupted; what is done is in {self.directory}, and `mnbed sweep` with the same file goes on "
                     "from here"
@@ -145,10 +145,10 @@ class SweepRunner:
         directory = new[-1].name if new else None
         summary = _summary_of(new[-1]) if new else {}
         status, message = summary.get("status"), None
-        if interrupted or returncode == INTERRUPTED_STATUS:
-            status = "interrupted"
+        if interrupted or returncode == Interrupted.exit_status:
+            status = INTERRUPTED
         elif returncode != 0 or status is None:
-            status = "failed" if status in (None, COMPLETED) else status
+            status = FAILED if status in (None, COMPLETED) else status
             message = _last_words(log)
         verdict = summary.get("verdict")
         return replace(entry, directory=directory, status=status, verdict=verdict, message=message)

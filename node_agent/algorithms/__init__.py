@@ -26,6 +26,7 @@ from node_agent.algorithms._interface import (
     Outbox,
     Send,
 )
+from node_agent.discovery import only_subclass
 
 __all__ = [
     "Aggregated",
@@ -64,11 +65,12 @@ def algorithm_class(name: str, module_file: str | None = None) -> type[Algorithm
     ImportError if a user's file cannot be imported.
     """
     if module_file is not None:
-        return _only_algorithm(_import_file(module_file))
+        return only_subclass(_import_file(module_file), Algorithm)  # type: ignore[type-abstract]
     module = _files().get(canonical_name(name))
     if module is None:
         raise KeyError(f"unknown algorithm {name!r}; known: {', '.join(algorithm_names())}")
-    return _only_algorithm(importlib.import_module(f"{__name__}.{module}"))
+    plugin = importlib.import_module(f"{__name__}.{module}")
+    return only_subclass(plugin, Algorithm)  # type: ignore[type-abstract]
 
 
 @cache
@@ -88,17 +90,6 @@ def _import_file(path: str) -> ModuleType:
         line = next((entry.lineno for entry in reversed(where) if entry.filename == path), None)
         raise ImportError(f"{path}{f':{line}' if line else ''}: {type(error).__name__}: {error}") from error
     return module
-
-
-def _only_algorithm(module: ModuleType) -> type[Algorithm]:
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Algorithm) and value.__module__ == module.__name__
-    ]
-    if len(classes) != 1:
-        raise TypeError(f"{module.__file__} must hold exactly one Algorithm subclass, not {len(classes)}")
-    return classes[0]
 
 
 def create_algorithm(settings: Mapping[str, Any], context: Context) -> Algorithm:

@@ -21,13 +21,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node_agent.algorithms._interface import Aggregated, Algorithm, AlgorithmSettings, Context, Outbox, Send
-from node_agent.fragments import FragmentLayout
-from node_agent.mixing import RoundModels, metropolis_hastings, mix_into
-from node_agent.wire import Fragment
+from node_agent.algorithms._interface import Aggregated, AlgorithmSettings, Context, Outbox
+from node_agent.mixing import RoundAlgorithm, metropolis_hastings, mix_into
 
 
-class DPsgd(Algorithm):
+class DPsgd(RoundAlgorithm):
     """Synchronous averaging with all neighbours, by Metropolis-Hastings weights."""
 
     @dataclass(frozen=True, kw_only=True)
@@ -39,11 +37,8 @@ class DPsgd(Algorithm):
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        self._layout = FragmentLayout(context.num_parameters, 1, 0)
-        self._models = RoundModels(context.peers, restarted=context.restarted)
         degrees = {peer: len(context.neighbours_of(peer)) for peer in context.peers}
         self._weights = metropolis_hastings(len(context.peers), degrees)
-        self._sent_round = -1
 
     @classmethod
     def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:  # noqa: ARG003
@@ -60,21 +55,4 @@ class DPsgd(Algorithm):
         return Aggregated.from_fragments(fragments, now_s)
 
     def after_local_phase(self, round: int, values: NDArray[np.float32]) -> Outbox:
-        self._sent_round = round
-        return Outbox(
-            round=round,
-            permutation_seed=0,
-            num_fragments=1,
-            payloads=self._layout.cut(values),
-            sends=[Send(peer, 0) for peer in self.context.peers],
-            replace_unsent=self.settings.stale == "drop",
-        )
-
-    def on_fragment(self, fragment: Fragment) -> None:
-        self._models.put(fragment)
-
-    def peer_lost(self, peer: int) -> None:
-        self._models.lost(peer)
-
-    def peer_joined(self, peer: int) -> None:
-        self._models.joined(peer)
+        return self._send_model(round, values, self.context.peers)

@@ -10,6 +10,7 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
+from node_agent.discovery import only_subclass
 from node_agent.tasks._interface import DataMissing, DataUnreadable, Task, TaskSettings
 
 __all__ = [
@@ -38,14 +39,7 @@ def task_class(name: str) -> type[Task]:
     if module_name not in known:
         raise KeyError(f"unknown task {name!r}; known: {', '.join(known)}")
     module = importlib.import_module(f"{__name__}.{module_name}")
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module.__name__
-    ]
-    if len(classes) != 1:
-        raise TypeError(f"{module.__file__} must hold exactly one Task subclass, not {len(classes)}")
-    return classes[0]
+    return only_subclass(module, Task)  # type: ignore[type-abstract]
 
 
 def create_task(settings: dict[str, Any], data_root: Path, seed: int) -> Task:

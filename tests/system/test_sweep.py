@@ -69,7 +69,7 @@ def test_a_sweep_of_all_algorithms(cli: Cli, sweep: Path) -> None:
         "sweep", str(sweep), "--out", str(cli.out / "runs"), "--no-report", "--set", "task.partition.shards=4"
     )
     assert again.returncode == 1  # the cell's own change has the last word
-    assert "5 of 6 runs have completed before" in again.stdout
+    assert "5 of 6 runs are already complete" in again.stdout
 
     # One dilation for all that is compared.
     assert len({entry["dilation"] for entry in index[:5]}) == 1

@@ -118,7 +118,7 @@ def test_a_link_that_is_20_percent_off_is_noticed(cli: Cli, monkeypatch: pytest.
     monkeypatch.setattr(job_module, "probe_network", tampered)
     summary = run_here(cli.out)
     assert summary.verdict == "degraded"
-    assert "1 of 8 probed directions have another bandwidth than asked" in "\n".join(summary.reasons)
+    assert "1 of 8 probed directions do not have the bandwidth asked for" in "\n".join(summary.reasons)
     assert "h2 -> s1" in "\n".join(summary.reasons)
     assert "(-20%)" in "\n".join(summary.reasons)
 

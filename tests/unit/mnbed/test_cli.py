@@ -218,7 +218,7 @@ def test_plan_shows_experiment_addresses_links_and_budget(capsys: pytest.Capture
         ),
         (
             ["plan", str(EXPERIMENTS / "quickstart.yaml"), "--step-cpu", "7ms", "--measure"],
-            "give one of them",
+            "give only one of them",
         ),
         (["plan", str(EXPERIMENTS / "quickstart.yaml"), "--set", "seed=x"], "--set seed=x: seed: got x"),
         (

@@ -170,6 +170,6 @@ def test_root_of_a_container_that_may_not_is_told() -> None:
     may_not = ("setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource")
     possible, message, limits = raised(5000, *may_not)
     assert possible == "512"
-    assert message.startswith("MachineError a process of this run needs 5,000 open files, and at most 512")
+    assert message.startswith("MachineError a process of this run needs 5,000 open files, but at most 512")
     assert "remedy: raise the limit" in message
     assert limits == "256 512"

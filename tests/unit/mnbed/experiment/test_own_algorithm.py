@@ -65,7 +65,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, source: str, settings: str, word
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("algorithm: {name: a, module: none.py}\n")
-    with pytest.raises(InputError, match=r"algorithm\.module: got none\.py; there is no such Python file"):
+    with pytest.raises(InputError, match=r"algorithm\.module: got none\.py; no such Python file"):
         load_experiment(tmp_path / "x.yaml")
 
 
@@ -133,5 +133,7 @@ def test_its_own_name_by_set_keeps_the_files_own(tmp_path: Path) -> None:
 
 
 def test_an_own_algorithm_cannot_have_the_name_of_another(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="got DivShare, which comes with mnbed; give your own another name"):
+    with pytest.raises(
+        InputError, match="got DivShare, which comes with mnbed; choose another name for yours"
+    ):
         load_experiment(experiment(tmp_path, EXAMPLE, "name: DivShare, every: 2"))

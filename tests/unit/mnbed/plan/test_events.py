@@ -326,7 +326,7 @@ SLOW = {**LINK, "at": "10s", "bandwidth": "1mbit"}
         ([{"at": "1s", **LINK, "bandwith": "1mbit"}], ["events[0].bandwith", "did you mean bandwidth"]),
         ([{"at": "1s"}], ["events[0]", "what happens?"]),
         (["down"], ["events[0]", "section"]),
-        ([{"at": "1s", "links": [], "action": "down"}], ["events[0].link", "which one?"]),
+        ([{"at": "1s", "links": [], "action": "down"}], ["events[0].link", "which link?"]),
         ([{**SLOW, "links": [["h2", "s1"]]}], ["events[0].link"]),
         ([{"at": "1s", "link": ["h1"], "bandwidth": "1mbit"}], ["events[0].link", "two ends"]),
         ([{"link": ["h1", "s1"], "mahimahi": "x", "trace": "y"}], ["events[0]"]),
@@ -402,10 +402,10 @@ def test_malformed_traces_are_named_with_their_line(tmp_path: Path, text: str, p
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("1\n2\nx\n", ["cell.trace:3", "'x'", "whole milliseconds"]),
-        ("5\n4\n", ["cell.trace:2", "before the line above"]),
-        ("0\n0\n", ["no packet could ever pass"]),
-        ("", ["no packet could ever pass"]),
+        ("1\n2\nx\n", ["cell.trace:3", "'x'", "whole number of milliseconds"]),
+        ("5\n4\n", ["cell.trace:2", "earlier than the previous line"]),
+        ("0\n0\n", ["no packet could ever be delivered"]),
+        ("", ["no packet could ever be delivered"]),
         ("1\n999999999999\n", ["cell.trace:2", "million bins"]),
     ],
 )

@@ -95,5 +95,5 @@ def test_a_file_of_edges_becomes_part_of_the_experiment(tmp_path: Path) -> None:
 def test_wrong_lines_of_a_file_of_edges_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.edges").write_text("h1 h2\nh2 h3 5\n")
     (tmp_path / "x.yaml").write_text("overlay: {kind: edges, edges: bad.edges}\n")
-    with pytest.raises(InputError, match=r"bad\.edges: line 2: a pair of hosts is wanted"):
+    with pytest.raises(InputError, match=r"bad\.edges: line 2: expected a pair of hosts"):
         load_experiment(tmp_path / "x.yaml")

@@ -108,7 +108,7 @@ def test_a_sweeps_comparison_lies_in_it_and_is_made_anew(
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["compare"]
 
 
-def test_a_folder_that_cannot_be_written_is_said(
+def test_an_unwritable_folder_is_reported(
     run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -121,12 +121,12 @@ def test_a_folder_that_cannot_be_written_is_said(
     ("other", "words"),
     [
         ({"task": "movielens"}, "different tasks: digits, movielens"),
-        ({"standin": True}, "some runs have real data, others a stand-in"),
+        ({"standin": True}, "some runs use real data, others a stand-in"),
         ({"verdict": "degraded"}, "some emulations were faithful, others degraded"),
         ({"status": "interrupted"}, "not completed"),
     ],
 )
-def test_runs_that_are_not_alike_are_refused_unless_wanted(
+def test_runs_of_different_kinds_are_refused_unless_anyway(
     run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, other: dict[str, Any], words: str
 ) -> None:
     paths = [str(run("divshare")), str(run("swift", **other))]
@@ -169,14 +169,14 @@ def test_the_command_writes_page_figures_and_tables(
     ("arguments", "words"),
     [
         (("/nonexistent",), "/nonexistent: no such directory"),
-        (("/usr",), "/usr is neither a run directory nor a sweep's"),
-        (("{run}/..",), "but holds 1 of them"),
+        (("/usr",), "/usr is neither a run directory nor a sweep"),
+        (("{run}/..",), "but contains run directories"),
         (("{run}", "--target", "80"), "--target 80: an accuracy is a fraction: 0.8 for 80 %"),
         (("{run}", "--target", "nan"), "--target nan: it must be above 0"),
         (("{run}", "--baseline", "algorithm"), "write AXIS=VALUE"),
         (
             ("{run}", "--baseline", "algorithm=swift"),
-            "the runs do not differ in algorithm, nor in anything else",
+            "the runs do not differ in algorithm or in anything else",
         ),
     ],
 )

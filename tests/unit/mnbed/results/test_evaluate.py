@@ -99,7 +99,7 @@ def test_without_an_environment_the_remedy_is_named(tmp_path: Path) -> None:
     run = RunBuilder(path=tmp_path / "run", duration_s=1, parameters=np.zeros(3, np.float32)).build()
     run.environment.unlink()
     with pytest.raises(
-        RunError, match=r"where the data is, is not known: environment.json is missing.*remedy"
+        RunError, match=r"the location of the data is unknown: environment.json is missing.*remedy"
     ):
         run_evaluation(run, no_progress)
 

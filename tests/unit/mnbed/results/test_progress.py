@@ -71,7 +71,7 @@ def test_a_node_that_stops_early_is_named_with_whom_it_waits_for() -> None:
     stopped = node("h1", EVERY_SECOND[:20], waiting={"since": 20.0, "of": ["h7"], "t": 21.0})
     (reason,) = verdict(progress(stopped), progress(node("h2", EVERY_SECOND)))
     assert reason == (
-        "1 node of 2 made no round any more, long before the end: h1 since 20.0 s, waiting for h7"
+        "1 node of 2 stopped making rounds long before the end: h1 since 20.0 s, waiting for h7"
     )
 
 

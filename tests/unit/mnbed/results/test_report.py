@@ -197,5 +197,8 @@ def test_events_are_listed_and_marked(tmp_path: Path) -> None:
 
 def test_the_probe_stands_beside_what_was_asked(good_run: RunDirectory) -> None:
     page = good_run.report.read_text()
-    assert "Probe before training, against as asked: bandwidth of 16 directions -0.83% to -0.17%" in page
+    assert (
+        "Probe before training, compared with what was asked for: bandwidth of 16 directions -0.83% to -0.17%"
+        in page
+    )
     assert "11.9 Mbit/s" in page

@@ -61,6 +61,6 @@ def test_a_folder_of_runs_lists_the_newest(tmp_path: Path, capsys: pytest.Captur
         os.utime(folder, (number, number))
     assert report(str(tmp_path)) == 2
     err = capsys.readouterr().err
-    assert "holds 7" in err
+    assert "contains 7" in err
     assert [number for number in range(7) if f"run{number}\n" in err] == [2, 3, 4, 5, 6]
     assert err.index("run6") < err.index("run2")

@@ -14,8 +14,9 @@ import pytest
 from mnbed.cli import main
 from mnbed.errors import Interrupted, MachineError
 from mnbed.experiment.sweep import load_sweep
+from mnbed.results.summary import COMPLETED
 from mnbed.run.run_starter import LocalStarter, StartedRun
-from mnbed.run.sweeping import COMPLETED, SweepRunner, read_index
+from mnbed.run.sweeping import SweepRunner, read_index
 
 
 @pytest.fixture
