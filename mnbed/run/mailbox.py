@@ -1,7 +1,7 @@
 """How other threads have work done by the one loop that owns a selector, so that what the loop owns needs no lock.
 
-The timeline and the prompt post what they want; a pipe wakes the loop, which does it between two events. Whoever waits
-for an answer waits with a bound, and gets one too when the loop ends.
+The timeline and the prompt post what they want; a pipe wakes the loop, which does it between two events. Waiting for an
+answer is bounded, and ends when the loop does.
 """
 
 from __future__ import annotations
