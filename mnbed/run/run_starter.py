@@ -1,7 +1,8 @@
 """How a sweep starts `mnbed run`, which needs root, although the sweep itself reads and writes a user's files.
 
 Under sudo the process splits in two: a child drops root for good and carries on with the sweep; the parent stays behind
-as its servant and does only two things: start `mnbed run` and pass Ctrl-C on to it. It understands nothing else, and `mnbed run` treats every argument as the user's.
+as its servant and does only two things: start `mnbed run` and pass Ctrl-C on to it. It understands nothing else, and
+`mnbed run` treats every argument as the user's.
 """
 
 from __future__ import annotations

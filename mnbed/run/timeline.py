@@ -87,7 +87,7 @@ class Conductor:
             self._thread.start()
 
     def break_off(self) -> None:
-        """Skip what has not happened yet, without waiting: an event being applied may itself be waiting for the caller."""
+        """Skip what has not happened yet, without waiting: one being applied may itself be waiting for the caller."""
         self._stop.set()
 
     def stop(self) -> None:
