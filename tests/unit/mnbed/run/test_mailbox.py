@@ -7,12 +7,12 @@ import os
 import selectors
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from mnbed.errors import Interrupted, RunError
-from mnbed.run.mailbox import Mailbox, RunIsOver
+from mnbed.run.mailbox import Mailbox, RunIsOver, _answered
 
 
 @pytest.fixture
@@ -75,6 +75,36 @@ def test_an_answer_is_waited_for_with_a_bound(selector: selectors.BaseSelector, 
         mailbox.ask(lambda: done.append(1), patience_s=0)
     turn(selector, mailbox)
     assert done == [], "nobody wants it any more"
+
+
+def test_work_that_has_begun_is_waited_for() -> None:
+    """It is done in any case, so whoever asked must not believe that it was not."""
+    impatient = threading.Event()
+
+    class Spy(Future[str]):
+        def cancel(self) -> bool:
+            cancelled = super().cancel()
+            impatient.set()
+            return cancelled
+
+    future = Spy()
+    assert future.set_running_or_notify_cancel()
+    with ThreadPoolExecutor() as pool:
+        answered = pool.submit(_answered, future, 0.0)
+        assert impatient.wait(20)
+        future.set_result("done")
+        assert answered.result(20) is True
+
+
+def test_a_time_out_of_the_work_is_not_the_askers(selector: selectors.BaseSelector, mailbox: Mailbox) -> None:
+    def late() -> None:
+        raise TimeoutError("the file took too long")
+
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(mailbox.ask, late)
+        turn(selector, mailbox)
+        with pytest.raises(TimeoutError, match="the file took too long"):
+            asked.result(20)
 
 
 def test_a_condition_is_waited_for_and_judged_by_the_loop(
