@@ -1,7 +1,7 @@
 """What one can do to a standing network and its agents by hand; `prompt.py` gives these things names and words.
 
-All quantities are emulated. A run that is started here is a whole run, with a directory and results of its own, in a
-thread beside the prompt.
+All quantities are emulated. A run started here is a complete run, with its own directory and results, in a thread
+beside the prompt.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class LinkState:
     target: str
     asked: LinkProperties
     rate_bps: float
-    """Carried just now, Ethernet headers included."""
+    """Carried at this moment, including Ethernet headers."""
     bytes_sent: int
     drops: int
     backlog_bytes: int
@@ -62,7 +62,7 @@ class Workbench:
         self.network = network
         self.plan: Plan = network.plan
         self._live = live
-        # Not the run's own, which is busy for long.
+        # Not the run's own, which is busy for long periods.
         self._side = side
         self._out = out
         self._ended_job = job
@@ -82,7 +82,7 @@ class Workbench:
     @classmethod
     @contextlib.contextmanager
     def of(cls, network: Network, out: Path, job: Job | None = None) -> Iterator[Workbench]:
-        """On leaving, captures and a run that is still going end; what was collected is kept and evaluated."""
+        """On leaving, captures end, and so does a run in progress; what was collected is kept and evaluated."""
         with UserSide.start() as side, LiveNetwork.of(network) as live:
             bench = cls(network, live, side, out, job)
             try:
@@ -182,7 +182,7 @@ class Workbench:
         return capture
 
     def stop_captures(self) -> list[Capture]:
-        """End all of them; returns those that were going on."""
+        """End all of them; returns those that were running."""
         captures, self._captures = self._captures, []
         for capture in captures:
             capture.stop()
@@ -197,12 +197,12 @@ class Workbench:
 
     @property
     def job(self) -> Job | None:
-        """The run that goes on, or the last one."""
+        """The run in progress, or the last one."""
         return self._job
 
     @property
     def agents(self) -> Mapping[str, AgentState]:
-        """What is known of each agent of the present or last run; empty before the first."""
+        """What is known of each agent of the current or last run; empty before the first."""
         supervisor = self._job.supervisor if self._job is not None else None
         return supervisor.agents if supervisor is not None else {}
 
@@ -299,7 +299,7 @@ class Workbench:
         self.on_end()
 
     def _note(self, text: str, directions: list[list[str]] | None = None, **fields: Any) -> None:
-        """What is done by hand belongs into the journal of the run that it happens to."""
+        """What is done by hand belongs in the journal of the run that it affects."""
         job = self._job
         if not self.running or job is None or job.journal is None or job.emulated_now() is None:
             return

@@ -1,4 +1,4 @@
-"""The agents of one run: the launcher that forks them, the sockets that reach them, and what each has to know."""
+"""The agents of one run: the launcher that forks them, the sockets that reach them, and the settings each one gets."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class AgentGroup:
     def join(
         self, network: Network, journal: Journal, signals: Signals, on_update: Callable[[], None]
     ) -> Supervisor:
-        """What drives the agents on that network."""
+        """The supervisor that drives the agents on that network."""
         return Supervisor(
             (host.name for host in self._plan.hosts),
             selector=self._selector,

@@ -1,6 +1,6 @@
 """The whole job as one story: directory, warm parent, network, agents, training, collection, teardown, results.
 
-This process is root, so it touches no file of the run itself: `UserSide` does, as the user.
+This process is root, so it touches none of the run's files: `UserSide` does that, as the user.
 
 Everything that is started is owned by one ExitStack, so every way out (done, failed, Ctrl-C) takes it down in order.
 What was collected is kept and evaluated on every way out.
@@ -149,7 +149,7 @@ class Job:
         return self._now()
 
     def stop(self) -> None:
-        """Have it end as after Ctrl-C: agents stop, and what was collected is evaluated. From another thread."""
+        """End it as Ctrl-C would: agents stop, and what was collected is evaluated. Called from another thread."""
         self._signals.interrupted = True
 
     # Emulation: everything that needs the network
@@ -181,7 +181,7 @@ class Job:
     def _train(self, stack: contextlib.ExitStack) -> None:
         self._phase("loading data and torch, building the network")
         if self._standing is None:
-            # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
+            # What this process starts later is not part of the run, and must not be mistaken for a leftover of it.
             stack.enter_context(marked(self._run.run_id))
         # Before anything is started: the warm parent and its agents keep the limit that they are born with.
         raise_open_files(self._plan.open_files)
@@ -225,7 +225,7 @@ class Job:
             supervisor.take_no_more
         )  # the conductor's thread may wait for an answer when it is ended
         if network.delay is not None and self._standing is not None:
-            network.delay.take_statistics()  # those of what was before
+            network.delay.take_statistics()  # discard those from before this run
         start = self._start_monotonic_s = supervisor.start()
         conductor.start(start)
         self._phase(f"training for {self._duration:g} emulated s ({wall_s:g} s)")
@@ -292,7 +292,7 @@ class Job:
         self._record("phase", name=name, wall_s=round(time.monotonic() - self._began, 3))
 
     def _record(self, event: str, **fields: Any) -> None:
-        """For what frames the run: a full disk is told at the end, and keeps no network from being taken down."""
+        """For records around the run: a full disk is reported at the end, and never prevents teardown."""
         try:
             self._journal.write(event, **fields)
         except OSError as error:

@@ -1,6 +1,6 @@
 """Gets an agent into each host's namespace: forked from a warm parent, or as a program of its own (`launch: exec`).
 
-Both launchers report the same events, so that the life cycle does not know which one runs.
+Both launchers report the same events, so the supervisor need not know which one is used.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class PreforkLauncher:
     def __init__(
         self, orders: dict[str, Any], log_path: Path, log: int, selector: selectors.BaseSelector
     ) -> None:
-        """`log`: the file at `log_path`, open; it is the launcher's from then on."""
+        """`log`: the open file at `log_path`; the launcher owns it from then on."""
         self._selector = selector
         self.log_path = log_path
         self._log = log
@@ -116,16 +116,16 @@ class PreforkLauncher:
         return []
 
     def activity(self) -> tuple[int, int]:
-        """Changes while the warm parent gets on with what it does."""
+        """Changes while the warm parent makes progress."""
         return activity(self._process.pid)
 
     def standstill(self) -> str:
-        """Of a warm parent that does not get on: how it stands, and its last words."""
+        """For a warm parent that makes no progress: its state and its last words."""
         how = "it is stopped (SIGSTOP)" if is_stopped(self._process.pid) else "it waits"
         return f"{how}{self._last_words()}"
 
     def send_signal(self, pid: int, number: signal.Signals) -> None:
-        """Send a signal to an agent: by its parent, which knows best whether the number is still that agent's."""
+        """Send a signal to an agent: through its parent, which knows whether the pid is still that agent's."""
         self._write({"signal": int(number), "pid": pid})
 
     def stop(self) -> None:
@@ -211,7 +211,7 @@ class ExecLauncher:
             self._launch(network, agent)
 
     def _launch(self, network: Network, agent: AgentSettings) -> None:
-        if agent.name in self._processes:  # killed a moment ago, and about to come back
+        if agent.name in self._processes:  # killed a moment ago, and about to be replaced
             self._end(agent.name, self._processes[agent.name].wait())
         with tempfile.TemporaryFile() as told:
             told.write(json.dumps({**self._orders, "settings": asdict(agent)}).encode())

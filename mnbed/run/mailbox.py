@@ -1,7 +1,7 @@
 """How other threads have work done by the one loop that owns a selector, so that what the loop owns needs no lock.
 
-The timeline and the prompt post what they want; a pipe wakes the loop, which does it between two events. Whoever waits
-for an answer waits with a bound, and gets one too when the loop ends.
+The timeline and the prompt post what they want; a pipe wakes the loop, which does it between two events. Waiting for an
+answer is bounded, and ends when the loop does.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from mnbed.errors import Interrupted, RunError
+from mnbed.run.patience import Patience
 
 T = TypeVar("T")
 
 # The loop does everything it is asked to within milliseconds; without a bound a bug would hang the prompt.
 _ANSWER_PATIENCE_S = 30.0
+_LOOK_S = 1.0
 
 
 class RunIsOver(RunError):
@@ -64,11 +66,9 @@ class Mailbox:
         """
         patience_s = _ANSWER_PATIENCE_S if patience_s is None else patience_s
         future = self.submit(work)
-        try:
-            return future.result(patience_s)
-        except concurrent.futures.TimeoutError:
-            future.cancel()
-            raise RunError(f"the run has not answered for {patience_s:g} s") from None
+        if not _answered(future, patience_s):
+            raise RunError(f"the run has not answered for {patience_s:g} s")
+        return future.result()
 
     def wait_for(self, condition: Callable[[], bool], patience_s: float) -> bool:
         """Wait until the loop finds that the condition holds; False: it did not in time. Raises RunIsOver.
@@ -77,11 +77,9 @@ class Mailbox:
         """
         settled: Future[None] = Future()
         self.ask(lambda: self._awaited.append((condition, settled)))
-        try:
-            settled.result(patience_s)
-        except concurrent.futures.TimeoutError:
-            settled.cancel()
+        if not _answered(settled, patience_s):
             return False
+        settled.result()  # raises RunIsOver where that is the answer
         return True
 
     # From the loop's thread
@@ -124,6 +122,17 @@ class Mailbox:
             if future.set_running_or_notify_cancel():
                 _do(work, future)
         return []
+
+
+def _answered(future: Future[Any], patience_s: float) -> bool:
+    """Wait for it; False: it had not even begun in time, and will not."""
+    patience = Patience(patience_s)
+    while not concurrent.futures.wait([future], min(patience_s, _LOOK_S)).done:
+        if patience.ended():
+            if future.cancel():
+                return False
+            concurrent.futures.wait([future])  # it is being done
+    return True
 
 
 def _do(work: Callable[[], Any], future: Future[Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the controller knows of an agent that was killed, for the one that takes its place."""
+"""What the controller knows about a killed agent, for the one that takes its place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def resume_settings(
         life=life,
         round=max([status.get("round", 0), *(record["round"] + 1 for record in rounds)]),
         steps=max(record.get("steps", 0) for record in (status, last, *rounds)),
-        # Whatever was written last: totals only grow.
+        # Whichever was written last: totals only grow.
         counters={
             item.name: max(counters.get(item.name, 0), last.get(item.name, 0)) for item in fields(Counters)
         },

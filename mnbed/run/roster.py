@@ -37,7 +37,7 @@ class Roster:
         self.failed: list[AgentState] = []
         """In the order in which it became known."""
         self.start_monotonic_s: float | None = None
-        """The common start, once it has been given: who is ready later is told at once."""
+        """The common start, once it has been given: an agent that is ready later is told at once."""
         self._control = control
         self._launcher = launcher
         self._restarter = restarter

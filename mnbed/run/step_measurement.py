@@ -1,4 +1,4 @@
-"""Measures what one local step costs on this machine, in a process of its own, and remembers it for the next time.
+"""Measures what one local step costs on this machine, in a process of its own, and remembers the result.
 
 To be called as the user, never as root on his behalf: it reads his data and writes into his cache.
 
@@ -36,14 +36,14 @@ from node_agent.tasks import task_class
 _VERSION = 2
 # torch takes some seconds to import on a slow disk, a large model a minute for its steps.
 _PATIENCE_S = 600
-# So long a figure of a bad moment serves: what made it bad has hardly gone before, and a sweep asks many times.
+# How long a figure measured at a bad moment is used: its cause rarely goes away sooner, and a sweep asks many times.
 _BAD_FIGURE_SERVES = timedelta(minutes=5)
 _REMEDY = "give the time yourself: mnbed plan --step-cpu TIME, and in the file a number for time.dilation"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A step's cost, and where it is from."""
+    """A step's cost, and where the figure comes from."""
 
     step: StepCost
     at: datetime
@@ -51,7 +51,7 @@ class Measured:
     remembered: bool
     """From an earlier measurement."""
     tried: datetime | None = None
-    """When it was last tried to find a better one; None: when it was measured."""
+    """When a better one was last attempted; None: when it was measured."""
 
     def text(self) -> str:
         """One line for the user."""
@@ -62,7 +62,7 @@ class Measured:
 
     @property
     def complaint(self) -> str | None:
-        """Why the figure may be too high; None: nothing speaks against it."""
+        """Why the figure may be too high; None: no reason to doubt it."""
         return None if self.step.moment is None else self.step.moment.complaint()
 
 
@@ -94,7 +94,7 @@ def step_cost(
 
 
 def _better(fresh: Measured, known: Measured | None) -> Measured:
-    """Of two figures of bad moments the cheaper: a busy machine makes steps dearer, nothing makes them cheaper."""
+    """The cheaper of two figures from bad moments: a busy machine makes steps dearer, nothing makes them cheaper."""
     if known is None or fresh.complaint is None or fresh.step.demand_s <= known.step.demand_s:
         return fresh
     return replace(known, tried=fresh.at)
@@ -168,7 +168,7 @@ def _measure(experiment: Experiment, user: User) -> StepCost:
 
 
 def _step_of(plain: dict[str, Any]) -> StepCost:
-    """Raises KeyError, TypeError where that is no step."""
+    """Raises KeyError or TypeError if that is not a step."""
     return StepCost(**{**plain, "moment": StepMoment(**plain["moment"])})
 
 
@@ -178,7 +178,7 @@ def _error_of(message: dict[str, Any]) -> MnbedError:
 
 
 def _recall(path: Path, key: dict[str, Any]) -> Measured | None:
-    """What the file says; None where it is not there, not whole, or about something else."""
+    """What the file says; None if it is missing, damaged or about something else."""
     try:
         found = json.loads(path.read_text())
         step = _step_of(found["step"])

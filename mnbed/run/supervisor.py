@@ -58,7 +58,7 @@ class Supervisor:
         self._roster = Roster(names, control=control, launcher=launcher, restarter=restarter, journal=journal)
         self.loaded: Loaded | None = None
         self.over = False
-        """Training has ended: no agent can be started any more."""
+        """Training has ended: no agent can be started from here on."""
         self._general_error: MnbedError | None = None
         self._launcher_error: MnbedError | None = None
         self._selector = selector
@@ -170,7 +170,7 @@ class Supervisor:
             self._fail(RunError(ailment))
 
     def take_no_more(self) -> None:
-        """Training is over: whoever wants something done to an agent, or waits for it to be done, is refused."""
+        """Training is over: anything that other threads want done to an agent, or wait for, is refused."""
         self.over = True
         self._mailbox.refuse()
 

@@ -1,4 +1,4 @@
-"""Runs a sweep: one `mnbed run` after the other, each a process of its own, so that one that fails stops no other.
+"""Runs a sweep: one `mnbed run` after the other, each in its own process, so that a failure stops no other run.
 
     OUT/<sweep's name>/sweep.json       what has run, by cell and seed; what compare reads
     OUT/<sweep's name>/<run directory>  one for each run
@@ -35,14 +35,14 @@ class Entry:
     seed: int
     digest: str
     directory: str | None = None
-    """Of the run, relative to the sweep's."""
+    """The run's, relative to the sweep's."""
     status: str | None = None
     """As summary.json has it; None: not run yet."""
     verdict: str | None = None
     message: str | None = None
     """The last line that a failed run printed."""
     dilation: float | None = None
-    """Chosen for all runs that this one is compared with; None: the experiment says its own."""
+    """Chosen for all runs that this one is compared with; None: the experiment sets its own."""
 
 
 class SweepRunner:
@@ -81,7 +81,7 @@ class SweepRunner:
 
     @property
     def todo(self) -> list[int]:
-        """Places of the runs that have not completed."""
+        """Indices of the runs that have not completed."""
         return [
             place
             for place, entry in enumerate(self.entries)
@@ -89,7 +89,7 @@ class SweepRunner:
         ]
 
     def execute(self, progress: Callable[[int, int, str], None]) -> list[Entry]:
-        """Do what is to be done; returns the runs that failed. Raises Interrupted after Ctrl-C; what is done is kept.
+        """Run what has not completed; returns the failed runs. Raises Interrupted after Ctrl-C; finished runs are kept.
 
         progress: called with (runs done, runs in all, what runs now).
         """
@@ -173,7 +173,7 @@ class SweepRunner:
             "base": str(self._sweep.base),
             "baseline": dict(self._sweep.baseline),
             "runs": [asdict(entry) for entry in self.entries],
-            # Of the sweep as its file was before: found again should it be so once more.
+            # From earlier versions of the sweep's file: they count again if it changes back.
             "former": [asdict(entry) for entry in self._former],
         }
         partial = self._index.with_suffix(".partial")
@@ -200,7 +200,7 @@ def read_sweep(directory: Path) -> dict[str, Any]:
 
 
 def _wait(run: StartedRun) -> tuple[int, bool]:
-    """The run's exit status, and whether Ctrl-C or SIGTERM came: they are passed on, and it takes time to collect."""
+    """The run's exit status, and whether Ctrl-C or SIGTERM came: both are passed on, and the run needs time to end."""
     interrupted = False
     while True:
         try:
@@ -212,7 +212,7 @@ def _wait(run: StartedRun) -> tuple[int, bool]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP mean what Ctrl-C does, also where SIGINT was ignored, as it is for jobs in the background."""
+    """SIGTERM and SIGHUP act like Ctrl-C, even where SIGINT was ignored, as it is for background jobs."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     former = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
@@ -223,7 +223,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _summary_of(run: Path) -> dict[str, Any]:
-    """What summary.json holds; nothing where there is none."""
+    """The contents of summary.json; empty if there is none."""
     try:
         return dict(json.loads((run / "summary.json").read_text()))
     except (OSError, ValueError, TypeError):

@@ -1,7 +1,6 @@
-"""Applies a plan's timeline while agents train: each event at its emulated time, from a thread of its own.
+"""Applies a plan's timeline while agents train: each event at its emulated time, from a dedicated thread.
 
-The thread does nothing else, so that an event is late only by what it takes. What goes wrong here is kept for whoever
-supervises the run.
+The thread does nothing else, so an event is late only by the time it takes. An error is kept for the supervisor.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ class Nodes(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """How a journal names an event, and what it says of it."""
+    """The name of an event in the journal, and its fields there."""
 
     name: str
     fields: dict[str, Any]
 
 
 class Conductor:
-    """One run's timeline. `error` is what broke it off."""
+    """One run's timeline. `error` is what ended it early."""
 
     def __init__(self, plan: Plan, live: LiveNetwork, nodes: Nodes, journal: Journal) -> None:
         self._plan = plan
@@ -65,7 +64,7 @@ class Conductor:
     @classmethod
     @contextmanager
     def of(cls, network: Network, nodes: Nodes, journal: Journal) -> Iterator[Conductor]:
-        """Ready to `start`; on leaving, the rest of the timeline is left out."""
+        """Ready to `start`; on leaving, the rest of the timeline is skipped."""
         with LiveNetwork.of(network, _places(network.plan)) as live:
             conductor = cls(network.plan, live, nodes, journal)
             try:
@@ -75,7 +74,7 @@ class Conductor:
 
     @property
     def restarts_pending(self) -> bool:
-        """Whether a killed node is still to come back."""
+        """Whether a killed node has yet to be restarted."""
         return self._restarts > 0 and self.error is None and not self._stop.is_set()
 
     def start(self, start_monotonic_s: float) -> None:
@@ -87,11 +86,11 @@ class Conductor:
             self._thread.start()
 
     def break_off(self) -> None:
-        """Leave out what has not happened yet, without waiting: an event that is being applied may wait for us."""
+        """Skip what has not happened yet, without waiting: one being applied may itself be waiting for the caller."""
         self._stop.set()
 
     def stop(self) -> None:
-        """Leave out what has not happened yet, and wait for the rest; a second call does nothing."""
+        """Skip what has not happened yet, and wait for an event that is being applied; a second call does nothing."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -103,7 +102,7 @@ class Conductor:
                 while (left := due - time.monotonic()) > 0:
                     if self._stop.wait(left):
                         return
-                # Before the look: whoever breaks off afterwards sees that this one is still being applied.
+                # Set before the check: a caller of `break_off` then sees that this event is still being applied.
                 self.applying = True
                 if self._stop.is_set():
                     return

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 import pytest
 
 from mnbed.errors import Interrupted, RunError
-from mnbed.run.mailbox import Mailbox, RunIsOver
+from mnbed.run.mailbox import Mailbox, RunIsOver, _answered
 
 
 @pytest.fixture
@@ -79,6 +80,36 @@ def test_an_answer_is_waited_for_with_a_bound(selector: selectors.BaseSelector, 
     assert done == [], "nobody wants it any more"
 
 
+def test_work_that_has_begun_is_waited_for() -> None:
+    """It is done in any case, so whoever asked must not believe that it was not."""
+    impatient = threading.Event()
+
+    class Spy(Future[str]):
+        def cancel(self) -> bool:
+            cancelled = super().cancel()
+            impatient.set()
+            return cancelled
+
+    future = Spy()
+    assert future.set_running_or_notify_cancel()
+    with ThreadPoolExecutor() as pool:
+        answered = pool.submit(_answered, future, 0.0)
+        assert impatient.wait(20)
+        future.set_result("done")
+        assert answered.result(20) is True
+
+
+def test_a_time_out_of_the_work_is_not_the_askers(selector: selectors.BaseSelector, mailbox: Mailbox) -> None:
+    def late() -> None:
+        raise TimeoutError("the file took too long")
+
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(mailbox.ask, late)
+        turn(selector, mailbox)
+        with pytest.raises(TimeoutError, match="the file took too long"):
+            asked.result(20)
+
+
 def test_a_condition_is_waited_for_and_judged_by_the_loop(
     selector: selectors.BaseSelector, mailbox: Mailbox
 ) -> None:
@@ -119,7 +150,8 @@ def test_at_the_end_everybody_is_refused(selector: selectors.BaseSelector, mailb
 def test_it_leaves_no_descriptor_and_blocks_nobody(selector: selectors.BaseSelector) -> None:
     before = len(os.listdir("/proc/self/fd"))
     mailbox = Mailbox(selector)
-    futures = [mailbox.submit(lambda: None) for _ in range(70_000)]  # more than a pipe holds
+    fcntl.fcntl(mailbox._wake_write, fcntl.F_SETPIPE_SZ, 4096)
+    futures = [mailbox.submit(lambda: None) for _ in range(5000)]  # more than the pipe holds
     turn(selector, mailbox)
     assert all(future.done() for future in futures)
     mailbox.close()
