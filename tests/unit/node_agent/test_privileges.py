@@ -51,12 +51,12 @@ def test_nothing_of_root_is_left() -> None:
 
     status, output = in_child(work)
     assert status == 0, output
-    status = fields(output)
-    assert status["Uid"] == status["Gid"] == [str(USER)] * 4
-    assert status["Groups"] == list(map(str, GROUPS))
-    assert status["NoNewPrivs"] == ["1"]
+    kept = fields(output)
+    assert kept["Uid"] == kept["Gid"] == [str(USER)] * 4
+    assert kept["Groups"] == list(map(str, GROUPS))
+    assert kept["NoNewPrivs"] == ["1"]
     for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-        assert int(status[kind][0], 16) == 0, kind
+        assert int(kept[kind][0], 16) == 0, kind
 
 
 @pytest.mark.root
@@ -106,10 +106,10 @@ def test_root_itself_keeps_access_to_files_and_nothing_else() -> None:
 
     status, output = in_child(work)
     assert status == 0, output
-    status = fields(output)
-    assert status["NoNewPrivs"] == ["1"]
+    kept = fields(output)
+    assert kept["NoNewPrivs"] == ["1"]
     for kind in ("CapPrm", "CapEff", "CapBnd"):
-        assert int(status[kind][0], 16) == 0b110, kind  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        assert int(kept[kind][0], 16) == 0b110, kind  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 
 def test_a_caller_without_root_keeps_its_ids() -> None:
