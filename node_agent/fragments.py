@@ -37,7 +37,7 @@ class FragmentLayout:
     """
 
     def __init__(self, num_parameters: int, num_fragments: int, permutation_seed: int) -> None:
-        """Raises ValueError where there are more fragments than parameters."""
+        """Raises ValueError if there are more fragments than parameters."""
         if not 1 <= num_fragments <= num_parameters:
             raise ValueError(f"{num_parameters} parameters cannot be cut into {num_fragments} fragments")
         self.num_parameters = num_parameters

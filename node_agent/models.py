@@ -16,7 +16,7 @@ MLP_HIDDEN = 64
 def make_image_model(name: str, shape: tuple[int, int, int], num_classes: int, seed: int) -> torch.nn.Module:
     """The model of that name for images of `shape` (channels, height, width), initialised from the seed.
 
-    torch's global generator is left as it was. Raises ValueError where the images are too small for the model.
+    torch's global generator is left as it was. Raises ValueError if the images are too small for the model.
     """
     import torch
 

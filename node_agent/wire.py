@@ -402,7 +402,7 @@ class Receiver:
         if self._expected_sender is not None and header.sender != self._expected_sender:
             raise RemoteProtocolError(f"sender {header.sender}, expected {self._expected_sender}")
         if self._neighbours is not None and header.sender not in self._neighbours:
-            raise RemoteProtocolError(f"sender {header.sender} is no neighbour")
+            raise RemoteProtocolError(f"sender {header.sender} is not a neighbour")
 
     def _check_sender(self, header: _Header) -> None:
         if self._sender is None:
@@ -423,14 +423,14 @@ class Receiver:
             raise RemoteProtocolError("another permutation")
         if self._max_round is not None and header.round > self._max_round:
             raise RemoteProtocolError(
-                f"round {header.round}, where {self._max_round} is the last there can be"
+                f"round {header.round}, beyond the last possible round {self._max_round}"
             )
         if not math.isfinite(header.sent_s):
             raise RemoteProtocolError(f"send time {header.sent_s}")
         if header.payload_bytes > self._max_payload_bytes:
             raise RemoteProtocolError(f"oversized payload of {header.payload_bytes} bytes")
         if header.payload_bytes % VALUE_BYTES:
-            raise RemoteProtocolError(f"payload of {header.payload_bytes} bytes is no float32 array")
+            raise RemoteProtocolError(f"payload of {header.payload_bytes} bytes is not a float32 array")
         if self._num_parameters is not None:
             expected = VALUE_BYTES * fragment_size(
                 self._num_parameters, header.num_fragments, header.fragment

@@ -30,7 +30,7 @@ class DPsgd(RoundAlgorithm):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(AlgorithmSettings):
-        """None of its own."""
+        """No settings of its own."""
 
         stale: Literal["drop", "keep"] = "keep"
         """`keep`: neighbours wait for every model. With `drop` a model that a newer one replaces may never arrive."""

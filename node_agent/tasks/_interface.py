@@ -81,7 +81,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def standin(self) -> bool:
-        """After load: True where a generated stand-in took the place of the real data."""
+        """After load: whether a generated stand-in took the place of the real data."""
 
     @property
     @abstractmethod

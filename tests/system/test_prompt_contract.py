@@ -57,6 +57,7 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driven]:
     )
     folder = Path(tempfile.mkdtemp(prefix="mnbed-test-"))
     folder.chmod(0o755)
+    monkeypatch.chdir(folder)  # some lines name a file, by chance
     with (
         open("/dev/null") as nothing,
         run_lock("tests"),

@@ -191,12 +191,12 @@ def test_rounds_go_on_whoever_dies_comes_back_or_loses_a_connection(
     network, draw = weather.network(name)
     for event in trouble:
         network.run_until(network.now_s + draw.choice([0.01, 0.4, 2.0, 11.0]) * draw.random())
-        node, other = draw.sample(range(weather.num_nodes), 2)
+        first, second = draw.sample(range(weather.num_nodes), 2)
         dead = [index for index, node in network.nodes.items() if not node.alive]
         if event == "break":
-            network.break_connections(node, other)
-        elif event == "kill" and network.nodes[node].alive:
-            network.kill(node)
+            network.break_connections(first, second)
+        elif event == "kill" and network.nodes[first].alive:
+            network.kill(first)
         elif event == "revive" and dead:
             weather.revive(network, name, draw.choice(dead), draw)
     weather.assert_goes_on(network)

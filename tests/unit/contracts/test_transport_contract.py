@@ -496,9 +496,9 @@ def newest(peer: Peer, known: socket.socket | None) -> socket.socket | None:
         (lambda peer: peer.frame(1, value=float("-inf")), "values that are not finite"),
         (
             lambda peer: peer.frame(2**32 - 1),
-            f"round {2**32 - 1}, where {MAX_ROUND} is the last there can be",
+            f"round {2**32 - 1}, beyond the last possible round {MAX_ROUND}",
         ),
-        (lambda peer: peer.frame(MAX_ROUND + 1), "is the last there can be"),
+        (lambda peer: peer.frame(MAX_ROUND + 1), "beyond the last possible round"),
         (lambda _: b"GET / HTTP/1.1\r\n\r\n", "foreign magic"),
         (lambda peer: peer.frame(1)[:-1] + b"\1", "bad checksum"),
     ],

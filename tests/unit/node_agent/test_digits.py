@@ -33,8 +33,8 @@ def test_every_image_is_in_one_part_and_keeps_its_label() -> None:
     images, labels = load_digits(return_X_y=True)
     assert data.train_images.shape == (1438, 1, 8, 8)
     assert data.test_images.shape == (359, 1, 8, 8)
-    images = np.concatenate([data.train_images, data.test_images]).reshape(-1, 64)
-    grey = np.round(images / 255 * 16).astype(np.uint8)
+    split = np.concatenate([data.train_images, data.test_images]).reshape(-1, 64)
+    grey = np.round(split / 255 * 16).astype(np.uint8)
     assert rows(grey) == rows(images.astype(np.uint8))
     label_of = {image.tobytes(): label for image, label in zip(images.astype(np.uint8), labels, strict=True)}
     given = np.concatenate([data.train_labels, data.test_labels])

@@ -51,12 +51,12 @@ def test_nothing_of_root_is_left() -> None:
 
     status, output = in_child(work)
     assert status == 0, output
-    shown = fields(output)
-    assert shown["Uid"] == shown["Gid"] == [str(USER)] * 4
-    assert shown["Groups"] == list(map(str, GROUPS))
-    assert shown["NoNewPrivs"] == ["1"]
+    kept = fields(output)
+    assert kept["Uid"] == kept["Gid"] == [str(USER)] * 4
+    assert kept["Groups"] == list(map(str, GROUPS))
+    assert kept["NoNewPrivs"] == ["1"]
     for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-        assert int(shown[kind][0], 16) == 0, kind
+        assert int(kept[kind][0], 16) == 0, kind
 
 
 @pytest.mark.root
@@ -106,10 +106,10 @@ def test_root_itself_keeps_access_to_files_and_nothing_else() -> None:
 
     status, output = in_child(work)
     assert status == 0, output
-    shown = fields(output)
-    assert shown["NoNewPrivs"] == ["1"]
+    kept = fields(output)
+    assert kept["NoNewPrivs"] == ["1"]
     for kind in ("CapPrm", "CapEff", "CapBnd"):
-        assert int(shown[kind][0], 16) == 0b110, kind  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        assert int(kept[kind][0], 16) == 0b110, kind  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 
 def test_who_is_not_root_stays_who_it_is() -> None:
