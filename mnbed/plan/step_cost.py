@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mnbed.experiment.fields import twelve_digits
 
-# Above these limits the machine was too busy. Measured on 2 cores with GN-LeNet: when other processes use 8 %
-# of the cores, repetitions differ by 7 %; when they use 59 %, by 31 %, and a step seems 16 % more expensive.
+# Above these limits the machine was too busy to measure. Measured on 2 cores with GN-LeNet: when others use 8 % of the
+# cores, repetitions differ by 7 %; when they use 59 %, by 31 %, and a step seems 16 % more expensive.
 MAX_OTHERS_BUSY = 0.2
 MAX_STOLEN = 0.02
 MAX_SPREAD = 0.25

@@ -1,10 +1,10 @@
 """Measures what one local step costs on this machine, in a process of its own, and remembers the result.
 
-To be called as the user, never as root on his behalf: it reads his data and writes into his cache.
+Call it as the user, never as root on their behalf: it reads their data and writes to their cache.
 
-The memory is a folder of small files, one for each machine and model, in the invoking user's cache. A file that is
-damaged, foreign or cannot be written costs the measurement's five seconds and nothing else. A figure of a bad moment (a
-busy machine, repetitions that differ) is kept with that remark, and timed again when it is wanted some minutes later.
+Results are kept as small files, one per machine and model, in the invoking user's cache. A file that is damaged,
+foreign or not writable costs the five seconds of a measurement and nothing else. A cost measured while the machine was
+busy (or repetitions differed) is kept with that remark, and measured again when it is needed some minutes later.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Measured:
     at: datetime
     """When it was measured, local time."""
     remembered: bool
-    """From an earlier measurement."""
+    """Whether it comes from an earlier measurement."""
     tried: datetime | None = None
     """When a better one was last attempted; None: when it was measured."""
 
@@ -58,7 +58,9 @@ class Measured:
         alone, busy = self.step.wall_s * 1e3, self.step.demand_s * 1e3
         source = f"remembered from {self.at:%Y-%m-%d %H:%M}" if self.remembered else "measured now"
         text = f"local step: {alone:.3g} ms alone, {busy:.3g} ms of processor time among others ({source})"
-        return text if self.complaint is None else f"{text}; timed at a bad moment: {self.complaint}"
+        return (
+            text if self.complaint is None else f"{text}; timed while the machine was busy: {self.complaint}"
+        )
 
     @property
     def complaint(self) -> str | None:

@@ -146,6 +146,6 @@ def test_a_plan_keeps_the_word_it_was_asked_with() -> None:
 
 
 def test_an_impossible_dilation_is_the_machines_fault() -> None:
-    with pytest.raises(MachineError, match=r"auto comes to \d\d,000, and at most 10,000") as error:
+    with pytest.raises(MachineError, match=r"auto would be \d\d,000, but at most 10,000") as error:
         chosen(StepCost(wall_s=100, cpu_s=100), compute={"step_time": "20ms"})
     assert "fewer nodes" in str(error.value)

@@ -130,7 +130,7 @@ def test_slow_nodes_by_name_with_a_spread() -> None:
     ("compute", "words"),
     [
         ({"step_time": ["10ms"] * 7}, "compute.step_time: got 7 times; there are 8 nodes"),
-        ({"step_time": "measured"}, "compute.step_time: measured, and no step was measured"),
+        ({"step_time": "measured"}, "compute.step_time: measured, but no step was measured"),
         ({"slow_nodes": {"count": 9}}, "compute.slow_nodes.count: got 9; the network has 8 hosts"),
         ({"slow_nodes": {"hosts": ["h9"]}}, "compute.slow_nodes.hosts: no host 'h9'"),
         ({"slow_nodes": {"hosts": ["h1"], "count": 2}}, "compute.slow_nodes.count: got 2, but .* names 1"),
@@ -156,7 +156,7 @@ def test_slow_nodes_by_name_with_a_spread() -> None:
                     "max": "20ms",
                 }
             },
-            "compute.step_time: hardly any draw lies within min 19.9999ms and max 20ms",
+            "compute.step_time: hardly any draw is between min 19.9999ms and max 20ms",
         ),
     ],
 )

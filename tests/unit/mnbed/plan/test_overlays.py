@@ -56,7 +56,7 @@ def test_edges() -> None:
         ({"kind": "networkx", "graph": "nonsense"}, "overlay.graph: graph=nonsense"),
         ({"kind": "edges", "edges": [["h1", "h11"]]}, "overlay.edges: no host 'h11'"),
         ({"kind": "edges", "edges": [["h1", "h1"]]}, "h1 cannot be its own neighbour"),
-        ({"kind": "edges", "edges": [["h1", "h2"]]}, "h3, h4, h5, h6, h7: no edge leads to them"),
+        ({"kind": "edges", "edges": [["h1", "h2"]]}, "h3, h4, h5, h6, h7: no edge connects them to others"),
     ],
 )
 def test_impossible_overlays(overlay: dict[str, Any], words: str) -> None:

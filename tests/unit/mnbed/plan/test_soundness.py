@@ -138,7 +138,7 @@ def test_an_algorithm_that_cannot_be_made(peers: int, tmp_path: Path) -> None:
     edges = {"kind": "edges", "edges": [["h1", "h2"], ["h2", "h3"]]}
     message = refusal(nodes=3, overlay=edges, algorithm={"name": "mine", "module": str(module)})
     assert message == (
-        f"algorithm: mine cannot be made for a node with {peers} peers: KeyError: 'missing' ({module}:15)"
+        f"algorithm: mine cannot be created for a node with {peers} peers: KeyError: 'missing' ({module}:15)"
     )
 
 
