@@ -119,14 +119,14 @@ class Arrivals:
         """Begin to accept connections; later calls do nothing."""
         if not self._opened:
             self._opened = True
-            self._accept_from_here()
+            self._start_accepting()
 
     def sweep(self) -> None:
         """Time has passed: close and report late strangers, and accept again if descriptors may be free."""
         if not self._opened:
             return
         if not self._accepting and time.monotonic() >= self._accept_at_wall_s:
-            self._accept_from_here()
+            self._start_accepting()
         latest = self._now() - self._limits.hello_s
         while self._strangers and (oldest := next(iter(self._strangers))).accepted_s < latest:
             self._turn_away(oldest, f"no HELLO within {self._limits.hello_s:g} s")
@@ -137,7 +137,7 @@ class Arrivals:
 
     # Accepting
 
-    def _accept_from_here(self) -> None:
+    def _start_accepting(self) -> None:
         self._accepting = True
         self._selector.register(self._listener, selectors.EVENT_READ, lambda _: self._accept())
 
@@ -152,7 +152,7 @@ class Arrivals:
             except OSError as error:
                 if error.errno in OUT_OF_DESCRIPTORS:
                     # The kernel reports this even if nobody is waiting.
-                    if not self._somebody_waits():
+                    if not self._somebody_is_waiting():
                         return
                     self._make_room(error)
                 continue  # otherwise the connection was gone before it was accepted
@@ -165,7 +165,7 @@ class Arrivals:
             if len(self._strangers) > self._max_strangers:
                 self._turn_away(next(iter(self._strangers)), "too many connections without a HELLO")
 
-    def _somebody_waits(self) -> bool:
+    def _somebody_is_waiting(self) -> bool:
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         return bool(poll.poll(0))
@@ -185,7 +185,7 @@ class Arrivals:
     def _turn_away(self, stranger: _Incoming, reason: str) -> None:
         self._counters.strangers_closed += 1
         self._turned_away[stranger.address, reason] += 1
-        self._close_one(stranger)
+        self._close_connection(stranger)
 
     # Reading
 
@@ -229,7 +229,7 @@ class Arrivals:
         del self._strangers[incoming]
         if hello.life < self._presence.life_of(peer):
             log.info("closed a connection from an earlier life of %s", self._name(incoming))
-            self._close_one(incoming)
+            self._close_connection(incoming)
             return
         older = self._speaking.get(peer)
         if older is not None:
@@ -245,17 +245,17 @@ class Arrivals:
         self._journal.write("rejected", peer=peer, reason=reason)
         self._counters.frames_rejected += 1
         log.warning("closed the connection from %s: %s", peer, reason)
-        self._close_one(incoming)
+        self._close_connection(incoming)
 
     def _end(self, incoming: _Incoming, reason: str) -> None:
         if incoming in self._strangers or incoming.said_bye:
-            self._close_one(incoming)
+            self._close_connection(incoming)
             return
         self._counters.connections_lost += 1
         self._journal.write("peer_lost", peer=self._name(incoming), reason=reason)
-        self._close_one(incoming)
+        self._close_connection(incoming)
 
-    def _close_one(self, incoming: _Incoming) -> None:
+    def _close_connection(self, incoming: _Incoming) -> None:
         incoming.closed = True
         self._selector.unregister(incoming.socket)
         incoming.socket.close()

@@ -157,7 +157,7 @@ class Sender:
         else:
             for outgoing in self._outgoing.values():
                 if outgoing.takes_bytes:
-                    self._advance_one(outgoing)
+                    self._advance_connection(outgoing)
         for outgoing in self._outgoing.values():
             self._watch(outgoing)
 
@@ -172,11 +172,11 @@ class Sender:
         if not self._finished:
             self._stirred = True
 
-    def _advance_one(self, outgoing: Outgoing) -> None:
+    def _advance_connection(self, outgoing: Outgoing) -> None:
         """Send frames of that peer's queue, in order, until the kernel accepts no more."""
         try:
             for _ in range(_FRAMES_PER_TURN):
-                if not self._give_rest(outgoing) or not outgoing.queue or not self._begin(outgoing):
+                if not self._send_rest(outgoing) or not outgoing.queue or not self._begin(outgoing):
                     return
         except OSError as error:
             self._lose(outgoing, error.strerror or str(error))
@@ -187,7 +187,7 @@ class Sender:
         for outgoing in self._outgoing.values():
             # HELLOs, and frames that have given up the line and go on independently.
             if outgoing is not self._line and outgoing.rest and outgoing.takes_bytes:
-                self._go_on(outgoing)
+                self._continue(outgoing)
         for _ in range(_FRAMES_PER_TURN):
             if self._line is not None and not self._line_is_free(self._line):
                 return
@@ -197,7 +197,7 @@ class Sender:
 
     def _line_is_free(self, holder: Outgoing) -> bool:
         if holder.current is not None and holder.takes_bytes:
-            self._go_on(holder)
+            self._continue(holder)
         now = self._now()
         if now < self._line_until_s and self._link_is_busy(holder):
             self._look_at_s = min(self._line_until_s, now + LOOK_S)
@@ -239,9 +239,9 @@ class Sender:
                 return True
         return False
 
-    def _go_on(self, outgoing: Outgoing) -> None:
+    def _continue(self, outgoing: Outgoing) -> None:
         try:
-            self._give_rest(outgoing)
+            self._send_rest(outgoing)
         except OSError as error:
             self._lose(outgoing, error.strerror or str(error))
 
@@ -265,10 +265,10 @@ class Sender:
         outgoing.queue.popleft()
         frame.begun_s = begun_s
         outgoing.current, outgoing.rest = frame, parts
-        self._taken(outgoing, num_bytes)
+        self._accepted(outgoing, num_bytes)
         return True
 
-    def _give_rest(self, outgoing: Outgoing) -> bool:
+    def _send_rest(self, outgoing: Outgoing) -> bool:
         """Send the rest of what has been begun; True once the kernel has accepted all of it. Raises OSError."""
         assert outgoing.socket is not None
         while outgoing.rest:
@@ -277,7 +277,7 @@ class Sender:
             except BlockingIOError:
                 outgoing.takes_bytes = False
                 return False
-            self._taken(outgoing, num_bytes)
+            self._accepted(outgoing, num_bytes)
         if outgoing.current is not None:
             frame, outgoing.current = outgoing.current, None
             self._sent(outgoing, frame)
@@ -285,7 +285,7 @@ class Sender:
                 self._drain(outgoing, outgoing.socket, frame)
         return True
 
-    def _taken(self, outgoing: Outgoing, num_bytes: int) -> None:
+    def _accepted(self, outgoing: Outgoing, num_bytes: int) -> None:
         """The kernel has accepted that many bytes of the rest."""
         if not self._finished:
             self._counters.bytes_sent += num_bytes

@@ -42,8 +42,8 @@ _MANY_BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{2 * MAX_DEPTH}}}")
 
 def check_text(text: str) -> None:
     """Raises YamlProblem if sections are nested so deeply that it shows before anything is parsed."""
-    if found := _MANY_BRACKETS.search(text):
-        line = text.count("\n", 0, found.start()) + 1
+    if match := _MANY_BRACKETS.search(text):
+        line = text.count("\n", 0, match.start()) + 1
         raise YamlProblem(line, f"sections nested more than {MAX_DEPTH} deep")
 
 

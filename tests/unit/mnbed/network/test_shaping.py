@@ -82,9 +82,9 @@ def test_a_gso_packet_fits_the_queue_twice() -> None:
 
 
 def test_what_the_kernel_says_is_read_back() -> None:
-    found = parse_shapes(OUTPUT, ["h1-eth0"])["h1-eth0"]
-    assert (found.bytes_sent, found.drops, found.backlog_bytes) == (1000, 3, 70)
-    assert differences(asked_shape(LINK, "netem"), found.shape) == []
+    readback = parse_shapes(OUTPUT, ["h1-eth0"])["h1-eth0"]
+    assert (readback.bytes_sent, readback.drops, readback.backlog_bytes) == (1000, 3, 70)
+    assert differences(asked_shape(LINK, "netem"), readback.shape) == []
 
 
 @pytest.mark.parametrize(
@@ -105,5 +105,5 @@ def test_what_the_kernel_says_is_read_back() -> None:
     ],
 )
 def test_every_difference_is_named(change: tuple[str, str], words: str) -> None:
-    found = parse_shapes(OUTPUT.replace(*change), ["h1-eth0"])["h1-eth0"]
-    assert differences(asked_shape(LINK, "netem"), found.shape) == [words]
+    readback = parse_shapes(OUTPUT.replace(*change), ["h1-eth0"])["h1-eth0"]
+    assert differences(asked_shape(LINK, "netem"), readback.shape) == [words]
