@@ -145,7 +145,7 @@ def test_a_failed_run_shows_what_failed(tmp_path: Path) -> None:
     assert f"Error. {error}" in page.text
     assert "00000.npy is damaged" in page.text
     assert "no end recorded" in page.text
-    assert "the delay is made by nfqueue" in page.text
+    assert "nfqueue delays whole paths" in page.text
 
 
 @pytest.mark.parametrize("partition", [[[1, "x"]], [[1, 2], [3]]])
