@@ -61,7 +61,7 @@ def main(
         )
         try:
             outcome = job.execute()
-        except BaseException:  # a second Ctrl-C, for one: whatever ends it, what was collected can be found
+        except BaseException:  # such as a second Ctrl-C: whatever ends the run, say where its results are
             if job.run.path.exists():
                 console.print(f"run directory: {job.run.path}", highlight=False, soft_wrap=True)
             raise

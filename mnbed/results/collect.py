@@ -185,15 +185,15 @@ def _node_records(
     run: RunDirectory, environment: Mapping[str, Any], merger: Merger, ledger: Ledger, problems: list[str]
 ) -> dict[str, NodeRecords]:
     hosts = {host["name"]: bool(host.get("straggler")) for host in environment.get("hosts") or ()}
-    found = {path.stem for path in run.nodes.glob("*.jsonl")} - {CONTROLLER}
-    names = [*hosts, *sorted(found - hosts.keys(), key=natural_order)]
-    missing = [name for name in names if name not in found]
+    with_journal = {path.stem for path in run.nodes.glob("*.jsonl")} - {CONTROLLER}
+    names = [*hosts, *sorted(with_journal - hosts.keys(), key=natural_order)]
+    missing = [name for name in names if name not in with_journal]
     if missing:
         problems.append(f"no journal of {', '.join(missing)}: never started, or lost")
     nodes = {}
     for name in names:
         node = nodes[name] = NodeRecords(name, hosts.get(name, False))
-        if name in found:
+        if name in with_journal:
             _read_node(run.node_journal(name), node, merger, ledger, problems)
     return nodes
 

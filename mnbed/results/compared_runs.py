@@ -84,25 +84,25 @@ class RunSet:
 def read_runs(paths: Sequence[Path]) -> RunSet:
     """The runs in those run directories and sweeps that have a summary. Raises InputError."""
     notes: list[str] = []
-    found: list[ComparedRun] = []
+    compared: list[ComparedRun] = []
     baseline: dict[str, str] = {}
     sweeps = [path for path in paths if (path / "sweep.json").is_file()]
     for path in paths:
         if path in sweeps:
             runs, baseline, missing = _sweep_runs(path)
-            found += runs
+            compared += runs
             notes += missing
         else:
-            found.append(_read_run(_run_directory(path), {}))
-    unique = {one.run.path.resolve(): one for one in found}
-    if len(unique) < len(found):
+            compared.append(_read_run(_run_directory(path), {}))
+    unique = {run.run.path.resolve(): run for run in compared}
+    if len(unique) < len(compared):
         notes.append("a run given more than once is counted once")
     if not unique:
         raise InputError(
             "; ".join(["no run with results among these", *notes]),
             "run them first: mnbed run, or mnbed sweep",
         )
-    unknown = [one.run.run_id for one in unique.values() if not one.environment]
+    unknown = [run.run.run_id for run in unique.values() if not run.environment]
     if unknown:
         more = f" and {len(unknown) - _MAX_NAMED} more" if len(unknown) > _MAX_NAMED else ""
         notes.append(
@@ -123,7 +123,7 @@ def _run_directory(path: Path) -> RunDirectory:
         return RunDirectory(path)
     if not path.exists():
         raise InputError(f"{path}: no such directory", "give run directories, or the directory of a sweep")
-    inside = sorted(one.parent.name for one in path.glob("*/experiment.yaml"))
+    inside = sorted(file.parent.name for file in path.glob("*/experiment.yaml"))
     if inside:
         raise InputError(
             f"{path} is neither a run directory nor a sweep, but contains run directories",
@@ -180,25 +180,25 @@ def _sweep_runs(path: Path) -> tuple[list[ComparedRun], dict[str, str], list[str
 
 def _with_cells(runs: Sequence[ComparedRun]) -> Iterable[ComparedRun]:
     """The runs, with the keys in which their experiments differ as cells."""
-    keys = sorted({key for one in runs for key in one.settings})
-    differing = [key for key in keys if len({one.settings.get(key, "none") for one in runs}) > 1]
+    keys = sorted({key for compared in runs for key in compared.settings})
+    differing = [key for key in keys if len({compared.settings.get(key, "none") for compared in runs}) > 1]
     # What the machine chose differs by chance and does not define groups.
-    by_chance = {key for one in runs for key in _by_chance(one)}
+    by_chance = {key for compared in runs for key in _by_chance(compared)}
     axes = [key for key in differing if key not in by_chance]
     short = short_names(axes)
-    for one in runs:
-        cell = {key: value_label(key, short[key], one.settings.get(key, "none")) for key in axes}
+    for compared in runs:
+        cell = {key: value_label(key, short[key], compared.settings.get(key, "none")) for key in axes}
         if ALGORITHM_NAME in cell:
             # The name stands for the other settings if each algorithm has its own.
             cell = {key: value for key, value in cell.items() if not key.startswith("algorithm.")} | {
-                ALGORITHM: _algorithm_label(one.settings, [other.settings for other in runs])
+                ALGORITHM: _algorithm_label(compared.settings, [other.settings for other in runs])
             }
         yield ComparedRun(
-            run=one.run,
-            summary=one.summary,
+            run=compared.run,
+            summary=compared.summary,
             cell=cell,
-            settings=one.settings,
-            environment=one.environment,
+            settings=compared.settings,
+            environment=compared.environment,
         )
 
 
@@ -224,13 +224,13 @@ def _dilation_of_sweep(path: Path) -> bool:
     return path.name in chosen
 
 
-def _algorithm_label(one: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:
+def _algorithm_label(settings: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:
     """The algorithm's name, and the settings in which runs of that name differ."""
-    same = [other for other in all_settings if other.get(ALGORITHM_NAME) == one.get(ALGORITHM_NAME)]
+    same = [other for other in all_settings if other.get(ALGORITHM_NAME) == settings.get(ALGORITHM_NAME)]
     keys = sorted({key for other in same for key in other if key.startswith("algorithm.")})
     differing = [key for key in keys if len({other.get(key) for other in same}) > 1]
-    more = [f"{key.rpartition('.')[2]}={one.get(key, 'none')}" for key in differing]
-    return " ".join([one.get(ALGORITHM_NAME, "none"), *more])
+    more = [f"{key.rpartition('.')[2]}={settings.get(key, 'none')}" for key in differing]
+    return " ".join([settings.get(ALGORITHM_NAME, "none"), *more])
 
 
 def _experiment(directory: RunDirectory) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def _environment(directory: RunDirectory) -> dict[str, Any]:
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     if not isinstance(value, dict):
         return {prefix: value if isinstance(value, str) else json.dumps(value, default=str)}
-    found: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for key, item in value.items():
-        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
+        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat

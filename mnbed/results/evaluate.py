@@ -86,7 +86,7 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
         if status == errno.ENOSPC:
             raise MachineError(
                 f"evaluation: {_last_lines(errors)}",
-                f"free some space on the disk of {run.path}; then `mnbed report` evaluates the rest",
+                f"make room on the disk that holds {run.path}; then `mnbed report` evaluates the rest",
             )
         if status != 0:
             raise RunError(f"evaluation failed ({_cause(status)}): {_last_lines(errors)}")

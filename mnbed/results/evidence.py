@@ -154,7 +154,7 @@ def progress_of(collected: Collected) -> list[NodeProgress]:
     ]
     task = collected.experiment.get("task")
     local_steps = task.get("local_steps") if isinstance(task, Mapping) else None
-    found = [
+    nodes = [
         node_progress(
             node,
             end_s=end_s,
@@ -170,7 +170,7 @@ def progress_of(collected: Collected) -> list[NodeProgress]:
         for name, node in collected.nodes.items()
         if node.ready is not None or node.rounds
     ]
-    return with_stalls(found, end_s)
+    return with_stalls(nodes, end_s)
 
 
 def emulated_s(collected: Collected) -> float | None:
@@ -340,8 +340,8 @@ def _delay_evidence(collected: Collected) -> DelayEvidence | None:
     record = collected.last("delay_queue")
     if record is None:
         return None
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         item.name: value if isinstance(value := record.get(item.name), (int, float)) else None
         for item in fields(DelayEvidence)
     }
-    return DelayEvidence(**found)
+    return DelayEvidence(**values)

@@ -61,7 +61,7 @@ class LinkRow:
 
 
 def link_rows(environment: Mapping[str, Any], controller: Sequence[Record]) -> list[LinkRow]:
-    """A row for each link of the environment, in its order. Raises KeyError or TypeError where it is not one."""
+    """A row for each link of the environment, in its order. Raises KeyError or TypeError if it is malformed."""
     counted: dict[tuple[str, str], Record] = {}
     probed: dict[tuple[str, str], Record] = {}
     for record in controller:
@@ -112,14 +112,14 @@ def _probed(direction: str, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _readback(ends: Mapping[str, Any], dilation: float, netem: bool) -> dict[str, Any]:
     """Converts the kernel's wall-clock units: an emulated second lasts `dilation` wall seconds."""
-    found: dict[str, Any] = {}
+    cells: dict[str, Any] = {}
     for end, direction in _DIRECTIONS:
         shape = ends.get(end) or {}
         rate, delay = shape.get("rate_bps"), shape.get("delay_s")
-        found[f"readback_{direction}_bandwidth_bps"] = None if rate is None else rate * dilation
-        found[f"readback_{direction}_delay_s"] = None if delay is None or not netem else delay / dilation
-        found[f"readback_{direction}_queue"] = shape.get("limit")
-    return found
+        cells[f"readback_{direction}_bandwidth_bps"] = None if rate is None else rate * dilation
+        cells[f"readback_{direction}_delay_s"] = None if delay is None or not netem else delay / dilation
+        cells[f"readback_{direction}_queue"] = shape.get("limit")
+    return cells
 
 
 def _measured(counters: Mapping[str, Any]) -> dict[str, Any]:

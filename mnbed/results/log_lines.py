@@ -90,14 +90,14 @@ class LogReader:
 
     def rest(self) -> list[LogLine]:
         """Truncated last lines of a run that was killed."""
-        found = []
+        lines = []
         for path in self._run.nodes.glob("*.jsonl"):
             with path.open("rb") as file:
                 file.seek(self._places.get(path, 0))
                 if raw := file.read(200):
                     text = f"unreadable: {raw.decode(errors='replace')!r}"
-                    found.append(self._line(self._time(path), path.stem, "ERROR", text))
-        return [line for line in found if self._wanted(line)]
+                    lines.append(self._line(self._time(path), path.stem, "ERROR", text))
+        return [line for line in lines if self._wanted(line)]
 
     def _time(self, path: Path) -> float:
         return self._last[path].t if path in self._last else -math.inf

@@ -302,7 +302,7 @@ def read_summary(path: Path) -> Summary:
         raw.setdefault("best", task_metric({"task": {"name": raw.get("task")}})[1])
         waits = raw.get("waits", {})
         raw["waits"] = WaitSummary(
-            mean_share=waits.get("mean_share"), nodes=[NodeWait(**one) for one in waits.get("nodes", ())]
+            mean_share=waits.get("mean_share"), nodes=[NodeWait(**node) for node in waits.get("nodes", ())]
         )
         parts = {
             "accuracy": ScoreSummary,

@@ -1,4 +1,4 @@
-"""Files and `--set` as users write them: what they mean, and what is said to a wrong one."""
+"""Files and `--set` as users write them: what they mean, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_byte_order_mark_and_crlf_do_no_harm(tmp_path: Path) -> None:
     assert load_experiment(path).seed == 3
 
 
-def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
+def test_all_errors_are_reported_together_in_the_files_order(write: Write) -> None:
     path = write(
         "seed: true\n"
         "network:\n"
@@ -113,7 +113,7 @@ def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
         ("network:", "network: got null; it must be a section"),
     ],
 )
-def test_what_is_said_to_a_wrong_value(write: Write, text: str, words: str) -> None:
+def test_the_message_for_a_wrong_value(write: Write, text: str, words: str) -> None:
     lines = complaint(write(text))
     assert len(lines) == 1
     assert words in lines[0]
@@ -146,7 +146,7 @@ def test_what_is_said_to_a_wrong_value(write: Write, text: str, words: str) -> N
         ),
     ],
 )
-def test_files_that_are_no_experiment(write: Write, text: str, words: str) -> None:
+def test_files_that_are_not_experiments(write: Write, text: str, words: str) -> None:
     assert words in "\n".join(complaint(write(text)))
 
 
@@ -160,7 +160,7 @@ def test_anchors_and_merge_keys_work(write: Write) -> None:
     assert (link.delay, link.loss) == (0.003, 0.5)
 
 
-def test_paths_that_are_no_experiment(tmp_path: Path) -> None:
+def test_paths_that_are_not_experiments(tmp_path: Path) -> None:
     (tmp_path / "near.yaml").write_text("name: x\n")
     (tmp_path / "binary").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
     (tmp_path / "zeros").write_bytes(b"\0" * 10)

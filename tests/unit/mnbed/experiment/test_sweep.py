@@ -1,4 +1,4 @@
-"""Sweeps as files: what runs they make, and what is said of wrong ones."""
+"""Sweep files: the runs they define, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_overrides_of_the_command_line_hold_for_all(tmp_path: Path) -> None:
     assert found.runs[0].label == "all"
 
 
-def test_a_sweep_and_an_experiment_are_not_taken_for_each_other(tmp_path: Path) -> None:
+def test_a_sweep_is_not_mistaken_for_an_experiment_nor_the_reverse(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"base\.yaml: an experiment, not a sweep"):
         load_sweep(write(tmp_path, "base: base.yaml\n").parent / "base.yaml")
     with pytest.raises(InputError, match=r"s\.yaml: this is a sweep, not an experiment"):
@@ -105,7 +105,7 @@ def test_a_baseline_is_a_value_or_what_it_is_shown_as(tmp_path: Path, baseline: 
     assert sweep(tmp_path, text).baseline == {"network.stragglers.factor": "factor=5"}
 
 
-def test_axes_that_end_alike_are_told_apart(tmp_path: Path) -> None:
+def test_axes_with_the_same_ending_are_distinguished(tmp_path: Path) -> None:
     grid = "{network.stragglers.count: [0, 2], compute.slow_nodes.count: [1]}"
     found = sweep(tmp_path, f"base: base.yaml\ngrid: {grid}\n")
     assert found.runs[1].label == "stragglers.count=2, slow_nodes.count=1"
@@ -193,7 +193,7 @@ def test_what_is_compared_shares_its_setting(tmp_path: Path) -> None:
         ("base: base.yaml\nset: {algorithm.nam: x}\n", "did you mean name?"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
+def test_problems_name_their_key(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError) as error:
         sweep(tmp_path, text)
     assert words in str(error.value)

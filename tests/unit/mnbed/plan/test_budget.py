@@ -1,4 +1,4 @@
-"""Estimates: they scale as the run does, and the dilation they advise fits when it is followed."""
+"""Estimates: they scale with the run, and the suggested dilation really fits."""
 
 from __future__ import annotations
 

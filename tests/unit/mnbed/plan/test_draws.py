@@ -1,4 +1,4 @@
-"""Draws follow the seed, by name and purpose: one node more, or another wish, leaves the others' draws alone."""
+"""Draws depend on seed, name and purpose: adding a node or changing a setting does not affect other draws."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def times(num_hosts: int, step: StepCost | None = None, seed: int = 1, **compute
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_one_node_more_changes_at_most_one_straggler_and_nobodys_bandwidth(seed: int) -> None:
+def test_another_node_changes_at_most_one_straggler_and_no_bandwidth(seed: int) -> None:
     before, after = (factors(count, seed, count=4) for count in (12, 13))
     assert len(before) == len(after) == 4
     assert len(before.keys() - after.keys()) <= 1
@@ -160,7 +160,7 @@ def test_slow_nodes_by_name_with_a_spread() -> None:
         ),
     ],
 )
-def test_what_the_network_makes_impossible(compute: dict[str, Any], words: str | None) -> None:
+def test_settings_that_the_network_makes_impossible(compute: dict[str, Any], words: str | None) -> None:
     experiment = parse({"compute": compute})
     if words is None:
         assert make_plan(experiment, FACTS)

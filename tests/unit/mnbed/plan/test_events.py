@@ -1,4 +1,4 @@
-"""`network.events` as users write it: what happens when, and what is said to entries that cannot be."""
+"""`network.events` as users write it: what happens when, and the messages for contradictory entries."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_trace_of_several_links_is_read_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_trace_given_by_set_is_looked_for_where_the_user_stands(
+def test_a_trace_given_by_set_is_relative_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     """As every other file that --set names, and also where it gives a whole section."""
@@ -361,7 +361,7 @@ SLOW = {**LINK, "at": "10s", "bandwidth": "1mbit"}
         ([{**LINK, "points": [["2s", "1mbit"]], "repeat": True}], ["events[0].period", "missing"]),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_built(
+def test_contradictory_events_are_refused_before_anything_is_built(
     tmp_path: Path, events: list[Any], parts: list[str]
 ) -> None:
     with pytest.raises(InputError) as error:
@@ -370,7 +370,7 @@ def test_what_cannot_be_is_said_before_anything_is_built(
         assert part in error.value.message, error.value.message
 
 
-def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         plan_of(tmp_path, {**SLOW, "link": ["h9", "s1"]}, {"at": "99s", "node": "h1", "action": "kill"})
     assert len(error.value.message.splitlines()) == 2
@@ -415,7 +415,7 @@ def test_malformed_traces_are_named_with_their_line(tmp_path: Path, text: str, p
         ("1\n999999999999\n", ["cell.trace:2", "million bins"]),
     ],
 )
-def test_malformed_mahimahi_files_are_named_with_their_line(
+def test_malformed_mahimahi_files_are_reported_with_their_line(
     tmp_path: Path, text: str, parts: list[str]
 ) -> None:
     (tmp_path / "cell.trace").write_text(text)

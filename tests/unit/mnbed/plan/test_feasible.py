@@ -68,7 +68,7 @@ def test_both_backends_know_jitter_and_loss(link: LinkProperties) -> None:
 
 
 @pytest.mark.parametrize(("link", "what"), [(DELAYED, "delay"), (LOSSY, "loss"), (BURSTY, "burst_loss")])
-def test_what_needs_a_backend_is_named_where_there_is_none(link: LinkProperties, what: str) -> None:
+def test_properties_that_need_a_missing_backend_are_named(link: LinkProperties, what: str) -> None:
     with pytest.raises(
         MachineError, match=f"a link {what} was asked for, .* neither netem nor a usable NFQUEUE"
     ):

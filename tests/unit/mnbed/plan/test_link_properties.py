@@ -1,4 +1,4 @@
-"""Every row of the table of link properties, from the experiment's YAML to what the kernel gives back."""
+"""Every row of the table of link properties, from the experiment's YAML to what is read back from the kernel."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def kernel_says(lines: list[str]) -> str:
     return f"{json.dumps(rows)}\n@x\nclass htb 5:1 root leaf 10: prio 0 {shown} burst 1b\n"
 
 
-def test_the_table_names_what_experiments_may_say() -> None:
+def test_the_table_covers_every_key_of_experiments() -> None:
     keys = [row.key for row in PROPERTIES]
     assert keys == [item.name for item in fields(PartialLinkSettings)] == list(SAMPLES)
     assert keys == [item.name for item in fields(LinkSettings) if item.name != "reverse"]

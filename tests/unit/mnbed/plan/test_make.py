@@ -335,7 +335,7 @@ def test_impossible_experiments_name_their_key(sections: dict[str, Any], words: 
     assert len(error.value.message.splitlines()) == 1
 
 
-def test_all_impossible_things_come_at_once() -> None:
+def test_all_impossible_settings_are_reported_together() -> None:
     with pytest.raises(InputError) as error:
         plan_of(
             network=star(4, stragglers={"count": 5}),

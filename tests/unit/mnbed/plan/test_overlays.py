@@ -1,4 +1,4 @@
-"""Who may talk to whom: every kind of overlay, files of edges, and what cannot be."""
+"""Who may talk to whom: every kind of overlay, files of edges, and impossible ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a small made-up run directory, true to the format: what a run would leave, in milliseconds.
+"""Writes a small made-up run directory in the real format, as a run would leave it, within milliseconds.
 
 Time per round, losses and accuracies follow simple formulas, so that tests can say what the results must be.
 """

@@ -99,7 +99,7 @@ def test_a_folder_of_ones_own_called_compare_stays(
     assert (tmp_path / "here" / "compare" / "curves.csv").read_text() == "mine"
 
 
-def test_a_sweeps_comparison_lies_in_it_and_is_made_anew(
+def test_a_sweeps_comparison_is_inside_it_and_is_replaced(
     run: Run, sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = sweep("s", [("divshare", run(), 1)])

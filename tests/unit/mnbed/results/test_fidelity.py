@@ -1,4 +1,4 @@
-"""The verdict: each reason by itself, with made-up evidence."""
+"""The verdict: each reason separately, with made-up evidence."""
 
 from __future__ import annotations
 
@@ -153,11 +153,11 @@ def test_each_reason_degrades_the_run(evidence: Evidence, reason: str) -> None:
         with_delay(packets=0, late_over_1ms=0),
     ],
 )
-def test_what_is_within_the_limits_is_no_reason(evidence: Evidence) -> None:
+def test_evidence_within_the_limits_is_no_reason(evidence: Evidence) -> None:
     assert judge(evidence).reasons == []
 
 
-def test_a_death_is_told_once() -> None:
+def test_a_death_is_reported_once() -> None:
     cause = "h2's agent was killed by SIGKILL"
     evidence = replace(GOOD, status="failed", died={"h2": cause}, reported=[cause])
     assert judge(evidence).reasons == [cause]
@@ -221,7 +221,7 @@ def applied(text: str, planned_s: float, **fields: object) -> dict[str, object]:
     return {"kind": "node", "text": text, "entry": 0, "planned_s": planned_s, "late_s": 0.01, **fields}
 
 
-def test_what_events_do_on_purpose_is_no_reason(tmp_path: Path) -> None:
+def test_effects_of_events_are_not_reasons(tmp_path: Path) -> None:
     events = [
         applied("h2 paused", 1.0, host="h2", action="pause"),
         applied("h2 resumes", 3.0, host="h2", action="resume"),

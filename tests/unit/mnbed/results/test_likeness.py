@@ -141,7 +141,7 @@ def test_two_runs_of_the_same_seed_are_both_counted_and_reported(run: Run) -> No
         compare(read_runs(paths), baseline={"algorithm": "swift"}, targets=[0.2])
 
 
-def test_a_run_that_is_given_twice_counts_once(run: Run) -> None:
+def test_a_run_given_twice_is_counted_once(run: Run) -> None:
     path = run()
     found = compare(read_runs([path, path / ".." / path.name, run("swift")]))
     assert [len(group.runs) for group in found.groups] == [1, 1]
@@ -198,7 +198,7 @@ def test_long_values_with_the_same_beginning_stay_distinct(run: Run) -> None:
 # --- Sweeps ---
 
 
-def test_an_early_look_at_a_sweep_says_what_is_missing_and_pairs_the_rest(
+def test_comparing_an_unfinished_sweep_reports_missing_runs_and_pairs_the_rest(
     run: Run, sweep: Callable[..., Path]
 ) -> None:
     entries: list[tuple[str, Path | None, int]]
@@ -220,7 +220,7 @@ def test_a_sweep_whose_baseline_has_not_run_yet_is_shown_without_speed_ups(
     assert any("baseline, swift, has completed: no speed-ups" in text for text in found.warnings)
 
 
-def test_a_sweep_with_degraded_runs_is_told_how_to_repeat_them(run: Run, sweep: Callable[..., Path]) -> None:
+def test_a_sweep_with_degraded_runs_says_how_to_repeat_them(run: Run, sweep: Callable[..., Path]) -> None:
     entries = [("divshare", run(), 1), ("swift", run("swift", verdict="degraded"), 1)]
     with pytest.raises(InputError, match="others degraded") as error:
         compare(read_runs([sweep("s", entries)]))

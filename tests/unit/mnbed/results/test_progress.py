@@ -1,4 +1,4 @@
-"""How far nodes got and for whom they waited: who stands still, who only waits, and whom events explain."""
+"""How far nodes got and for whom they waited: stuck nodes, waiting nodes, and those explained by events."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def verdict(*nodes: NodeProgress, status: str = "completed", end_s: float = 100.
 EVERY_SECOND = [float(t) for t in range(1, 101)]
 
 
-def test_who_trains_to_the_end_is_no_reason() -> None:
+def test_nodes_that_train_to_the_end_are_no_reason() -> None:
     assert verdict(progress(node("h1", EVERY_SECOND))) == []
 
 
@@ -89,7 +89,7 @@ def test_a_run_in_which_all_stop_is_degraded() -> None:
     assert len(verdict(*nodes)) == 1
 
 
-def test_slow_links_are_waited_for_and_that_is_no_fault() -> None:
+def test_waiting_for_slow_links_is_not_a_fault() -> None:
     slow = node("h1", [20.0, 40.0, 60.0, 80.0], waited=19.0, waiting={"since": 80.0, "of": ["h9"]})
     found = progress(slow)
     assert found.waited_share == pytest.approx(0.96)
@@ -97,7 +97,7 @@ def test_slow_links_are_waited_for_and_that_is_no_fault() -> None:
     assert verdict(found) == []
 
 
-def test_a_first_model_that_is_under_way_to_the_end_is_no_verdict_but_is_said() -> None:
+def test_a_first_model_still_in_transit_at_the_end_is_reported_but_no_reason() -> None:
     found = progress(node("h1", [1.0], waiting={"since": 1.0, "of": ["h9"]}))
     assert verdict(found) == []
     waits = _waits(with_stalls([found], 100.0))
@@ -132,7 +132,7 @@ def test_too_few_steps_without_a_wait_are_a_reason() -> None:
     assert "h1 51%" in reason  # the last round may have been cut short
 
 
-def test_what_a_killed_node_had_begun_is_not_held_against_it() -> None:
+def test_a_killed_nodes_unfinished_round_is_not_held_against_it() -> None:
     """Killed and restarted every six rounds, a little before a round's end."""
     ends, events, t = [], [], 0.0
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""`mnbed report` as a user runs it: what it prints, and what it says to a wrong directory."""
+"""`mnbed report` as a user runs it: what it prints, and its messages for wrong directories."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_it_works_on_a_run_whose_controller_was_killed(
 @pytest.mark.parametrize(
     ("name", "why"), [("nowhere", "no such directory"), ("empty", "is not a run directory")]
 )
-def test_what_is_no_run_is_wrong_input(
+def test_a_path_without_a_run_is_wrong_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, why: str
 ) -> None:
     (tmp_path / "empty").mkdir()

@@ -1,4 +1,4 @@
-"""Measured against asked round trips."""
+"""Measured round trips compared with those asked for."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_errors_are_measured_minus_asked_over_all_connections() -> None:
 
 
 @pytest.mark.parametrize("asked", [None, {}])
-def test_without_what_was_asked_nothing_is_said(asked: object) -> None:
+def test_without_the_delays_asked_for_there_are_no_errors_to_report(asked: object) -> None:
     assert round_trip_errors(collected(asked, {"h1": {"h2": 0.004}})) is None
 
 
-def test_without_connections_nothing_is_said() -> None:
+def test_without_connections_there_are_no_errors_to_report() -> None:
     assert round_trip_errors(collected({"h1": {"h2": 0.004}}, {"h1": {}})) is None
