@@ -1,4 +1,4 @@
-"""The command line's frame: finds the verbs in `commands/`, maps errors to exit statuses.
+"""The frame of the command line: finds the verbs in `commands/`, maps errors to exit statuses.
 
 A verb is one module: its docstring is the help, its `main` has annotated parameters and may return an exit
 status. A module with `VERBS` instead (name -> function) is a group of them. Nothing heavy is imported here or at the
@@ -29,7 +29,7 @@ every host, collects, evaluates and reports.
 Exit status: 0 done; 1 the run failed; 2 the input is wrong; 3 this machine cannot do it; 130 interrupted."""
 _MAX_MESSAGE = 20_000
 _INTERRUPTED = 130
-# Verbs that need root, or need it at first; all others give it back before they look at a file.
+# Verbs that need root, at least at first; all others drop it before they read any file.
 _PART_WITH_ROOT_THEMSELVES = ("run", "cli", "sweep", "plan", "doctor", "clean")
 
 
@@ -96,7 +96,7 @@ def _print_version(wanted: bool) -> None:
 
 
 def _as_user(main_of_verb: Callable[..., Any]) -> Callable[..., Any]:
-    """The verb, as the user behind sudo."""
+    """The verb, run as the user behind sudo."""
 
     @functools.wraps(main_of_verb)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -116,7 +116,7 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             status = main_of_verb(*args, **kwargs) or 0
-            sys.stdout.flush()  # here, where a reader that has gone is no error
+            sys.stdout.flush()  # here, where it is no error if the reader is gone
             raise typer.Exit(status)
         except typer.Exit:
             raise
@@ -127,7 +127,7 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
             _say(error, "interrupted", options)
             raise typer.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
-            # The reader of our output has gone (`mnbed plan FILE | head`); nothing is left to say to it.
+            # Whoever read our output is gone (`mnbed plan FILE | head`): there is nobody left to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise typer.Exit(1) from None
         except Exception as error:
@@ -146,7 +146,7 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
 
 
 def _full_disk(error: Exception) -> MnbedError | None:
-    """What to say of a disk without room, wherever a verb came across it; None: the error is another one."""
+    """The message for a full disk, wherever a verb ran into it; None for any other error."""
     from node_agent import full_disk
 
     if not isinstance(error, OSError) or not full_disk.is_full(error):
@@ -158,15 +158,15 @@ def _say(error: BaseException, text: str, options: _Options) -> None:
     sys.stdout.flush()
     if options.debug:
         traceback.print_exception(error, file=sys.stderr)
-    if len(text) > _MAX_MESSAGE:  # it quotes what somebody wrote, and a terminal is to stay readable
-        text = f"{text[:_MAX_MESSAGE]}\n... and {len(text) - _MAX_MESSAGE:,} characters more"
-    # What cannot be written in the terminal's encoding is a question mark, not another error.
+    if len(text) > _MAX_MESSAGE:  # it may quote a long input; the terminal should stay readable
+        text = f"{text[:_MAX_MESSAGE]}\n... and {len(text) - _MAX_MESSAGE:,} more characters"
+    # A character that the terminal's encoding lacks becomes a question mark instead of another error.
     encoding = sys.stderr.encoding or "utf-8"
     print(f"mnbed: {text}".encode(encoding, "replace").decode(encoding), file=sys.stderr)
 
 
 def _debug_first(arguments: list[str]) -> list[str]:
-    """`mnbed run FILE --debug` means `mnbed --debug run FILE`: users add it at the end of a line that failed."""
+    """`mnbed run FILE --debug` means `mnbed --debug run FILE`: users append it to a command that failed."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if "--debug" not in options:
         return arguments

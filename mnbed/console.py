@@ -1,4 +1,4 @@
-"""Where commands print to: a terminal as wide as it is; a pipe in whole lines, without blanks at their ends."""
+"""The console that commands print to: as wide as the terminal; to a pipe unwrapped, without trailing blanks."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-# rich wants a width. No line of ours is as long.
+# rich needs a width; no line is this long.
 _UNLIMITED = 100_000
 _BLANKS = re.compile(r"[ \t]+(?=\n)")
 
 
 def make_console(**options: Any) -> Console:
-    """A console on standard output, as rich's own where that is a terminal. `options` are rich's."""
+    """A console on standard output; `options` are those of rich's Console."""
     if sys.stdout.isatty():
         return Console(**options)
     return Console(**options, file=_Trimmed(sys.stdout), width=_UNLIMITED)
 
 
 class _Trimmed(io.StringIO):
-    """A text file without blanks at the ends of lines: rich fills a table's last column up with them."""
+    """A text file that drops blanks at the ends of lines: rich pads the last column of a table with them."""
 
     def __init__(self, file: TextIO) -> None:
         super().__init__()
@@ -39,5 +39,5 @@ class _Trimmed(io.StringIO):
         return False
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # rich draws with what it can hold
+    def encoding(self) -> str:  # type: ignore[override]  # rich draws only with characters that it can encode
         return self._file.encoding

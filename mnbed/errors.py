@@ -50,3 +50,10 @@ class Interrupted(MnbedError):
     """The user stopped the run; everything collected so far has been kept."""
 
     exit_status = 130
+
+
+def error_class(exit_status: int) -> type[MnbedError]:
+    """The class of an error that another process reported with this exit status; RunError unless it is 2 or 3."""
+    if exit_status == InputError.exit_status:
+        return InputError
+    return MachineError if exit_status == MachineError.exit_status else RunError

@@ -1,8 +1,7 @@
-"""What this machine can do: found out by trying, in a throw-away network namespace that goes with its
-process.
+"""What this machine can do, found out by trying it in a temporary network namespace.
 
-`probe` gathers facts and judges nothing; `checks` says which of them a run needs and what helps where one is
-missing. A fact that only root can find out is None, unknown, rather than False.
+`probe` gathers facts without judging them; `checks` says which of them a run needs and how to provide a missing one.
+A fact that only root can determine is None, unknown, rather than False.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from pathlib import Path
 
 from mnbed.errors import MachineError
 
-# Tried in this order in one shell; each line stands alone. Loading a kernel module is left to the kernel, as
-# in a run.
+# Tried in this order in one shell; each line is independent. Modules are loaded by the kernel on demand, as in a run.
 _TRIALS = {
     "sysctl": "echo 1 > /proc/sys/net/ipv4/ip_forward",
     "veth": "ip link add mnbed-a type veth peer name mnbed-b",
@@ -34,8 +32,8 @@ _TRIALS = {
     "ovs_userspace": "ip tuntap add mnbed-tap mode tap && {python} -I -c 'import socket; socket.socket(17, 3)'",
     "nfqueue": "iptables -A INPUT -j NFQUEUE --queue-num 1 && {python} -I -c '{bind}'",
 }
-# Binds a queue as the delay process does: NFQNL_MSG_CONFIG (0x0302) with NFQA_CFG_CMD (1) BIND (1) to queue
-# 1, and waits for the kernel's acknowledgement, whose error number is the exit status.
+# Binds a queue as the delay process does, NFQNL_MSG_CONFIG (0x0302) with NFQA_CFG_CMD (1) BIND (1) to queue 1, and
+# waits for the kernel's acknowledgement, whose error number is the exit status.
 _BIND_QUEUE = (
     "import socket, struct; s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12); s.settimeout(5); "
     's.send(struct.pack("=IHHIIBBHHHBxH", 28, 0x0302, 5, 1, 0, 0, 0, socket.htons(1), 8, 1, 1, 0)); '
@@ -46,15 +44,15 @@ _TRIAL_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class MachineFacts:
-    """One machine. Fields of type `bool | None` are None where only root could tell."""
+    """Facts about a machine. Fields of type `bool | None` are None if only root could tell."""
 
     root: bool = False
     cores: int = 1
     """Cores that this process may use."""
     memory_bytes: int = 0
-    """Memory that is free for a run now."""
+    """Memory currently available to a run."""
     open_files: int = 1024
-    """Files that one process may have open, once the limit has been raised as far as it goes."""
+    """Files that a process may have open after raising its limit as far as possible."""
     kernel: str = ""
     mnexec: str | None = None
     """Path of Mininet's helper program."""
@@ -63,20 +61,20 @@ class MachineFacts:
     htb: bool | None = None
     netem: bool | None = None
     sysctl: bool | None = None
-    """A network namespace's settings under /proc/sys can be written; containers often have them read-only."""
+    """Whether a network namespace's settings under /proc/sys can be written; in containers they are often read-only."""
     bfifo: bool | None = None
     u32: bool | None = None
     veth: bool | None = None
     bridge: bool | None = None
     nfqueue: bool | None = None
     openvswitch: str | None = None
-    """Version of Open vSwitch; None where its tools or its daemons are not installed."""
+    """Version of Open vSwitch; None if its tools or daemons are not installed."""
     ovs_kernel: bool | None = None
-    """Open vSwitch's datapath in the kernel works."""
+    """Whether Open vSwitch's kernel datapath works."""
     ovs_userspace: bool | None = None
-    """What its datapath in userspace needs: tap devices and packet sockets."""
+    """Whether tap devices and packet sockets work, which its userspace datapath needs."""
     congestion_controls: tuple[str, ...] = field(default=())
-    """TCP congestion controls that the kernel has loaded; empty: unknown."""
+    """TCP congestion controls that the kernel offers; empty: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +87,11 @@ class Check:
     detail: str
     remedy: str = ""
     needed: bool = True
-    """False: a run does without."""
+    """False: runs work without it."""
 
 
 def probe() -> MachineFacts:
-    """The facts of this machine; takes a tenth of a second, needs no root, leaves nothing behind."""
+    """The facts about this machine; takes 0.1 s, needs no root, leaves nothing behind."""
     trials = _try_kernel()
     return MachineFacts(
         root=os.geteuid() == 0,
@@ -110,7 +108,7 @@ def probe() -> MachineFacts:
 
 
 def checks(facts: MachineFacts) -> list[Check]:
-    """What a run needs, then what it can use, each with its state and remedy."""
+    """What a run needs, followed by what it can use, each with its state and remedy."""
     apt = "sudo apt-get install"
     modules = "linux-modules-extra-$(uname -r) (Ubuntu) or kernel-modules-extra (Fedora, RHEL)"
     delay = None if facts.netem is None and facts.nfqueue is None else bool(facts.netem or facts.nfqueue)
@@ -122,7 +120,7 @@ def checks(facts: MachineFacts) -> list[Check]:
             name="Mininet",
             ok=facts.mininet is not None,
             detail=facts.mininet or f"not importable by {sys.executable}",
-            remedy="run install.sh: it makes a .venv that sees the system's mininet package",
+            remedy="run install.sh: it creates a .venv that can import the system's mininet package",
         ),
         Check(
             name="/proc/sys",
@@ -146,7 +144,7 @@ def checks(facts: MachineFacts) -> list[Check]:
         Check(
             name="open files",
             ok=facts.open_files >= 1024,
-            detail=f"{facts.open_files} for each process",
+            detail=f"{facts.open_files} per process",
             remedy="raise `ulimit -Hn`",
         ),
         Check(name="kernel", ok=True, detail=facts.kernel),
@@ -156,8 +154,8 @@ def checks(facts: MachineFacts) -> list[Check]:
             detail=", ".join(facts.congestion_controls),
         ),
         _optional("tc netem", facts.netem, "delay, jitter and loss", f"install {modules}"),
-        _optional("NFQUEUE", facts.nfqueue, "delay where there is no netem", f"{apt} iptables"),
-        _optional("tc bfifo", facts.bfifo, "queues beside NFQUEUE", f"install {modules}"),
+        _optional("NFQUEUE", facts.nfqueue, "delay without netem", f"{apt} iptables"),
+        _optional("tc bfifo", facts.bfifo, "queues with the nfqueue backend", f"install {modules}"),
         _optional("tc u32", facts.u32, "not needed yet", f"install {modules}"),
         _optional(
             "Open vSwitch",
@@ -175,7 +173,7 @@ def checks(facts: MachineFacts) -> list[Check]:
 
 
 def require(facts: MachineFacts) -> None:
-    """Raises MachineError that lists everything a run needs and this machine lacks."""
+    """Raises MachineError that lists everything that a run needs and this machine lacks."""
     missing = [check for check in checks(facts) if check.needed and check.ok is False]
     if missing:
         raise MachineError(
@@ -188,7 +186,7 @@ def require(facts: MachineFacts) -> None:
 
 
 def unknown(facts: MachineFacts) -> list[str]:
-    """Names of what only root can find out here and what a plan therefore takes for granted."""
+    """Names of the checks that only root could make; a plan assumes that they would pass."""
     return [check.name for check in checks(facts) if check.needed and check.ok is None]
 
 
@@ -200,7 +198,7 @@ def _delay_detail(facts: MachineFacts) -> str:
     if facts.netem:
         return "netem"
     if facts.nfqueue:
-        return "nfqueue, as the kernel has no netem" if facts.netem is False else "nfqueue"
+        return "nfqueue, because the kernel has no netem" if facts.netem is False else "nfqueue"
     return "neither netem nor nfqueue works" if facts.netem is False else "netem or nfqueue"
 
 
@@ -208,12 +206,12 @@ def _datapath_detail(facts: MachineFacts) -> str:
     if facts.openvswitch is None:
         return "for switch: ovs"
     if facts.ovs_kernel is False and facts.ovs_userspace:
-        return "userspace, as the kernel has no module openvswitch: for small networks"
+        return "userspace, because the kernel has no openvswitch module: for small networks"
     return "kernel" if facts.ovs_kernel else "for switch: ovs"
 
 
 def _try_kernel() -> dict[str, bool | None]:
-    """Which trials work. Without root a user namespace is tried, whose failures prove nothing."""
+    """Which trials work. Without root they run in a user namespace, where a failure proves nothing."""
     root = os.geteuid() == 0
     command = ["unshare", "--net"] if root else ["unshare", "--map-root-user", "--net"]
     script = "\n".join(
@@ -243,7 +241,7 @@ def _read_trials(output: str, root: bool) -> dict[str, bool | None]:
 
 
 def _text(path: str) -> str:
-    """Of a file under /proc; empty where that is hidden."""
+    """Content of a file under /proc; empty if that is hidden."""
     try:
         return Path(path).read_text()
     except OSError:
@@ -251,12 +249,12 @@ def _text(path: str) -> str:
 
 
 def _free_memory() -> int:
-    found = re.search(r"MemAvailable:\s+(\d+) kB", _text("/proc/meminfo"))
-    return int(found.group(1)) * 1024 if found else 0
+    match = re.search(r"MemAvailable:\s+(\d+) kB", _text("/proc/meminfo"))
+    return int(match.group(1)) * 1024 if match else 0
 
 
 def raise_open_files(wanted: int) -> None:
-    """Let this process, and all that it starts afterwards, have `wanted` files open. Raises MachineError."""
+    """Let this process and those that it starts later have `wanted` files open. Raises MachineError."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
@@ -265,13 +263,13 @@ def raise_open_files(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     except (ValueError, OSError):
         raise MachineError(
-            f"a process of this run needs {wanted:,} open files, and at most {hard:,} are allowed here",
+            f"a process of this run needs {wanted:,} open files, but at most {hard:,} are allowed here",
             "raise the limit: `ulimit -Hn`, LimitNOFILE= of the service, or `docker run --ulimit nofile=...`",
         ) from None
 
 
 def _open_files() -> int:
-    """What `raise_open_files` can reach as root, which is what a run is."""
+    """The limit that `raise_open_files` can set in a run, which is root."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ceiling = int(_text("/proc/sys/fs/nr_open") or hard)
     if hard == resource.RLIM_INFINITY or os.geteuid() != 0 or _may_raise_limits():
@@ -280,13 +278,13 @@ def _open_files() -> int:
 
 
 def _may_raise_limits() -> bool:
-    """Whether root has CAP_SYS_RESOURCE (bit 24), which containers often take away."""
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)", _text("/proc/self/status"), re.MULTILINE)
-    return found is not None and bool(int(found[1], 16) >> 24 & 1)
+    """Whether root has CAP_SYS_RESOURCE (bit 24), which containers often lack."""
+    match = re.search(r"^CapEff:\s*([0-9a-f]+)", _text("/proc/self/status"), re.MULTILINE)
+    return match is not None and bool(int(match[1], 16) >> 24 & 1)
 
 
 def _mininet_version() -> str | None:
-    """Asked of another process: importing Mininet here would change this one's log levels and file limits."""
+    """Asks another process: importing Mininet here would change this one's log levels and file limits."""
     done = subprocess.run(
         [sys.executable, "-I", "-c", "import mininet.net; print(mininet.net.VERSION)"],
         capture_output=True,
@@ -297,9 +295,11 @@ def _mininet_version() -> str | None:
 
 
 def _openvswitch_version() -> str | None:
-    """The daemon's; distributions have the tools in a package of their own."""
+    """The daemon's version; distributions package the tools separately."""
     programs = ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl")
-    paths = [shutil.which(one) or shutil.which(one, path="/usr/bin:/usr/sbin") for one in programs]
+    paths = [
+        shutil.which(program) or shutil.which(program, path="/usr/bin:/usr/sbin") for program in programs
+    ]
     path = paths[0]
     if path is None or None in paths:
         return None

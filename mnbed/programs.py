@@ -1,4 +1,4 @@
-"""How a program of ours is started, so that it is ours and nobody else's that runs."""
+"""How mnbed starts its own programs, so that no other code can run in their place."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _START = Path(__file__).resolve().with_name("start.py")
 
 
 def our_program(module: str, *arguments: str) -> list[str]:
-    """The command line; nothing is imported from the folder that the user stands in, or from his home (-s)."""
+    """The command line; nothing is imported from the working directory or from the user's site packages (-s)."""
     return [sys.executable, "-s", str(_START), module, *arguments]

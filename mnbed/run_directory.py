@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mnbed.errors import InputError
 
-# Of a folder of runs, the error message lists the newest.
+# How many runs an error message lists, newest first.
 _MAX_LISTED = 5
 
 
@@ -45,7 +45,7 @@ class RunDirectory:
 
     @property
     def evaluation(self) -> Path:
-        """Accuracy and loss per node and instant, one JSON object per line."""
+        """The scores per node and instant, one JSON object per line."""
         return self.path / "evaluation.jsonl"
 
     @property
@@ -83,7 +83,7 @@ class RunDirectory:
         return self.nodes / f"{node}.log"
 
     def create(self) -> None:
-        """Make the directory and its folders. Raises FileExistsError where the run directory is there already."""
+        """Make the directory and its folders. Raises FileExistsError if it already exists."""
         self.path.mkdir(parents=True)
         for folder in (self.nodes, self.snapshots, self.plots):
             folder.mkdir()
@@ -96,35 +96,36 @@ def new_run_id(name: str, now: datetime) -> str:
 
 
 def require_folder(path: Path) -> None:
-    """Raises InputError where `--out` cannot become a folder, as a file is in the way."""
-    for found in (path, *path.parents):
-        if found.is_dir():
+    """Raises InputError if `--out` cannot become a folder because a file is in the way."""
+    for folder in (path, *path.parents):
+        if folder.is_dir():
             return
-        if found.exists():
-            raise InputError(f"--out {path}: {found} is a file", "give a folder, or none for ./runs")
+        if folder.exists():
+            raise InputError(f"--out {path}: {folder} is a file", "give a folder, or leave it out for ./runs")
 
 
 def require_run(run: RunDirectory) -> None:
-    """Raises InputError, naming the newest runs where `run` is the folder that holds them."""
+    """Raises InputError if `run` is not a run directory; if it holds some, the message lists the newest."""
     if run.experiment.is_file():
         return
     if run.path.exists() and not run.path.is_dir():
         raise InputError(
-            f"{run.path}: a file, not a run directory",
-            "give a run directory, as `mnbed run` names it at its end",
+            f"{run.path} is a file, not a run directory",
+            "give a run directory; `mnbed run` prints its name at the end",
         )
     if not run.path.is_dir():
         raise InputError(
-            f"{run.path}: no such directory", "give a run directory, as `mnbed run` names it at its end"
+            f"{run.path}: no such directory", "give a run directory; `mnbed run` prints its name at the end"
         )
     inside = [path.parent for path in run.path.glob("*/experiment.yaml")]
     newest = sorted(inside, key=lambda path: path.stat().st_mtime, reverse=True)[:_MAX_LISTED]
     if not newest:
         raise InputError(
             f"{run.path} is not a run directory: it has no {run.experiment.name}",
-            "give a run directory, as `mnbed run` names it at its end",
+            "give a run directory; `mnbed run` prints its name at the end",
         )
     lines = "\n".join(f"    {path}" for path in newest)
     raise InputError(
-        f"{run.path} is not a run directory but holds {len(inside)}", f"name one; the newest:\n{lines}"
+        f"{run.path} is not a run directory, but contains {len(inside)}",
+        f"give one of them; the newest:\n{lines}",
     )

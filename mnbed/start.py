@@ -1,12 +1,12 @@
-"""Run a module of ours as a program: `python -s .../mnbed/start.py MODULE ARGUMENTS`.
+"""Runs a module of mnbed as a program: `python -s .../mnbed/start.py MODULE ARGUMENTS`.
 
-Unlike `python -m`, it imports nothing from the folder that the user stands in, which matters where the program is root.
+Unlike `python -m`, it imports nothing from the working directory, which matters when the program is root.
 """
 
 import os
 import sys
 
-# Python has put this file's own folder there.
+# Python has put this file's own folder first; the package's parent belongs there.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 if __name__ == "__main__":

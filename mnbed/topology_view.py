@@ -1,6 +1,6 @@
-"""A network as `mnbed topo` and `mnbed export` look at it: of a generator, a file, or an experiment.
+"""A network as `mnbed topo` and `mnbed export` show it: from a generator, a file, or an experiment.
 
-No machine is asked: what could not be built here can be looked at all the same.
+Nothing here depends on the machine: networks that could not be built on it can still be shown.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from topologies.reading import brief, read_text
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkView:
-    """A graph whose links carry all that is known of them."""
+    """A graph whose links carry all their known properties."""
 
     title: str
     graph: nx.Graph
     stragglers: frozenset[str] = frozenset()
-    """Hosts; only experiments have them."""
+    """Hosts with slower links; only experiments have them."""
     notes: Sequence[str] = field(default=())
 
     def direction(self, source: str, target: str) -> Mapping[str, Any]:
-        """The properties of `topologies.properties` from one end of a link to the other, as far as they are given."""
+        """The properties of a link in that direction, as far as they are given; see `topologies.properties`."""
         data = self.graph.edges[source, target]
         return {**data, **data.get("towards", {}).get(target, {})}
 
 
 def view_of(name: str, overrides: Sequence[str], *, seed: int = 1, **options: Any) -> NetworkView:
-    """What `name` stands for: an experiment file, a topology file, or a generator, in this order.
+    """The network that `name` stands for: of an experiment file, a topology file, or a generator, in this order.
 
-    overrides: "key=value": keys of an experiment, or parameters of a generator. options: of `files.load`.
+    overrides: "key=value" for keys of an experiment or parameters of a generator. options: of `files.load`.
     Raises InputError.
     """
     path = Path(name)
@@ -55,7 +55,7 @@ def view_of(name: str, overrides: Sequence[str], *, seed: int = 1, **options: An
     if path.suffix.lower() in files.FORMATS:
         return _of_file(path, overrides, options)
     if path.exists():
-        raise InputError(f"{name}: unknown ending {brief(path.suffix)}; there are: {files.endings()}")
+        raise InputError(f"{name}: unknown ending {brief(path.suffix)}; allowed: {files.endings()}")
     given = _parameters(overrides)
     try:
         graph = topologies.generate(name, given, seed)
@@ -71,7 +71,7 @@ def view_of(name: str, overrides: Sequence[str], *, seed: int = 1, **options: An
 
 
 def resolved_network(experiment: Experiment) -> tuple[nx.Graph, frozenset[str]]:
-    """(graph whose links carry what the experiment gives them, stragglers). Raises InputError."""
+    """(graph whose links have the experiment's properties, stragglers). Raises InputError."""
     graph = network_graph(experiment)
     problems: list[str] = []
     stragglers = draws.straggler_factors(experiment, rules.hosts(graph), problems)
@@ -87,9 +87,9 @@ def resolved_network(experiment: Experiment) -> tuple[nx.Graph, frozenset[str]]:
                 row.edge.attribute: row.to_graph(value)
                 for row in PROPERTIES
                 if row.edge is not None
-                and ((value := getattr(one.asked, row.field)) or row.key in ("bandwidth", "delay"))
+                and ((value := getattr(direction.asked, row.field)) or row.key in ("bandwidth", "delay"))
             }
-            for one in link.directions
+            for direction in link.directions
         )
         put_properties(edge, link.a, link.b, forward, backward)
     return graph, frozenset(link.a for link in links if link.straggler)
@@ -106,7 +106,7 @@ def _of_experiment(path: Path, overrides: Sequence[str]) -> NetworkView:
 def _of_file(path: Path, overrides: Sequence[str], options: Mapping[str, Any]) -> NetworkView:
     if overrides:
         raise InputError(
-            f"--set {overrides[0]}: {path} is a topology; only experiments and generators have keys"
+            f"--set {overrides[0]}: {path} is a topology file, and only experiments and generators have keys"
         )
     try:
         graph = files.load(path, **options)
@@ -116,7 +116,7 @@ def _of_file(path: Path, overrides: Sequence[str], options: Mapping[str, Any]) -
 
 
 def _is_experiment(path: Path) -> bool:
-    """Whether a YAML file has a section of experiments; one that cannot be read is told about by its loader."""
+    """Whether a YAML file has a section of experiments; for one that cannot be read, its loader reports the error."""
     try:
         data = parse_yaml(read_text(path, files.MAX_FILE_BYTES), str(path)).data
     except (InputError, OSError, ValueError):
@@ -143,6 +143,6 @@ def _parameters(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def say_notes(view: NetworkView, say: Callable[[str], None]) -> None:
-    """Tell what was made of things that a file leaves open."""
+    """Pass on the notes about choices that a file leaves open."""
     for text in view.notes:
         say(f"note: {text}")

@@ -1,6 +1,6 @@
 """Quantities as pydantic types: "60mbit", "20ms", "64kB" in the file, plain numbers in the program.
 
-`topologies.units` reads and writes them; without a unit a quantity is refused.
+`topologies.units` parses and formats them; a quantity without a unit is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def format_wall_time(seconds: float) -> str:
-    """5025 -> "1 h 24 min": as one says it, to about a hundredth."""
+    """5025 -> "1 h 24 min": as people say it, to about one per cent."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

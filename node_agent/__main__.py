@@ -1,7 +1,7 @@
-"""One agent as a program of its own: `python -m node_agent ORDERS.json`, for debugging and foreign machines.
+"""One agent as a standalone program: `python -m node_agent ORDERS.json`, for debugging and foreign machines.
 
-The file, - for standard input, holds what the warm parent gets for one agent: {"uid", "gid", "groups", "home", "umask",
-"data_root", "seed", "num_nodes", "task", "settings"}. The process is expected to stand in its host's namespace already.
+The file (- for standard input) holds what the warm parent gets for one agent: {"uid", "gid", "groups", "home", "umask",
+"data_root", "seed", "num_nodes", "task", "settings"}. The process must already be in its host's namespace.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from node_agent.privileges import drop_for_good
 
 
 def main() -> int:
-    """Drop root, send output to the node's log where nobody looks, load the data, run."""
+    """Drop root, redirect output to the node's log if the orders came on standard input, load the data, run."""
     given = sys.argv[1]
     orders = json.loads(sys.stdin.read() if given == "-" else Path(given).read_text())
     drop_for_good(orders["uid"], orders["gid"], orders["groups"])

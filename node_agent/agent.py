@@ -1,10 +1,11 @@
 """One node's agent: builds its parts and runs the round loop. The only file that knows all the others.
 
-Two threads: this one trains, the transport's does all input and output. The loop, for every algorithm alike:
+Two threads: this one trains, the transport's does all I/O with peers. The loop is the same for every algorithm:
 
-    1. average in what has arrived
-    2. H local steps, each paced to its emulated cost
-    3. hand the algorithm's fragments to the transport, and go on without waiting
+    1. wait until the algorithm allows the next round; most never wait
+    2. average in what has arrived
+    3. run H local steps, each paced to its emulated cost
+    4. hand the algorithm's fragments to the transport, without waiting for them to be sent
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ from node_agent.transport import Transport
 
 log = logging.getLogger(__name__)
 
-# An agent that fell behind catches up by shortening its waits, but no further back than this many steps:
-# a machine that stalls once must not make the agent race afterwards.
+# An agent that has fallen behind catches up by shortening its waits, but makes up for this many steps at most:
+# one stall of the machine must not make the agent race afterwards.
 _MAX_STEPS_BEHIND = 2
 
 
 class _Stopped(Exception):
-    """The controller said stop, or its socket closed."""
+    """The controller sent `stop`, or its socket closed."""
 
 
 class Agent:
-    """One node. Constructed in the host's namespace, after privileges were dropped."""
+    """One node. Constructed in the host's namespace, after privileges have been dropped."""
 
     def __init__(self, settings: AgentSettings, task: Task, part: np.ndarray) -> None:
         """Connects to the controller and listens. Raises OSError."""
@@ -67,7 +68,7 @@ class Agent:
         self._model = FlatModel(task.make_model())
         if resume is not None and resume.snapshot is not None:
             self._model.values[:] = np.load(self._run / resume.snapshot)
-        # A second life must not draw what the first one drew.
+        # A restarted agent must not repeat its earlier random draws.
         self._life: tuple[str | int, ...] = () if resume is None else ("life", resume.life)
         batches = stream(settings.seed, "batches", settings.index, *self._life)
         self._trainer = Trainer(task, self._model, part, batches)
@@ -96,7 +97,7 @@ class Agent:
         self._losses: list[float] = []
         self._train_loss: float | None = None
         self._staleness_s: float | None = None
-        # The wait before this round, and who was missing when it was last looked: they held it up.
+        # How long this round had to wait, and which peers were still missing at the last check: they held it up.
         self._waited_s, self._waited_for = 0.0, list[str]()
         self._stop = threading.Event()
         self._started = threading.Event()
@@ -121,7 +122,7 @@ class Agent:
         )
 
     def run(self) -> None:
-        """Wait for the common start, train to the end of the experiment, wait for the others to end."""
+        """Wait for the common start, train to the end of the experiment, wait for the other agents to end."""
         self._rehearse()
         self._transport.start()
         resume = self._settings.resume
@@ -131,7 +132,7 @@ class Agent:
         if self._transport.error is not None:
             raise self._transport.error
         if self._clock is None:
-            return  # told to stop, or left alone, before the start
+            return  # told to stop, or lost the controller, before the start
         reason: Literal["finished", "stopped"] = "finished"
         try:
             self._train(self._clock)
@@ -141,7 +142,7 @@ class Agent:
         self._end(reason)
 
     def _rehearse(self) -> None:
-        """One step before the barrier faults this process's memory in; then the model is as it was."""
+        """Run one step before the barrier, to fault this process's memory in, and restore the model."""
         initial = self._model.values.copy()
         batches = stream(self._settings.seed, "rehearsal", self._settings.index)
         Trainer(self._task, self._model, self._part, batches).step()
@@ -177,7 +178,7 @@ class Agent:
             if not self._algorithm.may_start_round():
                 if not self._wait_for_turn(clock):
                     break
-                # The model stood still meanwhile, and the next step begins when the wait is over.
+                # The model did not change during the wait; the next step begins when the wait is over.
                 slot = max(slot, clock.now())
                 self._take_snapshots(schedule, slot)
                 if slot + settings.step_time_s > settings.duration_s:
@@ -200,10 +201,10 @@ class Agent:
         self._wait_until(clock, settings.duration_s)
 
     def _first_slot(self, clock: EmulatedClock) -> float:
-        """When the first step begins: nodes are spread evenly over one step's time.
+        """When the first step begins: the nodes' first steps are spread evenly over one step's time.
 
         Independent machines do not begin their steps at the same instant. And where many agents share a few cores,
-        steps that begin together stand in line for them: agents waited 60 % of the time, and 10 % spread like this.
+        steps that begin together queue for them: agents then waited 60 % of the time, and 10 % when spread like this.
         """
         step_s = self._settings.step_time_s
         phase_s = step_s * self._settings.index / self._settings.num_nodes
@@ -212,7 +213,7 @@ class Agent:
         return phase_s + math.ceil(max(0.0, clock.now() - phase_s) / step_s) * step_s
 
     def _wait_until(self, clock: EmulatedClock, instant_s: float) -> None:
-        """Sleep until that emulated instant, and count how late the wake-up was."""
+        """Sleep until that emulated instant, and record how late the wake-up was."""
         if not clock.wait_until(instant_s, self._stop):
             raise _Stopped
         late_s = max(0.0, clock.now() - instant_s)
@@ -237,19 +238,19 @@ class Agent:
             self._wait_until(clock, end)
         if self._stop.is_set():
             raise _Stopped
-        # An instant between this step's end and the next one's sees the model as it is now.
+        # Snapshot instants between this step's end and the next one's see the model as it is now.
         self._take_snapshots(schedule, end + self._settings.step_time_s)
         return end, max(late, 0.0)
 
     def _wait_for_turn(self, clock: EmulatedClock) -> bool:
-        """Wait until the algorithm lets the next round begin; False where the experiment's end comes first."""
+        """Wait until the algorithm allows the next round; False if the experiment ends first."""
         since_s, told, watched = clock.now(), False, frozenset[int]()
         may_start = False
         with self._arrived:
             while not (may_start := self._algorithm.may_start_round()):
                 over = self._stop.is_set() or clock.now() >= self._settings.duration_s
                 waits_for = frozenset(self._algorithm.waits_for())
-                # An algorithm that does not say may wait for anybody.
+                # An algorithm that names nobody may be waiting for any peer.
                 peers = waits_for or frozenset(self._algorithm.context.peers)
                 self._transport.watch(peers - watched)
                 watched = peers
@@ -293,7 +294,7 @@ class Agent:
         self._round += 1
 
     def _take_snapshots(self, schedule: SnapshotSchedule, until_s: float) -> None:
-        """Keep the model to be evaluated, as it is now, for every instant before the next step's end."""
+        """Save the model to be evaluated, as it is now, for every instant before `until_s` that is still due."""
         for instant in schedule.due(until_s):
             path = save_snapshot(self._run, self._settings.name, instant, self._shown)
             instant_s = schedule.time_of(instant)
@@ -302,7 +303,7 @@ class Agent:
                 instant=instant,
                 file=str(path.relative_to(self._run)),
                 instant_s=instant_s,
-                # A step that was late has changed the model before the instant could be looked at.
+                # A late step has changed the model before a snapshot of the instant could be taken.
                 taken_s=max(instant_s, round(self._shown_since_s, 6)),
                 round=self._round,
                 steps=self._steps,
@@ -332,7 +333,7 @@ class Agent:
             clock = EmulatedClock(message["start_monotonic_s"], self._settings.dilation)
             self._transport.begin(clock)
             if self._settings.resume is not None:
-                # Whoever waits for what the earlier life owed learns that it never comes.
+                # Peers that wait for something from the earlier life learn that it will never come.
                 self._transport.watch(self._names)
             self._clock = clock
             self._started.set()
@@ -359,7 +360,7 @@ class Agent:
 
 
 def run_agent(settings: AgentSettings, task: Task, part: np.ndarray) -> int:
-    """Run one agent in this process and return its exit status; every failure reaches controller, journal and log."""
+    """Run one agent in this process and return its exit status; failures go to controller, journal and log."""
     agent: Agent | None = None
 
     def add_time(record: logging.LogRecord) -> bool:
@@ -386,7 +387,7 @@ def run_agent(settings: AgentSettings, task: Task, part: np.ndarray) -> int:
 
 
 def report_failure(settings: AgentSettings, agent: Agent | None, error: Exception) -> None:
-    """Tell controller and journal; `agent` is None where there is none yet. To be called where `error` is handled."""
+    """Tell controller and journal; `agent` is None if it was never built. Call this while `error` is being handled."""
     message = failures.in_words(
         error,
         name=settings.name,
@@ -404,7 +405,7 @@ def report_failure(settings: AgentSettings, agent: Agent | None, error: Exceptio
         "traceback": traceback.format_exc(),
     }
     try:
-        # The controller first: where the disk is full, the journal cannot take it.
+        # The controller first: if the disk is full, writing to the journal fails.
         if agent is not None:
             agent.control.send("failed", **fields)
             agent.journal.write("error", message=message, traceback=fields["traceback"])

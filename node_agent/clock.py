@@ -1,4 +1,4 @@
-"""Emulated and wall-clock time. All agents share the machine's monotonic clock and one start, so theirs agree."""
+"""Emulated and wall-clock time. All agents share the machine's monotonic clock and one start, so their clocks agree."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class EmulatedClock:
         return (time.monotonic() - self._start) / self._dilation
 
     def wall_seconds_until(self, emulated_s: float) -> float:
-        """Wall seconds left until that emulated instant; negative where it has passed."""
+        """Wall seconds left until that emulated instant; negative once it has passed."""
         return self._start + emulated_s * self._dilation - time.monotonic()
 
     def wait_until(self, emulated_s: float, stop: threading.Event) -> bool:
-        """Sleep until that instant. Returns False where `stop` was set first."""
+        """Sleep until that instant. Returns False if `stop` was set first."""
         while (left := self.wall_seconds_until(emulated_s)) > 0:
             if stop.wait(left):
                 return False

@@ -1,4 +1,4 @@
-"""One outgoing connection: its queue, the frame in transit, whether it is stuck. `outgoing` decides what it does."""
+"""One outgoing connection: its queue, the frame in transit, whether it is stuck. `outgoing` decides what happens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from node_agent import wire
 from node_agent.settings import PeerSettings
 from node_agent.tcp import unsent_bytes, waits_for_the_network
 
-# Emulated seconds between two looks at the frame that holds the line: a link of 2.4 Mbit/s takes a packet in that time.
+# Emulated seconds between checks of the frame that holds the line: a link of 2.4 Mbit/s sends one packet in that time.
 LOOK_S = 0.005
 
 
@@ -22,7 +22,7 @@ class Frame:
     round: int
     fragment: int
     order: int
-    """Frames are numbered as they are made."""
+    """Frames are numbered in the order in which they are created."""
     reply_wanted: bool
     begun_s: float = 0.0
 
@@ -39,31 +39,31 @@ class Outgoing:
     queue: deque[Frame] = field(default_factory=deque)
     """Unsent frames."""
     current: Frame | None = None
-    """The frame in transit: the kernel has taken its first byte, and not its last."""
+    """The frame in transit: the kernel has accepted its first byte, but not its last."""
     rest: list[memoryview] = field(default_factory=list)
-    """What the kernel has still to take of the HELLO, of `current`, of the BYE."""
+    """What the kernel has yet to accept of the HELLO, of `current` or of the BYE."""
     socket: socket.socket | None = None
     wanted: bool = False
-    """To be made, though nothing is to be sent."""
+    """Whether to connect even though nothing is to be sent."""
     connected: bool = False
     takes_bytes: bool = False
-    """False from the kernel's "no more" until it says that there is room again."""
+    """False from the time the kernel accepts no more until it reports room again."""
     draining: Frame | None = None
-    """Sequential exchange: a frame that the kernel has all of, while some of it has not left the socket."""
+    """Sequential exchange: a frame that the kernel has accepted in full and not yet sent in full."""
     stuck: tuple[int, float] | None = None
-    """It waits for the network: with how many unsent bytes, and since when."""
+    """While it waits for the network: the number of unsent bytes, and since when that has not changed."""
     watched: int = 0
     lost: bool = False
-    """It has ended, or could not be made, and has not been made again since."""
+    """It broke or could not be made, and has not been re-established since."""
     began_s: float = 0.0
     retry_at_s: float = 0.0
     life: int = 0
     """The peer's latest known life when the connection was made."""
 
     def is_stuck(self, now_s: float) -> bool:
-        """Whether it waits for the network and has not moved for a while, so that our own link is free.
+        """Whether it waits for the network and has made no progress for a while, so that our own link is free.
 
-        Packets in the queue of our own link wait for acknowledgements, too, but those come steadily.
+        Packets queued on our own link wait for acknowledgements, too, but those arrive steadily.
         """
         if self.socket is None or not waits_for_the_network(self.socket):
             self.stuck = None

@@ -2,9 +2,9 @@
 
 Control never goes over the emulated links.
 
-An agent exits when this socket closes, so that a killed controller leaves no agents behind. A controller that does not
-read, because it was stopped or sleeps, holds up nobody: an agent's status is dropped where it cannot be sent at once;
-the other messages wait, on the training thread.
+An agent exits when this socket closes, so that a killed controller leaves no agents behind. A controller that is not
+reading, because it is stopped or suspended, does not hold up the I/O thread: a status that cannot be sent at once is
+dropped. The other messages wait, on the training thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing_extensions import Unpack
 
 from node_agent import control_messages as messages
 
-# Far above any message of ours; a peer that sends more without a line's end is not one of ours.
+# Far larger than any message of ours: whoever sends more without a newline is not one of ours.
 _MAX_LINE_BYTES = 1 << 20
 
 
@@ -29,7 +29,7 @@ class ControlChannel:
         self.socket = sock
         self._buffer = b""
         self._sending = threading.Lock()
-        # The rest of a message that was offered, of which the kernel has taken the beginning.
+        # The unsent rest of an offered message whose beginning the kernel has accepted.
         self._rest = b""
 
     @classmethod
@@ -59,15 +59,15 @@ class ControlChannel:
     @overload
     def send(self, kind: Literal["exit"], /, **fields: Unpack[messages.Exit]) -> None: ...
     def send(self, kind: str, /, **fields: Any) -> None:
-        """Send one message, however long the other end takes. Raises OSError where it is gone."""
+        """Send one message, however long the other end takes. Raises OSError if it is gone."""
         with self._sending:
             self.socket.sendall(self._rest + _line(kind, fields))
             self._rest = b""
 
     def offer(self, kind: Literal["status"], /, **fields: Unpack[messages.Status]) -> bool:
-        """Send one message if that can be done without waiting; False: it was dropped.
+        """Send one message if that is possible without waiting; False if it was dropped.
 
-        Raises OSError where the other end is gone.
+        Raises OSError if the other end is gone.
         """
         if not self._sending.acquire(blocking=False):
             return False
@@ -90,9 +90,9 @@ class ControlChannel:
             return 0
 
     def receive(self) -> list[messages.Message] | None:
-        """The messages that have come, after waiting for at least some bytes; None at the end of the connection.
+        """Wait for data and return the messages it completes; None at the end of the connection.
 
-        Raises ValueError where what came is not a message.
+        Raises ValueError if the data is not a message.
         """
         try:
             data = self.socket.recv(65536)
@@ -102,7 +102,7 @@ class ControlChannel:
             return None
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         if len(self._buffer) > _MAX_LINE_BYTES:
-            raise ValueError("a control message without an end")
+            raise ValueError("a control message without a newline")
         received = [json.loads(line) for line in lines]
         for message in received:
             if not isinstance(message, dict) or "kind" not in message:

@@ -1,4 +1,4 @@
-"""Every quantity an agent counts, as one field each; the field's name is its name in journal, CSV and summary.
+"""Everything an agent counts, one field each; the field's name is also the name in journal, CSV and summary.
 
 To count another one, add it to both classes.
 """
@@ -49,17 +49,17 @@ class Counters:
     fragments_dropped_stale: int = 0
     """Pairs replaced by newer data before their first byte was sent."""
     fragments_lost: int = 0
-    """Pairs whose connection broke after their first byte was sent, and before their last."""
+    """Pairs whose connection broke after their first byte was sent, but before their last."""
     fragments_received: int = 0
     fragments_aggregated: int = 0
     frames_rejected: int = 0
     """Foreign, oversized, torn or corrupt frames; each closed its connection."""
     connections_lost: int = 0
-    """Connections that broke, or that could not be made; each peer's absence counts once."""
+    """Connections that broke or could not be made; repeated attempts to reach the same peer count once."""
     strangers_closed: int = 0
-    """Connections closed because they did not say HELLO in time, or because too many had not."""
+    """Connections closed before their HELLO: it was late, or their place or descriptor was needed."""
     descriptor_shortages: int = 0
-    """Times that a connection could not be made or accepted at once for want of a file descriptor."""
+    """Times that no file descriptor was available to make or accept a connection at once."""
     statuses_dropped: int = 0
     """Status messages that the controller was not ready to take."""
     overruns: int = 0
@@ -71,11 +71,11 @@ class Counters:
     timer_waits: int = 0
     """Waits for an emulated instant."""
     timer_late_s: float = 0.0
-    """Sum of what these waits woke up too late, emulated seconds."""
+    """Total lateness of these wake-ups, emulated seconds."""
     timer_late_max_s: float = 0.0
     """The latest of these wake-ups, emulated seconds."""
     waited_s: float = 0.0
-    """Time in which the algorithm let no round begin, as it waited for peers; emulated seconds."""
+    """Time in which the algorithm waited for peers before it let a round begin, emulated seconds."""
 
     def totals(self) -> CounterTotals:
         """All of them now."""

@@ -1,4 +1,4 @@
-"""Waiting for file descriptors of any number: `select.select` takes none from 1024 on, whatever the limit."""
+"""Waiting for file descriptors of any number: `select.select` accepts none above 1023, whatever the limit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class HasDescriptor(Protocol):
 
 
 def wait_readable(file: HasDescriptor, patience_s: float) -> bool:
-    """Wait until it can be read, or its other end is closed; False when `patience_s` wall seconds have gone by."""
+    """Wait until it is readable or its other end is closed; False after `patience_s` wall seconds."""
     poll = select.poll()
     poll.register(file.fileno(), select.POLLIN)
     return bool(poll.poll(patience_s * 1000))
 
 
 class PreciseWait:
-    """Waits for one descriptor, by the kernel's clock of nanoseconds: time-outs of poll and epoll are milliseconds."""
+    """Waits for one descriptor with a resolution of nanoseconds; time-outs of poll and epoll are in milliseconds."""
 
     def __init__(self, descriptor: int) -> None:
         self._ppoll = ctypes.CDLL(None, use_errno=True).ppoll
@@ -32,6 +32,6 @@ class PreciseWait:
         self._polled = ctypes.create_string_buffer(struct.pack("=ihh", descriptor, select.POLLIN, 0), 8)
 
     def __call__(self, seconds: float | None) -> bool:
-        """Wait until it can be read, for ever or so many seconds; False when nothing came, or a signal did."""
+        """Wait until it is readable, for ever or that many seconds; False on a time-out or a signal."""
         limit = None if seconds is None else struct.pack("@ll", int(seconds), int(seconds % 1 * 1e9))
         return int(self._ppoll(self._polled, 1, limit, None)) > 0

@@ -1,8 +1,8 @@
 """Cutting a flat parameter vector into fragments, keeping received ones, and averaging them in.
 
 All nodes share one random permutation of the parameters; a fragment is a contiguous slice of the permuted
-vector. So no index lists travel, a cut is one gather whose slices are sent as they are, and a received
-fragment is added in one vector operation. Nothing here knows which algorithm asks.
+vector. So no index lists are sent, a cut is one gather whose slices are sent as they are, and a received
+fragment is added in one vector operation. This module does not know which algorithm uses it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from node_agent.wire import Fragment, fragment_size
 
-# 1/Omega of an Omega written as a rounded 1/n lies a hair above n: that is still n fragments.
+# If Omega was written as a rounded 1/n, 1/Omega may lie a hair above n: that is still n fragments.
 _CEIL_TOLERANCE = 1e-9
 
 
@@ -37,15 +37,15 @@ class FragmentLayout:
     """
 
     def __init__(self, num_parameters: int, num_fragments: int, permutation_seed: int) -> None:
-        """Raises ValueError where there are more fragments than parameters."""
+        """Raises ValueError if there are more fragments than parameters."""
         if not 1 <= num_fragments <= num_parameters:
             raise ValueError(f"{num_parameters} parameters cannot be cut into {num_fragments} fragments")
         self.num_parameters = num_parameters
         self.num_fragments = num_fragments
         self.permutation_seed = permutation_seed
         self._slices = _slices(num_parameters, num_fragments)
-        # Index arrays are int64, twice the memory of int32: NumPy converts others at every use (measured:
-        # 1.3-2 x).
+        # Index arrays are int64, at twice the memory of int32: NumPy converts any other type at every use (measured:
+        # 1.3 to 2 times the time).
         self._order: NDArray[np.intp] | None = None
         self._inverse: NDArray[np.intp] | None = None
         if (num_fragments, permutation_seed) != (1, 0):
@@ -70,7 +70,7 @@ class FragmentLayout:
         return [data[4 * part.start : 4 * part.stop] for part in self._slices]
 
     def average_into(self, values: NDArray[np.float32], fragments: Iterable[Fragment]) -> None:
-        """For each parameter the plain mean over the own value and every received copy, in place.
+        """Replace each parameter, in place, by the plain mean of its own value and every received copy.
 
         Parameters without a copy keep their bits. Copies are summed in the order of their senders, so the
         result does not depend on the order of arrival.
@@ -91,7 +91,7 @@ class FragmentLayout:
 
     def _permuted(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._order is None:
-            return values.copy()
+            return np.array(values)
         out: NDArray[np.float32] = np.empty(self.num_parameters, np.float32)
         _gather(values, self._order, out)
         return out
@@ -102,14 +102,16 @@ def average_redrawn(
     fragments: Iterable[Fragment],
     layout_of: Callable[[int], FragmentLayout],
 ) -> None:
-    """The same mean, where every round has a permutation of its own: a parameter's copies lie in different fragments.
+    """The same mean if every round has its own permutation, so that a parameter's copies lie in different fragments.
 
-    Of each sender the latest copy of a parameter counts. layout_of: permutation seed -> layout.
+    Only the latest copy of a parameter from each sender counts. `layout_of`: permutation seed -> layout.
     """
     total: NDArray[np.float32] = values.copy()
     count: NDArray[np.float32] = np.ones(len(values), np.float32)
     by_sender: dict[int, list[Fragment]] = {}
-    for fragment in sorted(fragments, key=lambda one: (one.sender, -one.round, one.index)):
+    for fragment in sorted(
+        fragments, key=lambda fragment: (fragment.sender, -fragment.round, fragment.index)
+    ):
         by_sender.setdefault(fragment.sender, []).append(fragment)
     for received in by_sender.values():
         several = received[0].round != received[-1].round
@@ -128,16 +130,16 @@ def average_redrawn(
 
 
 class RedrawnStore:
-    """What has come since the last aggregation, where each round is cut anew: all of it, once. Thread-safe."""
+    """Everything that came since the last aggregation, once each, if every round is cut anew. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._waiting: dict[tuple[int, int, int], Fragment] = {}
         self._taken: dict[int, tuple[int, set[int]]] = {}
-        """Sender -> newest round taken, and its fragments that were."""
+        """Sender -> the newest round taken, and which fragments of that round."""
 
     def put(self, fragment: Fragment) -> bool:
-        """Keep it unless it is older than what was taken from its sender, or was taken; returns whether it was kept."""
+        """Keep it unless it was taken before, or is older than what was; returns whether it was kept."""
         with self._lock:
             newest, indices = self._taken.get(fragment.sender, (-1, set()))
             if fragment.round < newest or (fragment.round == newest and fragment.index in indices):
@@ -150,16 +152,16 @@ class RedrawnStore:
         with self._lock:
             taken = list(self._waiting.values())
             self._waiting.clear()
-            for one in taken:
-                newest, indices = self._taken.get(one.sender, (-1, set()))
-                if one.round > newest:
-                    self._taken[one.sender] = (one.round, {one.index})
-                elif one.round == newest:
-                    indices.add(one.index)
+            for fragment in taken:
+                newest, indices = self._taken.get(fragment.sender, (-1, set()))
+                if fragment.round > newest:
+                    self._taken[fragment.sender] = (fragment.round, {fragment.index})
+                elif fragment.round == newest:
+                    indices.add(fragment.index)
         return sorted(taken, key=lambda fragment: (fragment.index, fragment.sender, fragment.round))
 
     def forget(self, sender: int) -> None:
-        """The sender may have started anew: whatever comes next from it counts as new."""
+        """The sender may have restarted: whatever comes next from it counts as new."""
         with self._lock:
             self._taken.pop(sender, None)
 
@@ -168,8 +170,8 @@ class FragmentStore:
     """The latest copy of each (sender, fragment) since the last aggregation.
 
     Thread-safe: the I/O thread puts, the training thread takes. Latest means the highest round, then the last
-    to arrive; a fragment older than one already seen from that sender, or a repetition of one already taken,
-    is refused.
+    to arrive; a fragment that is older than the one already seen from that sender, or a duplicate of one already
+    taken, is refused.
     """
 
     def __init__(self, layout: FragmentLayout) -> None:
@@ -181,7 +183,7 @@ class FragmentStore:
     def put(self, fragment: Fragment) -> bool:
         """Keep it unless it is stale; returns whether it was kept.
 
-        Raises ValueError where it was cut by another layout, which the wire should have refused.
+        Raises ValueError if it was cut by another layout, which the wire should have refused.
         """
         layout = self._layout
         if (fragment.count, fragment.permutation_seed) != (layout.num_fragments, layout.permutation_seed):
@@ -203,7 +205,7 @@ class FragmentStore:
         return sorted(taken, key=lambda fragment: (fragment.index, fragment.sender))
 
     def forget(self, sender: int) -> None:
-        """The sender may have started anew: whatever comes next from it counts as new.
+        """The sender may have restarted: whatever comes next from it counts as new.
 
         What it sent before stays until it is taken or replaced.
         """
@@ -221,5 +223,5 @@ def _slices(num_parameters: int, num_fragments: int) -> list[slice]:
 
 def _gather(source: NDArray[np.float32], indices: NDArray[np.intp], out: NDArray[np.float32]) -> None:
     """out[i] = source[indices[i]]."""
-    # The mode never matters, since every index is in range; but "raise" would go through a buffer of its own.
+    # Every index is in range, so the mode does not matter; but "raise" would go through an extra buffer.
     np.take(source, indices, out=out, mode="wrap")

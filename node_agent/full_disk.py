@@ -1,4 +1,4 @@
-"""Errors of a disk, as its user has to read them: which file, and what to do."""
+"""Disk errors in terms that help the user: which file, and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError of a write, which knows no file, leaves with that path as its file name."""
+    """Add the path to an OSError of a write, which does not know its file."""
     try:
         yield
     except OSError as error:
@@ -22,18 +22,18 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a disk, or a user's share of it, has no room left."""
+    """Whether a disk, or the user's quota on it, is full."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
 def in_words(error: OSError, unknown: Path | str = "") -> str:
-    """ "No space left on device: FILE"; `unknown` stands in where the error knows no file."""
+    """ "No space left on device: FILE"; `unknown` is used if the error names no file."""
     where = str(error.filename or unknown)
     return f"{error.strerror or error}{f': {where}' if where else ''}"
 
 
 def remedy(error: OSError, unknown: Path | str = "") -> str | None:
-    """What to do about it; None where it is no full disk."""
+    """What to do about it; None if the disk is not full."""
     if not is_full(error):
         return None
     where = Path(str(error.filename or unknown)).parent if error.filename else Path(unknown)

@@ -1,8 +1,8 @@
-"""What comes in: the listener, the connections that others opened, and strangers that never say who they are.
+"""What comes in: the listener, the connections that peers opened, and strangers that never say who they are.
 
-A connection is a stranger's until its HELLO has been accepted. Strangers have a deadline and are limited in number, the
-oldest going first, so that they can take neither the descriptors nor the time that peers need. One connection speaks
-for a peer; a newer HELLO of the same peer ends the older one, after what had come on it has been read.
+A connection is a stranger until its HELLO has been accepted. Strangers have a deadline and are limited in number, the
+oldest going first, so that they cannot use up the descriptors or the time that peers need. A peer speaks on one
+connection at a time: its newer HELLO ends the older connection, once everything that arrived there has been read.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 # Reads from one connection, and connections accepted, before others get their turn.
 _READS_PER_TURN = 16
 _ACCEPTS_PER_TURN = 64
-# Reads of what is left in a connection that a newer one replaces: more than its buffers can hold.
+# Reads that drain a connection which a newer one replaces: more than its buffers can hold.
 _LAST_READS = 10_000
 
 
 class CannotListen(Exception):
-    """The agent's port is not to be had in its host."""
+    """The agent's port is not available in its host."""
 
     exit_status = 3
     remedy = "end the program that uses the port in this host, or choose another with agents.port"
@@ -43,7 +43,7 @@ class CannotListen(Exception):
 def receivers(
     settings: AgentSettings, *, num_parameters: int, num_fragments: int, permutation_seed: int | None
 ) -> Callable[[], wire.Receiver]:
-    """Makes the reader of each new connection: all that an agent demands of its peers' frames."""
+    """Returns what makes each new connection's reader: all that an agent demands of its peers' frames."""
     token, neighbours = bytes.fromhex(settings.token), frozenset(peer.index for peer in settings.peers)
     return lambda: wire.Receiver(
         token=token,
@@ -58,7 +58,7 @@ def receivers(
 
 @dataclass(eq=False)
 class _Incoming:
-    """A connection somebody opened to us."""
+    """A connection that somebody opened to us."""
 
     socket: socket.socket
     receiver: wire.Receiver
@@ -69,7 +69,7 @@ class _Incoming:
 
 
 class Arrivals:
-    """Everything that comes from peers. Used by the I/O thread alone, but for its construction."""
+    """Everything that comes from peers. Used only by the I/O thread, except for its construction."""
 
     def __init__(
         self,
@@ -85,9 +85,9 @@ class Arrivals:
         limits: Limits,
         now: Callable[[], float],
     ) -> None:
-        """Listens at once, and accepts from `open` on. Raises CannotListen.
+        """Listens at once, and accepts connections from `open` on. Raises CannotListen.
 
-        `before_hello(peer)` is called before a peer's HELLO counts: what is known of the peer so far is older.
+        `before_hello(peer)` is called before a peer's HELLO takes effect, so that older news of the peer comes first.
         """
         self._selector = selector
         self._new_receiver = new_receiver
@@ -116,20 +116,20 @@ class Arrivals:
         self._listener.setblocking(False)
 
     def open(self) -> None:
-        """Begin to accept, where that has not been done."""
+        """Begin to accept connections; later calls do nothing."""
         if not self._opened:
             self._opened = True
-            self._accept_from_here()
+            self._start_accepting()
 
     def sweep(self) -> None:
-        """Time has passed: strangers may be late, and descriptors free again."""
+        """Time has passed: close and report late strangers, and accept again if descriptors may be free."""
         if not self._opened:
             return
         if not self._accepting and time.monotonic() >= self._accept_at_wall_s:
-            self._accept_from_here()
+            self._start_accepting()
         latest = self._now() - self._limits.hello_s
         while self._strangers and (oldest := next(iter(self._strangers))).accepted_s < latest:
-            self._turn_away(oldest, f"no HELLO in {self._limits.hello_s:g} s")
+            self._turn_away(oldest, f"no HELLO within {self._limits.hello_s:g} s")
         for (address, reason), number in self._turned_away.items():
             self._journal.write("strangers", address=address, connections=number, reason=reason)
             log.warning("closed %d connections from %s: %s", number, address, reason)
@@ -137,7 +137,7 @@ class Arrivals:
 
     # Accepting
 
-    def _accept_from_here(self) -> None:
+    def _start_accepting(self) -> None:
         self._accepting = True
         self._selector.register(self._listener, selectors.EVENT_READ, lambda _: self._accept())
 
@@ -151,11 +151,11 @@ class Arrivals:
                 return
             except OSError as error:
                 if error.errno in OUT_OF_DESCRIPTORS:
-                    # Said also where nobody waits.
-                    if not self._somebody_waits():
+                    # The kernel reports this even if nobody is waiting.
+                    if not self._somebody_is_waiting():
                         return
                     self._make_room(error)
-                continue  # else it was gone before it was accepted
+                continue  # otherwise the connection was gone before it was accepted
             sock.setblocking(False)
             incoming = _Incoming(sock, self._new_receiver(), address, self._now())
             self._strangers[incoming] = None
@@ -165,32 +165,32 @@ class Arrivals:
             if len(self._strangers) > self._max_strangers:
                 self._turn_away(next(iter(self._strangers)), "too many connections without a HELLO")
 
-    def _somebody_waits(self) -> bool:
+    def _somebody_is_waiting(self) -> bool:
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         return bool(poll.poll(0))
 
     def _make_room(self, error: OSError) -> None:
-        """No descriptor for a connection that waits: the oldest stranger's, or none until later."""
+        """No descriptor is left for a waiting connection: free the oldest stranger's, or accept none for a while."""
         self._counters.descriptor_shortages += 1
         if self._strangers:
             self._turn_away(next(iter(self._strangers)), "its file descriptor was needed")
             return
-        # The listener stays readable, so looking at it would only spin.
+        # The listener stays readable, so watching it would only spin.
         self._selector.unregister(self._listener)
         self._accepting = False
         self._accept_at_wall_s = time.monotonic() + self._limits.status_wall_s
-        log.warning("no connection is accepted for now: %s", error.strerror)
+        log.warning("not accepting connections for now: %s", error.strerror)
 
     def _turn_away(self, stranger: _Incoming, reason: str) -> None:
         self._counters.strangers_closed += 1
         self._turned_away[stranger.address, reason] += 1
-        self._close_one(stranger)
+        self._close_connection(stranger)
 
     # Reading
 
     def _read(self, incoming: _Incoming, num_reads: int) -> None:
-        """The selector's word; the connection may have been closed since, in the same batch of events."""
+        """Handle the selector's event; the connection may have been closed earlier in the same batch."""
         receiver = incoming.receiver
         try:
             for _ in range(num_reads):
@@ -224,12 +224,12 @@ class Arrivals:
             self._presence.said_bye(event.sender)
 
     def _greet(self, incoming: _Incoming, hello: wire.Hello) -> None:
-        """A peer has a new connection. What is left of its older ones comes first, and their end."""
+        """A peer has a new connection: first read what is left on its older one, and end that."""
         peer = hello.sender
         del self._strangers[incoming]
         if hello.life < self._presence.life_of(peer):
-            log.info("a connection of an earlier life of %s", self._name(incoming))
-            self._close_one(incoming)
+            log.info("closed a connection from an earlier life of %s", self._name(incoming))
+            self._close_connection(incoming)
             return
         older = self._speaking.get(peer)
         if older is not None:
@@ -245,17 +245,17 @@ class Arrivals:
         self._journal.write("rejected", peer=peer, reason=reason)
         self._counters.frames_rejected += 1
         log.warning("closed the connection from %s: %s", peer, reason)
-        self._close_one(incoming)
+        self._close_connection(incoming)
 
     def _end(self, incoming: _Incoming, reason: str) -> None:
         if incoming in self._strangers or incoming.said_bye:
-            self._close_one(incoming)
+            self._close_connection(incoming)
             return
         self._counters.connections_lost += 1
         self._journal.write("peer_lost", peer=self._name(incoming), reason=reason)
-        self._close_one(incoming)
+        self._close_connection(incoming)
 
-    def _close_one(self, incoming: _Incoming) -> None:
+    def _close_connection(self, incoming: _Incoming) -> None:
         incoming.closed = True
         self._selector.unregister(incoming.socket)
         incoming.socket.close()
@@ -272,7 +272,7 @@ class Arrivals:
     # The end
 
     def finish(self) -> None:
-        """Read nothing from here on; connections stay open."""
+        """Stop reading; connections stay open."""
         self.sweep()
         if self._accepting:
             self._selector.unregister(self._listener)

@@ -1,4 +1,4 @@
-"""The journal: one JSON object per line, flushed line by line, so that a crash loses at most the line in hand.
+"""The journal: one JSON object per line, flushed line by line, so that a crash loses at most the line being written.
 
 `records.py` says which events an agent writes, and every field of theirs; the controller writes a journal of the same
 form, with events of its own.
@@ -26,7 +26,7 @@ class JournalFile:
     ) -> None:
         """`now` gives the emulated time, or None before the common start.
 
-        `descriptor`: the file, where somebody has opened it for appending; it is the journal's from then on.
+        `descriptor`: the file, if it has been opened for appending already; ownership passes to the journal.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._path = path
@@ -37,7 +37,7 @@ class JournalFile:
     def append(self, event: str, fields: Mapping[str, Any]) -> None:
         """Append one record and hand it to the kernel at once.
 
-        Raises OSError where the disk is full: a journal that loses records silently is worth nothing.
+        Raises OSError if the disk is full: a journal that loses records silently is worth nothing.
         """
         now = self._now()
         record = {"t": None if now is None else round(now, 6), "node": self._node, "event": event, **fields}
@@ -90,9 +90,9 @@ class Journal(JournalFile):
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """All whole records of a journal; a torn last line, as a crash leaves it, is passed over.
+    """All whole records of a journal; a torn last line, as a crash leaves it, is skipped.
 
-    Raises ValueError, with file and line number, where any other line is not a JSON object.
+    Raises ValueError, with file and line number, if any other line is not JSON.
     """
     records = []
     lines = path.read_bytes().split(b"\n")

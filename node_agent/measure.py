@@ -1,4 +1,4 @@
-"""What one local step costs on this machine: alone, and beside as many others as a run has at its busiest.
+"""What one local step costs on this machine: alone, and beside as many others as in a run at its busiest.
 
 Run as `python -m node_agent.measure` in the environment that agents get. Standard input holds one JSON object {"task",
 "data_root", "seed", "cores"}; standard output gets one of
@@ -6,7 +6,7 @@ Run as `python -m node_agent.measure` in the environment that agents get. Standa
     measured   wall_s, cpu_s, busy_cpu_s, num_parameters, moment {spread, others_busy, stolen, load_average}
     error      message, remedy, exit_status, traceback
 
-Data are generated where the task can do without its own. Whoever starts it has dropped root.
+The data is generated if the task can do without its own. Whoever starts this has dropped root already.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ import numpy as np
 from node_agent.streams import stream
 from node_agent.tasks import Task, create_task
 
-# Of several groups of steps the cheapest counts: a busy moment of the machine makes steps dearer, nothing makes them
-# cheaper. All groups together take two to three seconds, unless one step takes long.
+# The cheapest of several groups of steps counts: a busy moment of the machine makes steps more expensive, and nothing
+# makes them cheaper. All groups together take two to three seconds, unless a single step takes long.
 _GROUPS = 5
 _GROUP_S = 0.3
 _MIN_STEPS = 5
-# So many nodes share a core at the busy measurement, and all of them ask for 70 % of the cores: how a run looks for
-# which dilation auto has chosen. Their steps find caches that others have used since. Measured on 2 cores with
-# GN-LeNet, batch 8: 4.7 ms alone, 5.5 ms with 4 endless loops on each core, 6.2 ms with pauses, as caches go cold in
-# them.
+# In the busy measurement this many nodes share a core, and together they ask for 70 % of the cores, like a run whose
+# dilation `auto` has chosen. Their steps find caches that others have used meanwhile. Measured on 2 cores with
+# GN-LeNet, batch 8: 4.7 ms alone, 5.5 ms with 4 endless loops on each core, 6.2 ms with pauses, during which caches go
+# cold.
 _PROCESSES_PER_CORE = 4
 _MAX_PROCESSES = 64
 _BUSY_SHARE = 0.7
@@ -56,7 +56,7 @@ def trainer_of(task: Task, name: str | int) -> tuple[Callable[[], float], int]:
 
 @dataclass(frozen=True, kw_only=True)
 class CoreTimes:
-    """Of the cores that this process may use, since they started, in seconds."""
+    """Processor time of the cores that this process may use, since boot, in seconds."""
 
     all_s: float
     busy_s: float
@@ -66,7 +66,7 @@ class CoreTimes:
 
     @classmethod
     def now(cls, stat: Path = Path("/proc/stat")) -> CoreTimes | None:
-        """None where the kernel does not tell."""
+        """None if the kernel does not tell."""
         tick_s = 1 / os.sysconf("SC_CLK_TCK")
         wanted = {f"cpu{core}" for core in os.sched_getaffinity(0)}
         try:
@@ -83,8 +83,8 @@ class CoreTimes:
 
 
 def moment(before: CoreTimes | None, after: CoreTimes | None, walls: list[float]) -> dict[str, float | None]:
-    """What the machine did between the two; `walls`: what one step took in each group."""
-    found: dict[str, float | None] = {
+    """What the machine did between the two; `walls`: wall seconds of a step in each group."""
+    activity: dict[str, float | None] = {
         "spread": max(walls) / min(walls) - 1,
         "others_busy": None,
         "stolen": None,
@@ -92,9 +92,9 @@ def moment(before: CoreTimes | None, after: CoreTimes | None, walls: list[float]
     if before is not None and after is not None and after.all_s > before.all_s:
         total_s = after.all_s - before.all_s
         others_s = after.busy_s - before.busy_s - (after.own_s - before.own_s)
-        found["others_busy"] = min(1.0, max(0.0, others_s / total_s))
-        found["stolen"] = max(0.0, after.stolen_s - before.stolen_s) / total_s
-    return found
+        activity["others_busy"] = min(1.0, max(0.0, others_s / total_s))
+        activity["stolen"] = max(0.0, after.stolen_s - before.stolen_s) / total_s
+    return activity
 
 
 def time_alone(step: Callable[[], float]) -> tuple[float, float, list[float]]:
@@ -108,7 +108,7 @@ def time_alone(step: Callable[[], float]) -> tuple[float, float, list[float]]:
 
 
 def time_beside_others(task: Task, cores: int, step_wall_s: float) -> float:
-    """Processor seconds of one step while several processes a core train and pause: the mean of the cheapest group."""
+    """Processor seconds of one step while several processes per core train and pause; the mean of the best group."""
     count = max(cores, min(_PROCESSES_PER_CORE * cores, _MAX_PROCESSES))
     period_s = step_wall_s * count / (cores * _BUSY_SHARE)
     pipes = [_fork(functools.partial(_paced_means, task, number, count, period_s)) for number in range(count)]
@@ -128,7 +128,7 @@ def _paced_means(task: Task, number: int, count: int, period_s: float) -> list[f
 
 
 def _group(step: Callable[[], float], period_s: float) -> list[tuple[float, float]]:
-    """(wall, processor) seconds of every step, as many as take a while; one begins each period."""
+    """(wall, processor) seconds of every step of a group; one begins each period."""
     times: list[tuple[float, float]] = []
     began = time.perf_counter()
     while len(times) < _MIN_STEPS or time.perf_counter() < began + _GROUP_S:
@@ -141,7 +141,7 @@ def _group(step: Callable[[], float], period_s: float) -> list[tuple[float, floa
 
 
 def _fork(work: Callable[[], object]) -> int:
-    """Let a child do it; returns the end of a pipe on which its result comes as JSON."""
+    """Do the work in a child; returns the end of a pipe that delivers its result as JSON."""
     reading, writing = os.pipe()
     if os.fork() == 0:
         status = 1
@@ -188,14 +188,14 @@ def measure(orders: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """One object in, one out."""
+    """Read one object, write one."""
     orders = json.loads(sys.stdin.buffer.readline())
     try:
         result = {"kind": "measured", **measure(orders)}
     except Exception as error:
         remedy = getattr(error, "remedy", None)
         if isinstance(error, ImportError):
-            remedy = "install what is missing: install.sh does"
+            remedy = "run install.sh, which installs what is missing"
         result = {
             "kind": "error",
             "message": str(error) or type(error).__name__,

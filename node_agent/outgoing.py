@@ -1,12 +1,12 @@
-"""What this node sends: one connection and one queue for each peer, and the rule by which frames leave.
+"""What this node sends: one connection and one queue per peer, and the rules by which frames leave.
 
-A frame is unsent until the kernel has taken its first byte, and only then has it a send time; whatever is unsent can
-still be dropped. Sockets are touched in `advance` alone, once a turn of the I/O thread, after everything that came in.
+A frame is unsent until the kernel has accepted its first byte; only then does it get its send time, and until then it
+can be dropped. Only `advance` connects and writes: once per turn of the I/O thread, after all input has been handled.
 
-`exchange: parallel`: every peer's queue moves by itself. `exchange: sequential`: one frame at a time holds the line, in
-the order in which frames were made, until the kernel has all of it and has sent nearly all. Peers that take nothing are
-passed over; a frame that waits for the peer or for the way there, and not for this node's own link, is left to go on by
-itself, and so is one that takes much longer than others of its size.
+`exchange: parallel`: every peer's queue advances independently. `exchange: sequential`: one frame at a time holds the
+line, in the order of creation, until the kernel has accepted all of it and sent nearly all. Peers that accept nothing
+are skipped. A frame that waits for its peer or for the path there, rather than for this node's own link, gives up the
+line and goes on independently; so does one that takes much longer than others of its size.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from node_agent.tcp import (
 
 log = logging.getLogger(__name__)
 
-# Sequential exchange: the next frame begins when less than this of the earlier ones is unsent, so that the link does
-# not stand still until this thread wakes up.
+# Sequential exchange: the next frame begins once less than this of the earlier ones is unsent, so that the link is not
+# idle until this thread wakes up.
 _AHEAD_BYTES = 16384
 # Frames to one peer, or in sequence, before incoming connections get their turn.
 _FRAMES_PER_TURN = 16
-# A frame that holds the line for so many times as long as its size should take is slow.
+# A frame is slow when it holds the line this many times as long as a frame of its size should.
 _SLOW_FACTOR = 4
-# How fast the memory of the fastest frame fades with each frame, for links that become slower.
+# Each frame multiplies the remembered best rate by this, so that it follows links that become slower.
 _FADING = 0.9
 
 
 class Sender:
-    """Everything that this node sends to its peers. Used by the I/O thread alone."""
+    """Everything that this node sends to its peers. Used only by the I/O thread."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Sender:
         self._finished = False
         # Whether `advance` may have something to do.
         self._stirred = False
-        # Sequential exchange: who holds the line and until when; the rate of the fastest frame of late.
+        # Sequential exchange: who holds the line and until when; the rate of the fastest recent frame.
         self._line: Outgoing | None = None
         self._line_until_s = self._look_at_s = 0.0
         self._fastest_Bps = 0.0
@@ -89,7 +89,7 @@ class Sender:
     # What is to be sent
 
     def enqueue(self, outbox: Outbox) -> None:
-        """Put it in the queues; the next `advance` sends what the kernel takes."""
+        """Add it to the queues; the next `advance` sends what the kernel accepts."""
         if outbox.replace_unsent:
             for outgoing in self._outgoing.values():
                 self._drop(outgoing, list(outgoing.queue))
@@ -108,9 +108,9 @@ class Sender:
         self._stirred = True
 
     def _bound(self, outgoing: Outgoing, outbox: Outbox) -> None:
-        """For a peer that is not there only the newest waits: otherwise `stale: keep` would fill the memory.
+        """Let only the newest frames wait for a peer that is not there: otherwise `stale: keep` would exhaust memory.
 
-        The newest of requests and of all other frames, as a request that an answer replaced would never be answered.
+        Requests and other frames are told apart: a request that an answer replaced would never be answered.
         """
         connecting = outgoing.socket is not None and not outgoing.connected
         unreachable = (
@@ -123,7 +123,7 @@ class Sender:
             self._drop(outgoing, older)
 
     def _drop(self, outgoing: Outgoing, frames: list[Frame]) -> None:
-        """Newer data takes the place of these unsent frames."""
+        """Drop these unsent frames: newer data takes their place."""
         if not frames:
             return
         gone = set(map(id, frames))
@@ -136,7 +136,7 @@ class Sender:
                 )
 
     def watch(self, peer: int) -> None:
-        """Have a connection to that peer, though nothing is sent on it, so that its end is noticed."""
+        """Connect to that peer even though nothing is sent to it, so that its end is noticed."""
         outgoing = self._outgoing[peer]
         if outgoing.socket is None:
             self._presence.heard(peer)
@@ -145,7 +145,7 @@ class Sender:
     # Sending
 
     def advance(self) -> None:
-        """Give the kernel what it takes, and open the connections that are needed."""
+        """Hand the kernel what it accepts, and open the connections that are needed."""
         if not self._stirred and (self._line is None or self._now() < self._look_at_s):
             return
         self._stirred = False
@@ -157,26 +157,26 @@ class Sender:
         else:
             for outgoing in self._outgoing.values():
                 if outgoing.takes_bytes:
-                    self._advance_one(outgoing)
+                    self._advance_connection(outgoing)
         for outgoing in self._outgoing.values():
             self._watch(outgoing)
 
     def patience_s(self) -> float | None:
-        """Emulated seconds after which `advance` wants to be called, whatever happens; None: never."""
+        """Emulated seconds until `advance` must be called even if nothing happens; None: no limit."""
         if self._stirred:
             return 0.0
         return None if self._line is None else max(0.0, self._look_at_s - self._now())
 
     def retry(self) -> None:
-        """Time has passed: connections may be tried again."""
+        """Time has passed: lost connections may be retried."""
         if not self._finished:
             self._stirred = True
 
-    def _advance_one(self, outgoing: Outgoing) -> None:
-        """Frames of that peer's queue, in their order, until the kernel takes no more."""
+    def _advance_connection(self, outgoing: Outgoing) -> None:
+        """Send frames of that peer's queue, in order, until the kernel accepts no more."""
         try:
             for _ in range(_FRAMES_PER_TURN):
-                if not self._give_rest(outgoing) or not outgoing.queue or not self._begin(outgoing):
+                if not self._send_rest(outgoing) or not outgoing.queue or not self._begin(outgoing):
                     return
         except OSError as error:
             self._lose(outgoing, error.strerror or str(error))
@@ -185,9 +185,9 @@ class Sender:
 
     def _advance_in_sequence(self) -> None:
         for outgoing in self._outgoing.values():
-            # HELLOs, and frames that were passed over and go on by themselves.
+            # HELLOs, and frames that have given up the line and go on independently.
             if outgoing is not self._line and outgoing.rest and outgoing.takes_bytes:
-                self._go_on(outgoing)
+                self._continue(outgoing)
         for _ in range(_FRAMES_PER_TURN):
             if self._line is not None and not self._line_is_free(self._line):
                 return
@@ -197,7 +197,7 @@ class Sender:
 
     def _line_is_free(self, holder: Outgoing) -> bool:
         if holder.current is not None and holder.takes_bytes:
-            self._go_on(holder)
+            self._continue(holder)
         now = self._now()
         if now < self._line_until_s and self._link_is_busy(holder):
             self._look_at_s = min(self._line_until_s, now + LOOK_S)
@@ -206,20 +206,25 @@ class Sender:
         return True
 
     def _link_is_busy(self, holder: Outgoing) -> bool:
-        """Whether this node's own link has enough to do; what waits for the network does not count."""
+        """Whether this node's own link has enough to send; frames that wait for the network do not count."""
         if holder.current is not None and holder.socket is not None:
             return not holder.is_stuck(self._now())
         ahead_bytes = 0
-        for one in self._outgoing.values():
-            if one.draining is not None and one.socket is not None and not one.is_stuck(self._now()):
-                ahead_bytes += unsent_bytes(one.socket)
+        for outgoing in self._outgoing.values():
+            if outgoing.draining is None or outgoing.socket is None or outgoing.is_stuck(self._now()):
+                continue
+            ahead_bytes += unsent_bytes(outgoing.socket)
         return ahead_bytes >= _AHEAD_BYTES
 
     def _begin_next(self) -> bool:
-        """Begin with the oldest unsent frame whose peer takes at least its first byte; False where there is none."""
-        # On a connection that drains another frame may begin, but not behind one that waits for the network.
-        ready = [one for one in self._outgoing.values() if one.queue and one.takes_bytes and not one.rest]
-        for outgoing in sorted(ready, key=lambda one: one.queue[0].order):
+        """Begin the oldest unsent frame whose peer accepts at least its first byte; False if there is none."""
+        ready = [
+            outgoing
+            for outgoing in self._outgoing.values()
+            if outgoing.queue and outgoing.takes_bytes and not outgoing.rest
+        ]
+        for outgoing in sorted(ready, key=lambda outgoing: outgoing.queue[0].order):
+            # Another frame may begin on a draining connection, but not behind one that waits for the network.
             if outgoing.draining is not None and outgoing.is_stuck(self._now()):
                 continue
             try:
@@ -234,14 +239,14 @@ class Sender:
                 return True
         return False
 
-    def _go_on(self, outgoing: Outgoing) -> None:
+    def _continue(self, outgoing: Outgoing) -> None:
         try:
-            self._give_rest(outgoing)
+            self._send_rest(outgoing)
         except OSError as error:
             self._lose(outgoing, error.strerror or str(error))
 
     def _begin(self, outgoing: Outgoing) -> bool:
-        """Make the first frame of the queue the one in transit; False where the kernel takes not a byte of it.
+        """Put the first frame of the queue in transit; False if the kernel accepts none of it.
 
         Raises OSError.
         """
@@ -260,11 +265,11 @@ class Sender:
         outgoing.queue.popleft()
         frame.begun_s = begun_s
         outgoing.current, outgoing.rest = frame, parts
-        self._taken(outgoing, num_bytes)
+        self._accepted(outgoing, num_bytes)
         return True
 
-    def _give_rest(self, outgoing: Outgoing) -> bool:
-        """Go on with what has been begun; True once the kernel has all of it. Raises OSError."""
+    def _send_rest(self, outgoing: Outgoing) -> bool:
+        """Send the rest of what has been begun; True once the kernel has accepted all of it. Raises OSError."""
         assert outgoing.socket is not None
         while outgoing.rest:
             try:
@@ -272,7 +277,7 @@ class Sender:
             except BlockingIOError:
                 outgoing.takes_bytes = False
                 return False
-            self._taken(outgoing, num_bytes)
+            self._accepted(outgoing, num_bytes)
         if outgoing.current is not None:
             frame, outgoing.current = outgoing.current, None
             self._sent(outgoing, frame)
@@ -280,8 +285,8 @@ class Sender:
                 self._drain(outgoing, outgoing.socket, frame)
         return True
 
-    def _taken(self, outgoing: Outgoing, num_bytes: int) -> None:
-        """The kernel has taken that many bytes of the rest."""
+    def _accepted(self, outgoing: Outgoing, num_bytes: int) -> None:
+        """The kernel has accepted that many bytes of the rest."""
         if not self._finished:
             self._counters.bytes_sent += num_bytes
         rest = outgoing.rest
@@ -305,19 +310,19 @@ class Sender:
             )
 
     def _drain(self, outgoing: Outgoing, sock: socket.socket, frame: Frame) -> None:
-        """The kernel has all of the frame: wait for it to leave the socket, and be told when it has."""
+        """The kernel has accepted the whole frame: wait, and be woken, until it has left the socket."""
         left_bytes = unsent_bytes(sock)
         if not left_bytes:
             if outgoing.draining is not None:
                 self._drained(outgoing, sock, frame)
             return
         outgoing.draining, outgoing.stuck = frame, (left_bytes, self._now())
-        # A socket is writable when less than half of its mark is unsent.
+        # A socket is reported as writable once less than half its mark is unsent.
         if 2 * left_bytes < NOTSENT_LOWAT_BYTES:
             set_lowat(sock, LOWAT_EMPTY_BYTES)
 
     def _drained(self, outgoing: Outgoing, sock: socket.socket, frame: Frame) -> None:
-        # Only of frames that had to wait is it known how fast the network takes them.
+        # Only frames that had to wait show how fast the network takes them.
         took_s = max(1e-6, self._now() - frame.begun_s)
         self._fastest_Bps = max(self._fastest_Bps * _FADING, frame.num_bytes / took_s)
         outgoing.draining = None
@@ -336,10 +341,10 @@ class Sender:
         except OSError as error:
             if error.errno not in OUT_OF_DESCRIPTORS:
                 raise
-            # Nothing is known of the peer, so nothing is lost: its queue waits.
+            # This says nothing about the peer, so the peer is not lost: its queue waits.
             outgoing.retry_at_s = now + self._limits.reconnect_s
             self._counters.descriptor_shortages += 1
-            log.warning("no connection to %s for now: %s", outgoing.peer.name, error.strerror)
+            log.warning("cannot connect to %s for now: %s", outgoing.peer.name, error.strerror)
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         set_lowat(sock, NOTSENT_LOWAT_BYTES)
@@ -351,7 +356,7 @@ class Sender:
             self._lose(outgoing, os.strerror(failed))
 
     def _on_ready(self, outgoing: Outgoing, sock: socket.socket, events: int) -> None:
-        """The selector's word; `sock` may have been given up since, in the same batch of events."""
+        """Handle the selector's events; `sock` may have been given up earlier in the same batch."""
         if outgoing.socket is not sock:
             return
         if not outgoing.connected:
@@ -372,13 +377,13 @@ class Sender:
         self._stirred = True
 
     def notice_end(self, peer: int) -> None:
-        """Look whether the connection to that peer is over, before something newer is heard of the peer."""
+        """Check whether the connection to that peer has ended, before newer news of the peer is handled."""
         outgoing = self._outgoing[peer]
         if outgoing.socket is not None and outgoing.connected:
             self._end_if_over(outgoing, outgoing.socket)
 
     def _end_if_over(self, outgoing: Outgoing, sock: socket.socket) -> bool:
-        """Nothing is ever sent back on this connection: what is readable is its end."""
+        """Nothing is ever sent back on this connection: if it is readable, it has ended."""
         try:
             gone = not sock.recv(1)
         except BlockingIOError:
@@ -390,7 +395,7 @@ class Sender:
         return True
 
     def _watch(self, outgoing: Outgoing) -> None:
-        """Tell the selector what is waited for."""
+        """Tell the selector which events to wait for."""
         sock = outgoing.socket
         if sock is None or not outgoing.connected:
             return
@@ -407,7 +412,7 @@ class Sender:
         outgoing.watched = events
 
     def _lose(self, outgoing: Outgoing, reason: str) -> None:
-        """The connection is gone, and the frame in transit with it; the queue waits for the next try."""
+        """The connection is gone, and the frame in transit with it; the queue waits for the next attempt."""
         assert outgoing.socket is not None
         if outgoing.watched:
             self._selector.unregister(outgoing.socket)
@@ -430,7 +435,7 @@ class Sender:
     # The end
 
     def finish(self) -> None:
-        """Count and report nothing from here on; finish frames in transit where peers take them, and say BYE."""
+        """Stop counting and reporting; finish frames in transit if peers accept them, and say BYE."""
         self._finished = True
         self._line = None
         bye = memoryview(wire.encode_bye(self._settings.index))
@@ -443,7 +448,7 @@ class Sender:
         self._stirred = True
 
     def round_trip_times(self) -> dict[str, float]:
-        """Least round-trip time the kernel saw to each connected peer, emulated seconds."""
+        """Smallest round-trip time the kernel has measured to each connected peer, emulated seconds."""
         times = {}
         for outgoing in self._outgoing.values():
             if outgoing.socket is not None and outgoing.connected:

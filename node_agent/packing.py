@@ -1,8 +1,8 @@
-"""A loaded task in one anonymous file, from the process that loaded it to the agents, which share its memory.
+"""Passes a loaded task, in one anonymous file, from the process that loaded it to the agents, which share its memory.
 
-The file is handed on by processes that never look into it: only who has dropped root unpacks what a user's data became.
-Arrays lie outside the pickle, each on pages of its own, and are mapped, not copied; those that are mapped from a file
-already are mapped from it again.
+The file is handed on by a process that never looks into it: what a user's data became is unpacked only without root.
+Arrays are stored outside the pickle, each on its own pages, and are mapped, not copied; arrays that are mapped from a
+file already are mapped from that file again.
 
     8 bytes     length of the index
     index       JSON: [[offset, size], ...]; first the pickle, then its buffers in order
@@ -27,7 +27,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 class _Pickler(pickle.Pickler):
-    """Keeps the memory of tensors and of mapped files out of the pickle, which has no way of its own for them."""
+    """Keeps the memory of tensors and of mapped files out of the pickle, which would copy it."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, np.memmap) and value.flags.c_contiguous and value.filename is not None:
@@ -60,7 +60,7 @@ def pack(value: Any, descriptor: int) -> None:
 
 
 def unpack(descriptor: int) -> Any:
-    """What was packed. Changes that are made to its arrays are this process's own."""
+    """What was packed. Changes to its arrays are visible to this process alone."""
     mapping = mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     view = memoryview(mapping)
     (length,) = _LENGTH.unpack_from(view)
@@ -81,7 +81,7 @@ def _write(descriptor: int, data: memoryview, offset: int) -> None:
 
 
 def _place(array: np.memmap[Any, Any]) -> int:
-    """Where in its file a part of a mapped array begins; numpy's `offset` is that of the whole."""
+    """Where in its file a slice of a mapped array begins; NumPy's `offset` is that of the whole array."""
     whole = array._mmap  # type: ignore[attr-defined]
     begin = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
     return int(begin + array.ctypes.data - np.frombuffer(whole, np.uint8).ctypes.data)

@@ -63,12 +63,12 @@ def partition_settings(plain: dict[str, Any] | PartitionSettings) -> PartitionSe
 
 
 def samples_needed(settings: PartitionSettings, num_nodes: int) -> int:
-    """The least number of training samples that can be split so."""
+    """The smallest number of training samples that can be split this way."""
     return num_nodes * (settings.shards if isinstance(settings, KshardPartition) else 1)
 
 
 def too_few_samples(settings: PartitionSettings, num_nodes: int, num_samples: int) -> str:
-    """That they cannot be split so, with the remedy; begins with the key inside the task's settings."""
+    """The message that they cannot be split this way, with the remedy; begins with the key in the task's settings."""
     if isinstance(settings, KshardPartition) and num_samples >= num_nodes:
         return (
             f"partition.shards: got {settings.shards}; {num_nodes} nodes x {settings.shards} shards need "
@@ -86,7 +86,7 @@ def split(
 ) -> list[NDArray[np.int64]]:
     """Each node's samples: sorted indices into `labels`, disjoint, none empty, together all samples.
 
-    Raises ValueError, with the numbers, where there are too few samples.
+    Raises ValueError, with the numbers, if there are too few samples.
     """
     if len(labels) < samples_needed(settings, num_nodes):
         raise ValueError(f"task.{too_few_samples(settings, num_nodes, len(labels))}")
@@ -105,7 +105,7 @@ def _kshard(
 ) -> list[NDArray[np.int64]]:
     """The shards are dealt at random, so that stragglers do not always hold the same classes."""
     total = num_nodes * num_shards
-    # Equal labels in random order, so that another seed gives other samples to a shard too.
+    # Samples with equal labels are shuffled, so that another seed gives a shard other samples, too.
     order = rng.permutation(len(labels))
     shards = np.array_split(order[np.argsort(labels[order], kind="stable")], total)
     dealt = rng.permutation(total).reshape(num_nodes, num_shards)

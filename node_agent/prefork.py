@@ -13,7 +13,7 @@ shell, "settings": {AgentSettings}}]} or {"signal": number, "pid": of an agent};
     forked   agents: {name: pid}
     exited   name, pid, status (a negative number is the signal that ended it)
 
-It ends when standard input closes, and takes with it what is left of its children.
+It ends when standard input closes, and kills the children that are left.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from node_agent.privileges import drop_for_good, end_with_parent
 from node_agent.settings import AgentSettings
 from node_agent.tasks import Task, create_task
 
-# What the loading child says of the data: a table of nodes and classes at most.
+# The loading child's report is a table of nodes and classes at most.
 _MAX_REPORT_BYTES = 64 << 20
-# Data with more pixels a side, classes or users than this are none of ours.
+# No data of ours has more pixels per side, classes, users or items than this.
 _MAX_SIZE = 1 << 24
 
 
@@ -80,7 +80,7 @@ def first_line() -> bytes:
 
 
 def become_user(orders: dict[str, Any], parent: int) -> None:
-    """In a child: drop root for good, and what else is not a user's."""
+    """In a child: drop root for good, and take on the user's umask and home."""
     drop_for_good(orders["uid"], orders["gid"], orders["groups"])
     end_with_parent(parent)
     os.umask(orders["umask"])
@@ -88,7 +88,7 @@ def become_user(orders: dict[str, Any], parent: int) -> None:
 
 
 def report_of(error: BaseException) -> messages.Report:
-    """The fields of a message `error`. To be called where the error is handled."""
+    """The fields of an `error` message. Call this while the error is being handled."""
     remedy = getattr(error, "remedy", None)
     return {
         "message": str(error) or type(error).__name__,
@@ -105,14 +105,14 @@ class Loader:
     """The child that loads the data."""
 
     def __init__(self, orders: dict[str, Any]) -> None:
-        """Starts it."""
+        """Starts the child."""
         self.descriptor = os.memfd_create("mnbed-data", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._reading, writing = os.pipe()
         self._pid = fork_child(lambda parent: _load(orders, parent, self.descriptor, writing))
         os.close(writing)
 
     def wait(self) -> dict[str, Any]:
-        """What it says of the data, which `descriptor` then holds for good. Raises LoadingFailed."""
+        """The child's report on the data, which `descriptor` then holds, sealed. Raises LoadingFailed."""
         with os.fdopen(self._reading, "rb") as pipe:
             text = pipe.read(_MAX_REPORT_BYTES)
         _, status = os.waitpid(self._pid, 0)
@@ -120,7 +120,7 @@ class Loader:
             report: dict[str, Any] = json.loads(text)
             if "message" in report:
                 raise LoadingFailed(cast("messages.Report", report))
-            # Nobody may change it under who maps it.
+            # Nobody may change it while others have it mapped.
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
         except (ValueError, OSError):
@@ -169,12 +169,12 @@ def prepare(orders: dict[str, Any]) -> int:
     from node_agent.training import FlatModel, warm_up
 
     torch.set_num_threads(1)
-    # After the import, which is dear: the child needs torch as well where torchvision reads the data.
+    # After the import, which is expensive: the child needs torch, too, if torchvision reads the data.
     loader = Loader(orders)
     report = loader.wait()
     shape = [int(size) for size in report["data_shape"]]
     if not all(1 <= size <= _MAX_SIZE for size in shape):
-        raise ValueError(f"data of the shape {shape} cannot be trained on")
+        raise ValueError(f"cannot train on data of shape {shape}")
     task = create_task(orders["task"], Path(orders["data_root"]), orders["seed"])
     task.load_generated(shape)
     step_wall_s = warm_up(task)
@@ -190,9 +190,9 @@ def prepare(orders: dict[str, Any]) -> int:
 
 
 def settle_memory() -> None:
-    """Make what exists now cheap to share: children must neither copy its pages nor carry along what is free."""
+    """Make what exists now cheap to share: children must neither copy its pages nor inherit free memory."""
     gc.collect()
-    # What warming up needed for a while goes back to the kernel; else every child's share of it counts.
+    # Return to the kernel what warming up needed only for a while; otherwise every child is charged for it.
     with contextlib.suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
     # The collector writes into every object it visits, which would copy the page it is on.
@@ -203,7 +203,7 @@ def settle_memory() -> None:
 
 
 def fork_child(work: Callable[[int], int]) -> int:
-    """Let a child do `work(pid of this process)`, whose result is its exit status; returns its pid."""
+    """Run `work(pid of this process)` in a child, with its result as exit status; returns the child's pid."""
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -219,14 +219,14 @@ def fork_child(work: Callable[[int], int]) -> int:
     finally:
         with contextlib.suppress(OSError):
             sys.stderr.flush()
-        # Not sys.exit: the parent's buffers and exit handlers are not this process's to run.
+        # Not sys.exit: the parent's buffers and exit handlers are not this process's business.
         os._exit(status)
 
 
 def become_agent(
     settings: AgentSettings, shell_pid: int, orders: dict[str, Any], packed: int, parent: int
 ) -> int:
-    """In the child: enter the host, drop root, send output to the node's log, take the data, run."""
+    """In the child: enter the host, drop root, redirect output to the node's log, map the data, run."""
     enter_network_namespace(shell_pid)
     become_user(orders, parent)
     try:
@@ -234,20 +234,20 @@ def become_agent(
     except Exception as error:
         report_failure(settings, None, error)
         raise
-    # The I/O thread must get a word in between two torch calls of the training thread.
+    # The I/O thread must get its turn between two torch calls of the training thread.
     sys.setswitchinterval(0.0005)
     return run_agent(settings, task, part)
 
 
 def _settle_in(settings: AgentSettings, packed: int) -> tuple[Task, np.ndarray]:
-    """Output into the node's log, no descriptor that is not this process's; returns its task and its data."""
+    """Redirect output to the node's log and close inherited descriptors; returns the agent's task and data."""
     log = Path(settings.run_directory) / "nodes" / f"{settings.name}.log"
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     os.dup2(os.open(log, flags, 0o644), 1)
     os.dup2(1, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(packed, 3)
-    # Root's own descriptors are none of a user's.
+    # Descriptors that root opened must not reach a user's code.
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     task: Task
     parts: list[np.ndarray]
@@ -271,7 +271,7 @@ def fork_agents(orders: dict[str, Any], agents: list[dict[str, Any]], packed: in
 
 
 def reap(children: dict[int, str]) -> None:
-    """Tell the controller of every child that has ended."""
+    """Tell the controller about every child that has ended."""
     while children:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
@@ -281,19 +281,19 @@ def reap(children: dict[int, str]) -> None:
             say("exited", name=name, pid=pid, status=os.waitstatus_to_exitcode(status))
 
 
-def follow(order: dict[str, Any], orders: dict[str, Any], packed: int, children: dict[int, str]) -> None:
-    """Do one thing that the controller wants."""
-    if "agents" in order:
-        forked = fork_agents(orders, order["agents"], packed)
+def follow(request: dict[str, Any], orders: dict[str, Any], packed: int, children: dict[int, str]) -> None:
+    """Carry out one request of the controller; `orders` came first, with what all agents share."""
+    if "agents" in request:
+        forked = fork_agents(orders, request["agents"], packed)
         children |= forked
         say("forked", agents={name: pid for pid, name in forked.items()})
-    # A child that is not reaped yet keeps its number: nobody else can be hit.
-    elif order["pid"] in children:
-        os.kill(order["pid"], order["signal"])
+    # A child keeps its pid until it is reaped: the signal cannot hit another process.
+    elif request["pid"] in children:
+        os.kill(request["pid"], request["signal"])
 
 
 def serve(orders: dict[str, Any], packed: int) -> None:
-    """Until standard input closes: do what is asked for, report children that end. Then end the rest."""
+    """Until standard input closes: carry out requests, report children that end. Then kill the rest."""
     children: dict[int, str] = {}
     asked = b""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

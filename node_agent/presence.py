@@ -1,8 +1,8 @@
-"""Which peers are there: each loss reaches the algorithm once, whoever had opened the connection that shows it.
+"""Which peers are present: the algorithm is told of each loss once, whoever opened the connection that reveals it.
 
 A peer that dies ends up to two connections, the one to it and the one from it. The first end is the loss; the second
-says nothing new, unless the peer has been heard of, or something has been made for it, in between. A peer that was
-restarted says so in its HELLO (its `life`), so that connections of the earlier life cannot speak for the new one.
+is news only if the peer has been heard from, or something has been queued for it, in between. A restarted peer says so
+in its HELLO (its `life`), so that connections of an earlier life cannot speak for the new one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 
 
 class Presence:
-    """Who is there. Used by the I/O thread alone."""
+    """Who is present. Used only by the I/O thread."""
 
     def __init__(self, peers: Iterable[int], on_peer: Callable[[int, bool], None]) -> None:
         """`on_peer(index, joined)` tells the algorithm."""
         self._on_peer = on_peer
-        # A loss of these is news. All at first: an algorithm counts on every peer from the start.
+        # Peers whose loss is news. All of them at first: an algorithm counts on every peer from the start.
         self._counted_on = set(peers)
         self._lives: dict[int, int] = {}
         self._speaking: dict[int, int] = {}
@@ -24,19 +24,19 @@ class Presence:
         self._ended: set[int] = set()
 
     def life_of(self, peer: int) -> int:
-        """The latest life that peer has said HELLO in; 0 before."""
+        """The latest life in which that peer has said HELLO; 0 before any."""
         return self._lives.get(peer, 0)
 
     def has_ended(self, peer: int) -> bool:
-        """Whether it has said BYE and not come back."""
+        """Whether the peer has said BYE and not come back."""
         return peer in self._ended
 
     def heard(self, peer: int) -> None:
-        """There is a sign of life of it, or something was made for it: its loss is news again."""
+        """The peer has given a sign of life, or something is to be sent to it: its loss is news again."""
         self._counted_on.add(peer)
 
     def joined(self, peer: int, life: int) -> None:
-        """It said HELLO on a connection of its own. What an earlier life owed never comes."""
+        """The peer said HELLO on a connection that it opened. What an earlier life owed will never come."""
         if life > self.life_of(peer):
             self._tell_lost(peer)
         self._lives[peer] = self._speaking[peer] = life
@@ -45,21 +45,21 @@ class Presence:
         self._on_peer(peer, True)
 
     def said_bye(self, peer: int) -> None:
-        """Its part of the experiment is over: nothing more comes, and that is no failure."""
+        """The peer's part of the experiment is over: nothing more will come, and that is not a failure."""
         self._ended.add(peer)
         self._tell_lost(peer)
 
     def incoming_ended(self, peer: int) -> None:
-        """The connection it had opened is over."""
+        """The connection that the peer opened has ended."""
         self._speaking.pop(peer, None)
         self._tell_lost(peer)
 
     def outgoing_ended(self, peer: int, life: int) -> None:
-        """The connection to it is over, which had been made while `life` was its latest."""
+        """Our connection to the peer has ended; `life` was the peer's latest when it was made."""
         self._tell_lost(peer)
         speaking = self._speaking.get(peer)
         if speaking is not None and speaking > life:
-            # What was under way to the earlier life is gone; the later one is there.
+            # What was on its way to the earlier life is gone, but the later life is there.
             self.heard(peer)
             self._on_peer(peer, True)
 

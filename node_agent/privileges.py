@@ -1,7 +1,8 @@
 """Giving up root for good: what reads a user's files, runs a user's code or writes results does this first.
 
 Afterwards nothing gives it back: no saved ids, no capabilities, an empty bounding set, and no_new_privs, so that not
-even a set-uid program helps. Every thread has capabilities of its own, so a process does this while it has only one.
+even a set-uid program can. Only when root itself is the user does it keep its access to files. Capabilities belong to
+threads, so a process does this while it has only one.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ _PR_SET_PDEATHSIG, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1,
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 # linux/capability.h: _LINUX_CAPABILITY_VERSION_3, and two words of 32 capabilities each.
 _VERSION_3, _MAX_CAPABILITIES = 0x20080522, 64
-# What root's own runs keep, where nobody called through sudo: reading and writing files whoever owns them.
+# What runs of root itself keep, without sudo: reading and writing files, whoever owns them.
 _ROOT_KEEPS = frozenset({1, 2})  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-# No core files with a user's data, and no claim on the processor above others.
+# No core dumps with a user's data, and no higher priority than other processes.
 _LIMITS = {
     resource.RLIMIT_CORE: 0,
     resource.RLIMIT_RTPRIO: 0,
@@ -43,9 +44,9 @@ class _Data(ctypes.Structure):
 
 
 def drop_for_good(uid: int, gid: int, groups: Sequence[int]) -> None:
-    """Become that user, for this process and all that it starts; a caller who is not root stays who it is.
+    """Become that user, for this process and all that it starts; a caller who is not root stays who they are.
 
-    Raises OSError where the kernel refuses any part of it, and RuntimeError where something of root is left.
+    Raises OSError if the kernel refuses any part of it, and RuntimeError if any of root's privileges is left.
     """
     keep = _ROOT_KEEPS if uid == 0 else frozenset()
     was_root = os.geteuid() == 0
@@ -66,7 +67,7 @@ def drop_for_good(uid: int, gid: int, groups: Sequence[int]) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the kernel end this process when `parent` ends, whatever ends it. After `drop_for_good`, which undoes it."""
+    """Have the kernel kill this process when `parent` ends, for any reason. After `drop_for_good`, which undoes it."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -93,14 +94,14 @@ def _permitted() -> int:
 
 
 def _check(uid: int, gid: int, keep: Collection[int]) -> None:
-    """A kernel, a container or a module of security may have other ideas: what is left of root is never run with."""
+    """A kernel, container or security module may behave differently: never go on with a remnant of root."""
     kept = os.getresuid() == (uid,) * 3 and os.getresgid() == (gid,) * 3
     if not kept or _permitted() & ~sum(1 << number for number in keep):
         raise RuntimeError("root could not be given up")
     if uid != 0:
         with contextlib.suppress(OSError):
             os.setuid(0)
-            raise RuntimeError("root could be had back")
+            raise RuntimeError("root could be regained")
 
 
 def _prctl(option: int, value: int) -> None:

@@ -53,11 +53,11 @@ class Round(Stamped):
     waited_s: float
     """The wait before the round."""
     waited_for: list[str]
-    """The peers who were missing when it was last looked."""
+    """The peers still missing at the last check."""
 
 
 class Waiting(Stamped):
-    """A wait has outlasted what a round computes, or the run."""
+    """A wait has lasted longer than a round's steps, or to the end."""
 
     event: NotRequired[Literal["waiting"]]
     round: int
@@ -78,7 +78,7 @@ class Snapshot(CounterTotals, Stamped):
     instant_s: float
     """The time that it is to show."""
     taken_s: float
-    """From when the model is: `instant_s` or later."""
+    """When the model was current: `instant_s` or later."""
     round: int
     steps: int
     train_loss: float | None
@@ -103,7 +103,7 @@ class PeerEnded(Stamped):
 
 
 class Strangers(Stamped):
-    """Connections were closed before they said who they are."""
+    """Connections were closed before they had said who they were."""
 
     event: NotRequired[Literal["strangers"]]
     address: str
@@ -128,9 +128,9 @@ class End(CounterTotals, Stamped):
     cpu_s: float
     """Processor time of the process, wall seconds."""
     rtt_s: dict[str, float]
-    """Peer -> least round-trip time the kernel saw."""
+    """Peer -> smallest round-trip time the kernel has measured."""
     one_way_s: dict[str, list[float]]
-    """Sender -> least, mean and largest time of its frames, first byte to last."""
+    """Sender -> smallest, mean and largest time of its frames, first byte to last."""
 
 
 class Error(Stamped):

@@ -19,12 +19,12 @@ class PeerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeSettings:
-    """Where an agent goes on that was killed before: what the controller knows of its last life."""
+    """Where a restarted agent goes on: what the controller knows of its previous life."""
 
     life: int
     """1 for the first restart."""
     round: int
-    """The first round of this life: peers and the ledger must not take its fragments for old ones."""
+    """The first round of this life: peers and the ledger must not mistake its fragments for old ones."""
     steps: int
     """Local steps done so far."""
     counters: dict[str, Any]
@@ -68,13 +68,13 @@ class AgentSettings:
     overlay: dict[str, list[int]] | None = None
     """Index of this node and of each of its peers, as text -> indices of its overlay neighbours; None: complete."""
     max_round: int | None = None
-    """No node of the run can come to a later round: fragments of one are refused. None: not known."""
+    """The last round that any node of the run can reach: fragments of later ones are refused. None: not known."""
     resume: ResumeSettings | None = None
-    """For an agent that was killed before."""
+    """For a restarted agent."""
 
     @property
     def overlay_by_index(self) -> dict[int, tuple[int, ...]] | None:
-        """`overlay` as algorithms have it."""
+        """`overlay` in the form that algorithms use."""
         if self.overlay is None:
             return None
         return {int(node): tuple(neighbours) for node, neighbours in self.overlay.items()}

@@ -26,7 +26,7 @@ class SnapshotSchedule:
         self._next = 0
 
     def skip_until(self, now_s: float) -> None:
-        """Leave out what is past: nobody was there to take a snapshot."""
+        """Skip the instants that are past: nobody was there to take a snapshot."""
         while self._next <= self._last and self.time_of(self._next) < now_s - _EPSILON_S:
             self._next += 1
 
@@ -35,20 +35,20 @@ class SnapshotSchedule:
         return min(instant * self._every_s, self._duration_s)
 
     def due(self, until_s: float) -> Iterator[int]:
-        """Every instant before `until_s` that was not yet given; math.inf gives all that are left."""
+        """Every instant before `until_s` that no earlier call gave; math.inf gives all that are left."""
         while self._next <= self._last and self.time_of(self._next) < until_s - _EPSILON_S:
             yield self._next
             self._next += 1
 
 
 def save_snapshot(run: Path, node: str, instant: int, values: NDArray[np.float32]) -> Path:
-    """Write snapshots/<node>/<instant>.npy; a reader never sees half a file. Raises OSError where the disk is full."""
+    """Write snapshots/<node>/<instant>.npy; a reader never sees half a file. Raises OSError if the disk is full."""
     folder = run / "snapshots" / node
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{instant:05d}.npy"
     partial = path.with_suffix(".partial")
     with naming(partial), partial.open("wb") as file:
-        # Not np.save: what it raises where the disk is full does not say so.
+        # Not np.save: the error that it raises on a full disk does not say so.
         header = np.lib.format.header_data_from_array_1_0(values)
         np.lib.format.write_array_header_1_0(file, header)
         file.write(np.ascontiguousarray(values).data)

@@ -1,4 +1,4 @@
-"""Stand-ins for image data that cannot be had: the same shapes, and classes that a model can learn to tell apart."""
+"""Stand-ins for image data that is not available: the same shapes, and classes that a model can learn to tell apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from node_agent.streams import stream
 
-# Strength of the class pattern against pixel noise: one that a small network learns in some hundred steps, not at once.
+# Strength of the class pattern against pixel noise: a small network learns it in some hundreds of steps, not at once.
 _SIGNAL, _NOISE = 40.0, 50.0
 
 

@@ -1,4 +1,4 @@
-"""What Linux tells of a TCP connection, and how much of it the kernel may hold."""
+"""What Linux reports about a TCP connection, and how much unsent data the kernel may hold."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import fcntl
 import socket
 import struct
 
-# Unsent bytes the kernel may hold per connection before it takes no more; the write that crosses the mark may bring
-# up to 64 KiB more (one socket buffer). Enough to keep 200 Mbit/s busy between two wake-ups of this thread, and little
-# that is stale when a round replaces another.
+# Unsent bytes the kernel may hold per connection before it accepts no more; the write that crosses the mark may add up
+# to 64 KiB (one socket buffer). Enough to keep 200 Mbit/s busy between two wake-ups of the I/O thread, and little that
+# becomes stale when one round replaces another.
 NOTSENT_LOWAT_BYTES = 16384
 # With this mark a socket is writable only when nothing unsent is left in it.
 LOWAT_EMPTY_BYTES = 1
@@ -22,20 +22,20 @@ _SND_MSS, _UNACKED, _SACKED, _LOST, _RETRANS, _SND_CWND, _MIN_RTT, _SND_WND = 16
 
 
 def unsent_bytes(sock: socket.socket) -> int:
-    """Bytes that the kernel has taken and not yet handed to the network for the first time."""
+    """Bytes that the kernel has accepted and not yet handed to the network for the first time."""
     return int(struct.unpack("i", fcntl.ioctl(sock, _SIOCOUTQNSD, bytes(4)))[0])
 
 
 def set_lowat(sock: socket.socket, num_bytes: int) -> None:
-    """Let the kernel take more only while less than that is unsent."""
+    """Let the kernel accept more only while less than that is unsent."""
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, num_bytes)
 
 
 def waits_for_the_network(sock: socket.socket) -> bool:
-    """Whether what is unsent waits for acknowledgements or for the peer's window, so that our own link is free."""
+    """Whether unsent data waits for acknowledgements or for the peer's window, so that our own link is free."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     if len(info) < _TCP_INFO_BYTES:
-        return False  # a kernel before 5.4 does not tell the window
+        return False  # kernels before 5.4 do not report the window
     mss, unacked, sacked, lost, retrans, cwnd, wnd = (
         struct.unpack_from("=I", info, offset)[0]
         for offset in (_SND_MSS, _UNACKED, _SACKED, _LOST, _RETRANS, _SND_CWND, _SND_WND)
@@ -44,7 +44,7 @@ def waits_for_the_network(sock: socket.socket) -> bool:
 
 
 def min_round_trip_s(sock: socket.socket) -> float | None:
-    """The least round-trip time the kernel has seen, wall seconds; None where it has seen none."""
+    """The smallest round-trip time the kernel has measured, wall seconds; None before the first."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     if len(info) < _MIN_RTT + 4:
         return None

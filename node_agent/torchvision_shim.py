@@ -12,7 +12,7 @@ _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-# A library's definitions go when the object goes.
+# A library's definitions vanish with the object.
 _library: list[Any] = []
 
 

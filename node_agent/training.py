@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TrainingDiverged(Exception):
-    """The loss is no number any more."""
+    """The training loss is infinite or not a number (NaN)."""
 
     remedy = "lower task.lr"
 
@@ -75,7 +75,7 @@ class Trainer:
         return value
 
     def _next_batch(self) -> NDArray[np.int64]:
-        """An epoch's last samples are left out where they fill no batch: every step has the same cost."""
+        """An epoch's last samples are skipped if they do not fill a batch: every step costs the same."""
         if len(self._order) < self._batch_size:
             self._order = self._rng.permutation(self._part)
         batch, self._order = self._order[: self._batch_size], self._order[self._batch_size :]

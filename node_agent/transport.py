@@ -1,9 +1,10 @@
-"""An agent's I/O thread: one selector over all of its sockets, which `incoming` and `outgoing` hold.
+"""An agent's I/O thread: one selector over all of its sockets; those to and from peers belong to `outgoing` and
+`incoming`.
 
-A connection carries frames one way, from the node that opened it; it is opened when first needed and kept. Nothing here
-ever blocks: neither a slow peer nor a controller that sleeps holds up the others.
+A connection carries frames one way, from the node that opened it; it is opened when first needed, and kept. Nothing
+here ever blocks: neither a slow peer nor a suspended controller holds up the others.
 
-This module knows frames and peers, but neither algorithms nor training: what arrives goes to a callback.
+This module knows frames and peers, but not what they are for: what arrives is passed to a callback.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _OneWay:
-    """How long one sender's frames took; all hosts share one clock."""
+    """Transit times of one sender's frames; all hosts share one clock."""
 
     count: int = 0
     total: float = 0.0
@@ -71,7 +72,7 @@ class Transport:
     ) -> None:
         """Listens at once; peers are heard from `begin` on. Raises CannotListen.
 
-        `on_peer(index, joined)` tells of peers that come and go; `on_control(None)` of the controller's end.
+        `on_peer(index, joined)` reports peers that come and go; `on_control(None)` that the controller is gone.
         All callbacks run in the I/O thread.
         """
         self._settings = settings
@@ -138,7 +139,7 @@ class Transport:
         self._wake()
 
     def watch(self, peers: Iterable[int]) -> None:
-        """Open connections to those that have none, so that their end is noticed though nothing is sent to them."""
+        """Connect to those that have no connection, so that their end is noticed even if nothing is sent to them."""
         self._to_watch.extend(peers)
         self._wake()
 
@@ -148,10 +149,10 @@ class Transport:
         self._wake()
 
     def finish(self) -> None:
-        """Stop counting, reading, and beginning with frames; peers are told by a BYE.
+        """Stop reading, counting and beginning new frames, and say BYE to peers.
 
-        Returns when that is so: from then on the I/O thread changes nothing that the caller may read. What peers do
-        from here on is ignored. Connections stay open until `close`.
+        Returns once that is done: from then on the I/O thread changes nothing that the caller may read, and ignores
+        what peers do. Connections stay open until `close`.
         """
         self._finishing = True
         self._wake()
@@ -169,19 +170,19 @@ class Transport:
         self._wake_write = -1
 
     def round_trip_times(self) -> dict[str, float]:
-        """Least round-trip time the kernel saw to each connected peer, emulated seconds. After `finish`."""
+        """Smallest round-trip time the kernel has measured to each connected peer, emulated seconds. After `finish`."""
         return self._round_trips
 
     def one_way_times(self) -> dict[str, list[float]]:
-        """Sender -> least, mean and largest time of its frames, first byte sent to last received, emulated seconds.
+        """Sender -> smallest, mean and largest time from a frame's first byte sent to its last received.
 
-        After `finish`.
+        Emulated seconds. After `finish`.
         """
         return {
             self._names.get(sender, str(sender)): [
-                round(value, 6) for value in (one.least, one.total / one.count, one.largest)
+                round(value, 6) for value in (times.least, times.total / times.count, times.largest)
             ]
-            for sender, one in self._one_way.items()
+            for sender, times in self._one_way.items()
         }
 
     def _wake(self) -> None:
@@ -205,9 +206,9 @@ class Transport:
             self._quiet.set()
 
     def _turn(self) -> None:
-        """What came in first, then what is to be sent: so nothing is written amid a batch of the selector's events."""
+        """Handle what came in, then send: nothing is written in the middle of a batch of the selector's events."""
         for key, events in self._selector.select(timeout=self._timeout_s()):
-            # One event may end a connection that another of this batch is about: handlers know, and do nothing.
+            # One event may end a connection that a later one of the batch is about: its handler then does nothing.
             key.data(events)
         if self._finishing and not self._finished:
             self._finish()
@@ -225,7 +226,7 @@ class Transport:
         self._sender.advance()
 
     def _timeout_s(self) -> float:
-        """Wall seconds."""
+        """How long the selector may wait, wall seconds."""
         longest_s = self._limits.status_wall_s / 2
         if self._clock is None:
             return longest_s
@@ -233,7 +234,7 @@ class Transport:
         return longest_s if patience_s is None else min(longest_s, patience_s * self._settings.dilation)
 
     def _look_around(self) -> None:
-        """What has to be done now and then."""
+        """What has to be done every now and then."""
         if self._finished:
             return
         self._sender.retry()
@@ -266,7 +267,7 @@ class Transport:
             self._on_control(message)
 
     def _lose_control(self) -> None:
-        """The controller is gone: said once."""
+        """The controller is gone; reported once."""
         if self._controlled:
             self._controlled = False
             self._selector.unregister(self._control)

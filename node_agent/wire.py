@@ -32,12 +32,10 @@ FLAG_REPLY_WANTED: Final = 0x01
 TOKEN_BYTES: Final = 16
 VALUE_BYTES: Final = 4
 
-# Where the model's size is unknown this bounds what one header can make us allocate: a model of 16 million
-# parameters.
+# If the model's size is unknown, this bounds what one header can make us allocate: a model of 16 million parameters.
 DEFAULT_MAX_PAYLOAD_BYTES: Final = 64 * 1024 * 1024
 
-# magic, version, kind, dtype, flags, sender, round, index, count, permutation seed, send time, payload
-# length; checksum.
+# magic, version, kind, dtype, flags, sender, round, index, count, permutation seed, send time, payload size; checksum.
 _BODY: Final = struct.Struct("<4sBBBBIIIIQdI")
 _CHECKSUM: Final = struct.Struct("<I")
 _HEADER: Final = struct.Struct("<4sBBBBIIIIQdII")
@@ -47,15 +45,15 @@ _VALUES: Final = np.dtype("<f4")
 
 
 class ProtocolError(Exception):
-    """Base of both; never raised itself."""
+    """The base class of both; never raised itself."""
 
 
 class LocalProtocolError(ProtocolError):
-    """This module was used wrongly: a value that fits no field, a buffer reported fuller than it is."""
+    """This module was misused: a value that fits no field, a buffer reported fuller than it is."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other side's bytes are no good; `reason` is short enough for a journal."""
+    """The other side's bytes are invalid; `reason` is short enough for a journal."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -100,7 +98,7 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """The sender's part of the experiment is over; nothing comes after it, and its end is no failure."""
+    """The sender's part of the experiment is over; nothing comes after it, and that is not a failure."""
 
     sender: int
 
@@ -154,14 +152,14 @@ def frame_bytes(payload_bytes: int) -> int:
 def encode_hello(sender: int, token: bytes, life: int = 0) -> bytes:
     """The first frame of a connection; `life` counts restarts of the sender's agent, in the round's place.
 
-    Raises LocalProtocolError where the token is not 16 bytes.
+    Raises LocalProtocolError if the token is not 16 bytes.
     """
     _check_token(token)
     return _header(crc32(token), Kind.HELLO, DTYPE_NONE, 0, sender, life, 0, 0, 0, 0.0, TOKEN_BYTES) + token
 
 
 def encode_bye(sender: int) -> bytes:
-    """The last frame of a connection whose sender has come to its orderly end."""
+    """The last frame of a connection whose sender has come to an orderly end."""
     return _header(crc32(b""), Kind.BYE, DTYPE_NONE, 0, sender, 0, 0, 0, 0, 0.0, 0)
 
 
@@ -179,9 +177,9 @@ def fragment_header(
 ) -> bytes:
     """The header that goes in front of `payload` (raw little-endian float32).
 
-    `payload_checksum` is crc32(payload), given where the payload goes to several peers: the frame's checksum
+    `payload_checksum` is crc32(payload), given if the payload goes to several peers: the frame's checksum
     continues the payload's over the header, so the payload is read once and 44 bytes are left for each peer.
-    Raises LocalProtocolError where a value does not fit.
+    Raises LocalProtocolError if a value does not fit.
     """
     num_bytes = payload.nbytes
     if num_bytes % VALUE_BYTES or not 0 <= index < count or not math.isfinite(sent_s):
@@ -260,7 +258,7 @@ class Receiver:
     Feed it with `receive_data`, or without a copy through `get_buffer` and `buffer_updated` (as in
     asyncio.BufferedProtocol: `buffer_updated(sock.recv_into(receiver.get_buffer()))`), then call `next_event`
     until it returns NEED_DATA. A header is checked before its payload gets memory, so an unknown peer can
-    take 64 bytes at most.
+    occupy 64 bytes at most.
     """
 
     def __init__(
@@ -280,7 +278,7 @@ class Receiver:
 
         `num_parameters` fixes each fragment's exact length; `num_fragments` and `permutation_seed` are the
         run's shared cut; `expected_sender` is for a connection that we opened, `neighbours` are those who may open
-        one; `max_round` is the last round that any node can come to. Without `num_parameters` a payload may have
+        one; `max_round` is the last round that any node can reach. Without `num_parameters` a payload may have
         up to `max_payload_bytes`.
         """
         _check_token(token)
@@ -308,7 +306,7 @@ class Receiver:
 
     @property
     def sender(self) -> int | None:
-        """Who is at the other end, once its HELLO has been accepted."""
+        """Who is at the other end, once their HELLO has been accepted."""
         return self._sender
 
     def get_buffer(self) -> memoryview:
@@ -331,7 +329,7 @@ class Receiver:
             self._fail(error.reason)
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Take any number of bytes; what follows a protocol error is passed over."""
+        """Take any number of bytes; what follows a protocol error is ignored."""
         view = memoryview(data).cast("B")
         while len(view) and self._error is None:
             buffer = self.get_buffer()
@@ -341,7 +339,7 @@ class Receiver:
             view = view[num_bytes:]
 
     def receive_eof(self) -> None:
-        """The other side sends no more. Raises RemoteProtocolError where that leaves a frame unfinished."""
+        """The other side sends no more. Raises RemoteProtocolError if that leaves a frame unfinished."""
         if self._error is None and (self._filled or self._header is not None):
             self._fail("torn frame")
         if self._error is not None:
@@ -363,8 +361,7 @@ class Receiver:
     def _advance(self) -> None:
         """Act on the bytes that are there: nothing, a header, or a whole frame."""
         if self._filled < len(self._piece):
-            # A foreign protocol shows itself in its first bytes, and may wait for an answer before it sends
-            # 48.
+            # A foreign protocol shows in its first bytes, and may wait for an answer before it sends a header's worth.
             prefix = min(self._filled, len(MAGIC))
             if self._header is None and self._header_buffer[:prefix] != MAGIC[:prefix]:
                 raise RemoteProtocolError("foreign magic")
@@ -405,7 +402,7 @@ class Receiver:
         if self._expected_sender is not None and header.sender != self._expected_sender:
             raise RemoteProtocolError(f"sender {header.sender}, expected {self._expected_sender}")
         if self._neighbours is not None and header.sender not in self._neighbours:
-            raise RemoteProtocolError(f"sender {header.sender} is no neighbour")
+            raise RemoteProtocolError(f"sender {header.sender} is not a neighbour")
 
     def _check_sender(self, header: _Header) -> None:
         if self._sender is None:
@@ -426,14 +423,14 @@ class Receiver:
             raise RemoteProtocolError("another permutation")
         if self._max_round is not None and header.round > self._max_round:
             raise RemoteProtocolError(
-                f"round {header.round}, where {self._max_round} is the last there can be"
+                f"round {header.round}, beyond the last possible round {self._max_round}"
             )
         if not math.isfinite(header.sent_s):
             raise RemoteProtocolError(f"send time {header.sent_s}")
         if header.payload_bytes > self._max_payload_bytes:
             raise RemoteProtocolError(f"oversized payload of {header.payload_bytes} bytes")
         if header.payload_bytes % VALUE_BYTES:
-            raise RemoteProtocolError(f"payload of {header.payload_bytes} bytes is no float32 array")
+            raise RemoteProtocolError(f"payload of {header.payload_bytes} bytes is not a float32 array")
         if self._num_parameters is not None:
             expected = VALUE_BYTES * fragment_size(
                 self._num_parameters, header.num_fragments, header.fragment
@@ -453,7 +450,7 @@ class Receiver:
     def _make_event(self, header: _Header, payload: NDArray[np.uint8] | None) -> Event:
         if header.kind == Kind.FRAGMENT:
             values = np.empty(0, _VALUES) if payload is None else payload.view(_VALUES)
-            # One of them in an average makes all that it touches NaN, for good and on every node.
+            # Averaged in, a single one would make everything it touches NaN, for good and on every node.
             if not np.isfinite(values).all():
                 raise RemoteProtocolError("values that are not finite")
             values.flags.writeable = False
@@ -480,7 +477,7 @@ class Receiver:
 def _check_unused(header: _Header, *, payload_bytes: int) -> None:
     """HELLO and BYE leave the fragment's fields at zero, so that a later version can give them a meaning.
 
-    But for HELLO's life, which stands in the round's place.
+    The exception is HELLO's life, which takes the round's place.
     """
     if header.payload_bytes != payload_bytes:
         raise RemoteProtocolError(f"{Kind(header.kind).name} with {header.payload_bytes} bytes of payload")

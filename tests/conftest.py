@@ -46,8 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
     needing_root = [item for item in items if item.get_closest_marker("root")]
     reason = _why_no_networks() if needing_root else None
-    for item in needing_root if reason else []:
-        item.add_marker(pytest.mark.skip(reason=reason))
+    if reason is not None:
+        for item in needing_root:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def _why_no_networks() -> str | None:
@@ -81,7 +82,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
     result = yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter is not None else []
-    if skipped:
+    if reporter is not None and skipped:
         reporter.write_line(skips_in_words(report.longrepr for report in skipped), yellow=True)
     return result
 

@@ -20,6 +20,7 @@ from node_agent import wire
 from node_agent.algorithms import Outbox, Send
 from node_agent.clock import EmulatedClock
 from node_agent.control import ControlChannel
+from node_agent.control_messages import Status
 from node_agent.counters import Counters
 from node_agent.incoming import receivers
 from node_agent.journal import Journal, read_journal
@@ -32,6 +33,13 @@ SEED = 7
 MAX_ROUND = 1000
 PATIENCE_S = 20.0
 # Quick to connect again, so that tests need not wait.
+_STATUS: Status = {
+    "t": 0.0,
+    "round": 0,
+    "steps": 0,
+    "train_loss": None,
+    "counters": Counters().totals(),
+}
 QUICK = Limits(reconnect_s=0.02, status_wall_s=0.02)
 
 
@@ -78,7 +86,7 @@ class Node:
         exchange: str = "parallel",
         limits: Limits = QUICK,
         life: int = 0,
-        status: Callable[[], dict[str, object]] = lambda: {"t": 0},
+        status: Callable[[], Status] = lambda: _STATUS,
     ) -> None:
         self.index, self.name, self.port = index, f"h{index + 1}", ports[index]
         self.num_fragments, self.num_parameters = num_fragments, num_parameters
@@ -166,6 +174,9 @@ class Node:
 
     def send(self, round: int, pairs: Sequence[tuple[int, int]], **options: bool) -> None:
         self.transport.submit(self.outbox(round, pairs, **options))
+
+    def has(self, num_fragments: int) -> bool:
+        return len(self.arrived) == num_fragments
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [record for record in read_journal(self.path) if record["event"] == kind]

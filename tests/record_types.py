@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -98,15 +98,16 @@ def agent_problems(folder: Path) -> list[str]:
     ]
 
 
-def message_problems(message: dict[str, Any]) -> list[str]:
+def message_problems(message: Mapping[str, object]) -> list[str]:
     """Of a control message as it was received."""
     known = by_tag(Message, "kind")
-    if message["kind"] not in known:
-        return [f"no such message: {message['kind']}"]
+    kind = str(message["kind"])
+    if kind not in known:
+        return [f"no such message: {kind}"]
     try:
-        _adapter(known[message["kind"]]).validate_python(message, strict=True)
+        _adapter(known[kind]).validate_python(message, strict=True)
     except pydantic.ValidationError as error:
-        return [f"{message['kind']}: {found['loc']}: {found['msg']}" for found in error.errors()]
+        return [f"{kind}: {found['loc']}: {found['msg']}" for found in error.errors()]
     return []
 
 

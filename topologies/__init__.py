@@ -1,13 +1,13 @@
-"""Network graphs: which generators there are, what they accept, files of many formats, and what a valid graph is.
+"""Network graphs: which generators there are, what they accept, files of many formats, and which graphs are valid.
 
 A generator is a public function of `structures`, `random_graphs` or `regions`. Its keyword parameters, their types and
 defaults are its keys in an experiment file; its docstring's first line is its help, the lines `name: text` below it are
-those of its parameters. A parameter called `seed` is no such key: the experiment's own seed is passed. Impossible
+those of its parameters. A parameter called `seed` is not a key: it gets the experiment's own seed. Impossible
 parameters raise ValueError.
 
-A graph's nodes carry kind="host" or kind="switch", and may carry `label` (their name in a file, where it is not one
-that Linux could use) and `region`. An edge may carry the attributes of `properties.EDGE_PROPERTIES`, which override the
-experiment's link settings, and `towards`: node -> those properties of the direction that arrives there, where the two
+A graph's nodes carry kind="host" or kind="switch", and may carry `label` (their name in a file, if Linux cannot use
+it) and `region`. An edge may carry the attributes of `properties.EDGE_PROPERTIES`, which override the
+experiment's link settings, and `towards`: node -> properties of the direction that arrives there, if the two
 differ. The graph may carry `paths`: properties between regions, shaped for each destination at the sender.
 
 `generate` and `files.load` are the ways in: they check the graph against the rules. This package imports
@@ -67,14 +67,14 @@ class Parameter:
     name: str
     type: type
     default: Any
-    """None where the parameter must be given, or may be left out."""
+    """None if the parameter must be given, or has no value unless it is given."""
     required: bool
     help: str
     """From the generator's docstring."""
 
     @property
     def type_name(self) -> str:
-        """In words."""
+        """The type in words."""
         return _TYPE_NAMES[self.type]
 
 
@@ -84,7 +84,7 @@ def names() -> list[str]:
 
 
 def canonical(kind: str) -> str:
-    """The generator's own name, hyphens and underscores being alike. Raises ParameterError for an unknown one."""
+    """The generator's own name; hyphens and underscores are alike. Raises ParameterError for an unknown one."""
     return _generator(kind).__name__
 
 
@@ -99,7 +99,7 @@ def parameters(kind: str) -> dict[str, Parameter]:
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, Parameter]:
-    """The keyword parameters of a function, but for `seed`, from its signature and docstring."""
+    """The keyword parameters of a function, except `seed`, from its signature and docstring."""
     hints = get_type_hints(function)
     helps = dict(
         line.strip().split(": ", 1)
@@ -147,7 +147,7 @@ def resolve(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def generate(kind: str, given: Mapping[str, Any], seed: int) -> nx.Graph:
     """The graph of that generator, checked: the same arguments give the same graph.
 
-    Raises ParameterError for wrong parameters, ValueError where no valid graph comes of them.
+    Raises ParameterError for wrong parameters, ValueError if they do not give a valid graph.
     """
     function = _generator(kind)
     arguments = resolve(kind, given)

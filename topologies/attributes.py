@@ -2,9 +2,9 @@
 
 ours            bandwidth_bps, delay_s, jitter_s, loss, burst_loss ("0.01/0.25"); with units bandwidth, delay, jitter
 Mininet         bw (Mbit/s), delay ("5ms"), jitter, loss (percent: only beside bw)
-Topology Zoo    LinkSpeedRaw (bit/s), else LinkSpeed with LinkSpeedUnits, else LinkLabel where it is a rate
+Topology Zoo    LinkSpeedRaw (bit/s), else LinkSpeed with LinkSpeedUnits, else LinkLabel if it is a rate
 Shadow          latency ("10 ms"), packet_loss
-coordinates     Latitude and Longitude (or lat, lon) of both ends, where no delay is given
+coordinates     Latitude and Longitude (or lat, lon) of both ends, if no delay is given
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KINDS = {
 
 
 def kind_of(name: Any, data: Mapping[str, Any]) -> str | None:
-    """ "host", "switch", or None where the file does not say: by `kind` or `type`, else by Mininet's names, h1 and s1.
+    """ "host", "switch", or None if the file does not say: by `kind` or `type`, else by Mininet's names, h1 and s1.
 
     Raises ValueError for a `kind` that is neither.
     """
@@ -48,26 +48,26 @@ def kind_of(name: Any, data: Mapping[str, Any]) -> str | None:
 
 
 def link_properties(data: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
-    """(properties, notes on what could not be read) of a link. Raises ValueError for one of ours that is no number."""
-    found: dict[str, Any] = {}
+    """(properties, notes on what could not be read) of a link. Raises ValueError if a value cannot be read."""
+    properties: dict[str, Any] = {}
     notes: list[str] = []
     for key, (name, convert) in _READERS.items():
         value = data.get(key)
-        if value is None or value == "" or name in found:
+        if value is None or value == "" or name in properties:
             continue
         if key == "loss" and "bw" in data and "bandwidth_bps" not in data:
             convert = _percent
         try:
-            found[name] = convert(value)
+            properties[name] = convert(value)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {key}={brief(value)}: {error}") from None
-    if "bandwidth_bps" not in found:
+    if "bandwidth_bps" not in properties:
         rate, note = _zoo_rate(data)
         if rate is not None:
-            found["bandwidth_bps"] = rate
+            properties["bandwidth_bps"] = rate
         elif note:
             notes.append(f"{where}: {note}")
-    return found, notes
+    return properties, notes
 
 
 def _megabits(value: Any) -> float:
@@ -80,8 +80,8 @@ def _percent(value: Any) -> float:
 
 # In order: the first that is there counts. Ours, then the keys of other programs.
 _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    **{one.attribute: (one.attribute, one.plain) for one in EDGE_PROPERTIES},
-    **{one.key: (one.attribute, one.read) for one in EDGE_PROPERTIES},
+    **{row.attribute: (row.attribute, row.plain) for row in EDGE_PROPERTIES},
+    **{row.key: (row.attribute, row.read) for row in EDGE_PROPERTIES},
     "bw": ("bandwidth_bps", _megabits),
     "latency": ("delay_s", BY_KEY["delay"].read),
     "packet_loss": ("loss", BY_KEY["loss"].read),
@@ -89,13 +89,13 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 def _zoo_rate(data: Mapping[str, Any]) -> tuple[float | None, str | None]:
-    """(bit/s, None), (None, why not), or (None, None) where nothing is said."""
+    """(bit/s, None), (None, why not), or (None, None) if the file says nothing."""
     raw = data.get("LinkSpeedRaw")
     if raw not in (None, ""):
         try:
             rate = float(raw)
         except (TypeError, ValueError):
-            return None, f"LinkSpeedRaw={brief(raw)} is no number; the default bandwidth is taken"
+            return None, f"LinkSpeedRaw={brief(raw)} is not a number; the default bandwidth is used"
         if rate > 0 and math.isfinite(rate):
             return rate, None
     speed, unit = data.get("LinkSpeed"), str(data.get("LinkSpeedUnits") or "")
@@ -104,12 +104,12 @@ def _zoo_rate(data: Mapping[str, Any]) -> tuple[float | None, str | None]:
         if match and match[2]:
             return float(match[1]) * _SCALE[match[2].lower()], None
     if speed not in (None, ""):
-        return None, f"LinkSpeed={brief(speed)} is no rate; the default bandwidth is taken"
+        return None, f"LinkSpeed={brief(speed)} is not a rate; the default bandwidth is used"
     return None, None
 
 
 def coordinates(data: Mapping[str, Any]) -> tuple[float, float] | None:
-    """(latitude, longitude) in degrees; None where they are missing or no place on earth."""
+    """(latitude, longitude) in degrees; None if they are missing or not a place on earth."""
     for north, east in (("Latitude", "Longitude"), ("latitude", "longitude"), ("lat", "lon")):
         try:
             place = float(data[north]), float(data[east])

@@ -8,7 +8,7 @@ from typing import Any
 
 import networkx as nx
 
-# Bounds every graph before it is built, so that a slip in a number cannot fill the memory.
+# Bounds every graph before it is built, so that a mistyped number cannot exhaust memory.
 MAX_HOSTS = 65_000
 _MAX_DRAWS = 1000
 
@@ -26,7 +26,7 @@ def add_hosts(graph: nx.Graph, hosts_per_switch: dict[str, int]) -> None:
 
 
 def on_switches(switches: int, edges: Iterable[tuple[int, int]], hosts_per_switch: int = 1) -> nx.Graph:
-    """Switches s1.. joined by those edges between 0.., with as many hosts on each."""
+    """Switches s1.. joined by those edges between 0.., with that many hosts on each."""
     within("hosts_per_switch", hosts_per_switch, 1)
     within("switches * hosts_per_switch", switches * hosts_per_switch, 2)
     graph = nx.Graph()
@@ -36,13 +36,13 @@ def on_switches(switches: int, edges: Iterable[tuple[int, int]], hosts_per_switc
 
 
 def within(name: str, value: int, least: int, most: int = MAX_HOSTS) -> None:
-    """Raises ValueError, with the limits, where the parameter lies outside."""
+    """Raises ValueError, with the limits, if the parameter lies outside."""
     if not least <= value <= most:
         raise ValueError(f"{name}={value}; it must be {least} to {most}")
 
 
 def connected_draw(draw: Callable[[int], Any], seed: int, remedy: str) -> Any:
-    """The first connected graph of a sequence of draws that the seed fixes. Raises ValueError where none is."""
+    """The first connected graph of a sequence of draws determined by the seed. Raises ValueError if none is."""
     for number in range(_MAX_DRAWS):
         graph = draw(seed + number)
         if nx.is_connected(graph):

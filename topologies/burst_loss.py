@@ -1,7 +1,7 @@
 """Losses in bursts: the model of Gilbert (Bell System Technical Journal 39, 1960) and Elliott (the same, 42, 1963).
 
-A link is in its good or its bad state; each packet meets the state's probability of loss, and then the state changes
-with the probability p (good to bad) or r (bad to good). These are the parameters of netem's `loss gemodel p r 1-h 1-k`.
+A link is in its good or its bad state. Each packet is lost with the state's probability of loss; then the state changes
+with probability p (good to bad) or r (bad to good). These are the parameters of netem's `loss gemodel p r 1-h 1-k`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BurstLoss:
 
     @property
     def mean_burst(self) -> float:
-        """Packets lost in a row, on average; 1/r where the bad state loses all and the good one none."""
+        """Packets lost in a row, on average; 1/r if the bad state loses all and the good one none."""
         bad = self.p / (self.p + self.r)
         kept_after_bad = self.r * (1 - self.loss_good) + (1 - self.r) * (1 - self.loss_bad)
         kept_after_good = self.p * (1 - self.loss_bad) + (1 - self.p) * (1 - self.loss_good)
@@ -77,10 +77,10 @@ def parse_burst_loss(value: Any) -> BurstLoss:
     for key in ("p", "r"):
         if given.get(key) is None:
             raise ValueError(f"{key} is missing; {_EXAMPLE}")
-    found = BurstLoss(**{key: _share(key, part) for key, part in given.items() if part is not None})
-    if found.r == 0:
-        raise ValueError("r: it must be above 0; a link that stays bad is one that is down")
-    return found or NO_BURSTS
+    burst = BurstLoss(**{key: _share(key, part) for key, part in given.items() if part is not None})
+    if burst.r == 0:
+        raise ValueError("r: it must be above 0; a link that stays bad is a link that is down")
+    return burst or NO_BURSTS
 
 
 def _number(text: str) -> float | str:
@@ -99,7 +99,7 @@ def _share(key: str, value: Any) -> float:
 
 
 def plain_burst_loss(burst: BurstLoss) -> dict[str, float] | str:
-    """As it stands in YAML: a section without what has its default, or "none"."""
+    """The form in YAML: a section without defaults, or "none"."""
     if not burst:
         return NONE
     default = asdict(NO_BURSTS)

@@ -1,4 +1,4 @@
-"""Graphs as plain data, the form they have in our YAML: files of their own, and `kind: inline` in an experiment.
+"""Graphs as plain data, in the form they have in our YAML: files of their own, and `kind: inline` in an experiment.
 
 hosts: [h1, {name: h2, region: tokyo, label: Shinjuku 4}]
 switches: [s1]
@@ -26,22 +26,22 @@ KEYS = ("hosts", "switches", "links", "paths", "paths_shared", "per_pair", "sour
 
 
 def to_description(graph: nx.Graph) -> dict[str, Any]:
-    """Plain data of which `from_description` makes an equal graph."""
-    found: dict[str, Any] = {
+    """Plain data from which `from_description` makes an equal graph."""
+    description: dict[str, Any] = {
         "hosts": [_node(graph, name) for name in rules.hosts(graph)],
         "switches": [_node(graph, name) for name in rules.switches(graph)],
         "links": [_link(a, b, data) for a, b, data in graph.edges(data=True)],
     }
     if "source" in graph.graph:
-        found["source"] = graph.graph["source"]
+        description["source"] = graph.graph["source"]
     if graph.graph.get("paths"):
-        found["paths"] = [
+        description["paths"] = [
             {"between": list(path["between"]), **_properties_out(path)} for path in graph.graph["paths"]
         ]
-        found["paths_shared"] = bool(graph.graph.get("paths_shared", False))
+        description["paths_shared"] = bool(graph.graph.get("paths_shared", False))
     if graph.graph.get("per_pair"):
-        found["per_pair"] = True
-    return found
+        description["per_pair"] = True
+    return description
 
 
 def from_description(data: Mapping[str, Any]) -> nx.Graph:
@@ -79,14 +79,14 @@ def _node(graph: nx.Graph, name: str) -> Any:
 
 def _link(a: str, b: str, data: Mapping[str, Any]) -> dict[str, Any]:
     towards = data.get("towards", {})
-    found = {"link": [a, b], **_properties_out({**data, **towards.get(b, {})})}
+    link = {"link": [a, b], **_properties_out({**data, **towards.get(b, {})})}
     if towards:
         reverse = _properties_out({**data, **towards.get(a, {})})
-        # What is not said again holds for both directions; null: the experiment's own.
-        found["reverse"] = (
-            dict.fromkeys([key for key in found if key != "link" and key not in reverse]) | reverse
+        # What is not repeated holds for both directions; null: the experiment's own.
+        link["reverse"] = (
+            dict.fromkeys([key for key in link if key != "link" and key not in reverse]) | reverse
         )
-    return found
+    return link
 
 
 def _add_link(graph: nx.Graph, entry: Any, where: str) -> None:
@@ -100,7 +100,7 @@ def _add_link(graph: nx.Graph, entry: Any, where: str) -> None:
         if name not in graph:
             raise ValueError(f"{where}.link: no host or switch {brief(name)}")
     if graph.has_edge(a, b):
-        raise ValueError(f"{where}.link: a second link between {a} and {b}; one link at most joins two nodes")
+        raise ValueError(f"{where}.link: a second link between {a} and {b}; two nodes can have only one link")
     graph.add_edge(a, b)
     forward = _properties_in(entry, where)
     reverse = entry.get("reverse") or {}
@@ -116,7 +116,7 @@ def _add_link(graph: nx.Graph, entry: Any, where: str) -> None:
 def put_properties(
     edge: dict[str, Any], a: str, b: str, forward: Mapping[str, Any], backward: Mapping[str, Any]
 ) -> None:
-    """Give the edge what it has from a to b and from b to a, in the simplest form."""
+    """Give the edge its properties from a to b and from b to a, in the simplest form."""
     if forward == backward:
         edge.update(forward)
     else:
@@ -134,27 +134,27 @@ def _add_paths(graph: nx.Graph, data: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{where}: got {brief(entry)}; write {{between: [tokyo, ohio], bandwidth: 86mbit}}"
             )
-        _known(entry, ("between", *(one.key for one in EDGE_PROPERTIES if one.of_paths)), where)
+        _known(entry, ("between", *(row.key for row in EDGE_PROPERTIES if row.of_paths)), where)
         between = list(_pair(entry.get("between"), f"{where}.between"))
         graph.graph["paths"].append({"between": between, **_properties_in(entry, where)})
 
 
 def _properties_in(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
-    found = {}
-    for one in EDGE_PROPERTIES:
-        if entry.get(one.key) is not None:
+    properties = {}
+    for row in EDGE_PROPERTIES:
+        if entry.get(row.key) is not None:
             try:
-                found[one.attribute] = one.parse(entry[one.key])
+                properties[row.attribute] = row.parse(entry[row.key])
             except ValueError as error:
-                raise ValueError(f"{where}.{one.key}: got {brief(entry[one.key])}; {error}") from None
-    return found
+                raise ValueError(f"{where}.{row.key}: got {brief(entry[row.key])}; {error}") from None
+    return properties
 
 
 def _properties_out(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        one.key: one.form(data[one.attribute])
-        for one in EDGE_PROPERTIES
-        if data.get(one.attribute) is not None
+        row.key: row.form(data[row.attribute])
+        for row in EDGE_PROPERTIES
+        if data.get(row.attribute) is not None
     }
 
 
@@ -169,7 +169,7 @@ def _pair(value: Any, where: str) -> tuple[str, str]:
     if (
         not isinstance(value, (list, tuple))
         or len(value) != 2
-        or not all(isinstance(one, str) for one in value)
+        or not all(isinstance(name, str) for name in value)
     ):
         raise ValueError(f"{where}: got {brief(value)}; it must be two names: [h1, s1]")
     return value[0], value[1]

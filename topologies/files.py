@@ -1,4 +1,4 @@
-"""Graphs from files and into files, by their endings."""
+"""Reads graphs from files and writes them, in the format that the file's ending names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from topologies import rules
 from topologies.normal_form import COMPONENTS, PARALLEL, normalise
 from topologies.reading import brief, read_text
 
-# A graph this large is none that one machine could emulate.
+# No machine could emulate a graph from a larger file.
 MAX_FILE_BYTES = 20_000_000
 # Ending -> module of `formats`.
 FORMATS = {
@@ -41,11 +41,11 @@ def load(
 ) -> nx.Graph:
     """The graph in that file, checked; what was done to it is in its attribute `notes`.
 
-    hosts_per_switch: hosts put on each switch where the file has none, as in maps of backbones
+    hosts_per_switch: hosts put on each switch if the file has none, as in maps of backbones
     parallel: refuse several links between two nodes, or merge them: bandwidths add up, the least delay counts
     component: all: the graph must be connected; largest: take its largest connected part
 
-    Raises ValueError, with the file's name, where it cannot be read or is no network.
+    Raises ValueError, with the file's name, if it cannot be read or is not a network.
     """
     for value, allowed, name in ((parallel, PARALLEL, "parallel"), (component, COMPONENTS, "component")):
         if value not in allowed:
@@ -61,7 +61,7 @@ def load(
         else:
             graph = normalise(raw, hosts_per_switch=hosts_per_switch, parallel=parallel, component=component)
     except OverflowError:
-        raise ValueError(f"{path}: a number in it is too large to be reckoned with") from None
+        raise ValueError(f"{path}: a number in it is too large to calculate with") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     graph.graph["source"] = path.name
@@ -69,7 +69,7 @@ def load(
 
 
 def save(graph: nx.Graph, path: Path) -> None:
-    """Raises ValueError where the format cannot hold the graph, or the file cannot be written."""
+    """Raises ValueError if the format cannot hold the graph, or the file cannot be written."""
     rules.check(graph)
     try:
         text = _module(_format_of(path)).write(graph)

@@ -12,7 +12,7 @@ _DATA = Path(__file__).parent / "data"
 
 
 def matrices() -> list[str]:
-    """The names of the matrices there are."""
+    """The names of the available matrices."""
     return sorted(path.stem for path in _DATA.glob("*.yaml"))
 
 

@@ -1,8 +1,8 @@
-"""From a graph as a file has it to one of this package's: names Linux can use, hosts and switches, one link at most
-between two nodes, properties in plain numbers.
+"""Turns a graph as a file has it into one of this package's: names that Linux can use, hosts and switches, at most one
+link between two nodes, properties as plain numbers.
 
-What a file does not say gets a default, and what was done to it is noted in the graph's attribute `notes`. What cannot
-be made right is a ValueError that names node or link.
+What a file leaves out gets a default, and what was done is noted in the graph's attribute `notes`. What cannot be
+fixed is a ValueError that names the node or link.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHOWN = 5
 def normalise(raw: nx.Graph, *, hosts_per_switch: int, parallel: str, component: str) -> nx.Graph:
     """The graph, checked. `raw` may be directed, and have parallel links. Raises ValueError.
 
-    hosts_per_switch: hosts put on each switch where the file has none, as in maps of backbones
+    hosts_per_switch: hosts put on each switch if the file has none, as in maps of backbones
     parallel: refuse links between the same two nodes, or merge them: bandwidths add up, the least delay counts
     component: all: the graph must be connected; largest: take its largest part
     """
@@ -66,51 +66,53 @@ def _refuse_loops(raw: nx.Graph) -> None:
 
 
 def _add_edges(graph: nx.Graph, raw: nx.Graph, parallel: str, notes: list[str]) -> None:
-    """Links of each pair of nodes become one, with what each direction has."""
-    ways: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+    """All links between two nodes become one, with the properties of each direction."""
+    by_ends: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
     for a, b, data in raw.edges(data=True):
-        found, said = attributes.link_properties(data, f"link {a} - {b}")
-        notes += said
-        # Without directions the ends come in either order.
-        ends = (b, a) if not raw.is_directed() and (b, a) in ways else (a, b)
-        ways.setdefault(ends, []).append(found)
-    several = [f"{a} - {b}" for (a, b), links in ways.items() if len(links) > 1]
+        properties, link_notes = attributes.link_properties(data, f"link {a} - {b}")
+        notes += link_notes
+        # In an undirected graph the ends come in either order.
+        ends = (b, a) if not raw.is_directed() and (b, a) in by_ends else (a, b)
+        by_ends.setdefault(ends, []).append(properties)
+    several = [f"{a} - {b}" for (a, b), links in by_ends.items() if len(links) > 1]
     if several and parallel == "refuse":
         raise ValueError(
-            f"{_some(several)}: several links between the same two nodes, and one is allowed; "
-            "`parallel: merge` makes one of them"
+            f"{_some(several)}: several links between the same two nodes, where one is allowed; "
+            "`parallel: merge` merges them"
         )
     if several:
         notes.append(f"{len(several)} sets of parallel links were merged: {_some(several)}")
     one_way = []
-    for (a, b), links in ways.items():
+    for (a, b), links in by_ends.items():
         if graph.has_edge(a, b):
             continue
         forward = _merged(links)
-        if raw.is_directed() and (b, a) in ways:
-            backward = _merged(ways[b, a])
+        if raw.is_directed() and (b, a) in by_ends:
+            backward = _merged(by_ends[b, a])
         else:
             backward = forward
             one_way += [f"{a} - {b}"] if raw.is_directed() else []
         graph.add_edge(a, b)
         put_properties(graph.edges[a, b], a, b, forward, backward)
     if one_way:
-        notes.append(f"{len(one_way)} links are given in one direction; both have the same: {_some(one_way)}")
+        notes.append(
+            f"{len(one_way)} links are given in one direction only; the other has the same properties: {_some(one_way)}"
+        )
 
 
 def _merged(links: list[dict[str, Any]]) -> dict[str, Any]:
     if len(links) == 1:
         return links[0]
-    found = {}
-    for one in EDGE_PROPERTIES:
-        values = [link[one.attribute] for link in links if one.attribute in link]
+    merged = {}
+    for row in EDGE_PROPERTIES:
+        values = [link[row.attribute] for link in links if row.attribute in link]
         if values:
-            found[one.attribute] = one.parallel(values)
-    return found
+            merged[row.attribute] = row.parallel(values)
+    return merged
 
 
 def _coordinates(graph: nx.Graph, raw: nx.Graph, notes: list[str]) -> None:
-    """Delays from places, where no link has one."""
+    """Derive delays from coordinates, if no link has one."""
     if any("delay_s" in data or "towards" in data for _, _, data in graph.edges(data=True)):
         return
     places = {node: attributes.coordinates(data) for node, data in raw.nodes(data=True)}
@@ -121,11 +123,11 @@ def _coordinates(graph: nx.Graph, raw: nx.Graph, notes: list[str]) -> None:
             known += 1
     if known:
         notes.append(
-            f"delays of {known} links come from the coordinates of their ends, as the light goes in fibre"
+            f"delays of {known} links come from the coordinates of their ends, at the speed of light in fibre"
         )
     if 0 < known < graph.number_of_edges():
         notes.append(
-            f"{graph.number_of_edges() - known} links have an end without coordinates, and the default delay"
+            f"{graph.number_of_edges() - known} links have an end without coordinates, and get the default delay"
         )
 
 
@@ -137,19 +139,19 @@ def _largest(graph: nx.Graph, notes: list[str]) -> nx.Graph:
 
 
 def _decide_kinds(graph: nx.Graph, notes: list[str]) -> None:
-    """Where no node is a host, all are switches; where some are, the others must be told too."""
+    """Nodes without a kind are switches, with a note if other nodes are hosts."""
     unknown = [node for node, kind in graph.nodes(data="kind") if kind is None]
     if not unknown:
         return
     if any(kind == "host" for _, kind in graph.nodes(data="kind")):
-        # A host has one link, to a switch: everything else stands between hosts.
-        notes.append(f"{len(unknown)} nodes without a kind are taken for switches: {_some(unknown)}")
+        # A host has one link, to a switch: everything else is between hosts.
+        notes.append(f"{len(unknown)} nodes without a kind are taken to be switches: {_some(unknown)}")
     for node in unknown:
         graph.nodes[node]["kind"] = "switch"
 
 
 def _named(graph: nx.Graph, notes: list[str]) -> nx.Graph:
-    """All names of a kind are replaced by h1.. or s1.. where Linux could not use one of them; labels keep them."""
+    """If Linux cannot use some name of a kind, rename all of that kind to h1.. or s1..; labels keep the old names."""
     renamed: dict[Any, str] = {}
     for kind, letter in (("host", "h"), ("switch", "s")):
         nodes = [node for node, is_kind in graph.nodes(data="kind") if is_kind == kind]
@@ -161,17 +163,17 @@ def _named(graph: nx.Graph, notes: list[str]) -> nx.Graph:
             graph.nodes[node].setdefault("label", str(node))
         plural = "hosts" if kind == "host" else "switches"
         notes.append(
-            f"{plural} are called {letter}1 to {letter}{len(nodes)}, as Linux takes no interface of {_some(bad)}; "
-            "their names are kept as labels"
+            f"{plural} are called {letter}1 to {letter}{len(nodes)}, as Linux cannot name interfaces after "
+            f"{_some(bad)}; their old names are kept as labels"
         )
     taken = set(renamed.values()) & {node for node in graph if node not in renamed}
     if taken:
-        raise ValueError(
-            f"{_some(taken)}: these names are needed for nodes with names that Linux does not take"
-        )
+        raise ValueError(f"{_some(taken)}: these names are needed for nodes whose own names Linux cannot use")
     for _, _, data in graph.edges(data=True):
         if "towards" in data:
-            data["towards"] = {renamed.get(end, end): found for end, found in data["towards"].items()}
+            data["towards"] = {
+                renamed.get(end, end): properties for end, properties in data["towards"].items()
+            }
     return nx.relabel_nodes(graph, renamed)
 
 
@@ -184,7 +186,9 @@ def _attach_hosts(graph: nx.Graph, hosts_per_switch: int, notes: list[str]) -> N
     for number, switch in enumerate(switch for switch in switches for _ in range(hosts_per_switch)):
         name = f"h{number + 1}"
         if name in graph:
-            raise ValueError(f"a switch is called {name}: a host of that name is to be put on a switch")
+            raise ValueError(
+                f"a switch is called {name}, a name that is needed for a host on one of the switches"
+            )
         graph.add_node(name, kind="host")
         graph.add_edge(name, switch)
     count = "one host" if hosts_per_switch == 1 else f"{hosts_per_switch} hosts"
@@ -202,7 +206,7 @@ def _graph_attributes(graph: nx.Graph, raw: nx.Graph) -> None:
         if not isinstance(paths, list) or not all(
             isinstance(path, dict) and "between" in path for path in paths
         ):
-            raise ValueError("the graph's attribute `paths` is none of mnbed's")
+            raise ValueError("the graph's attribute `paths` is not in mnbed's form")
     if paths:
         graph.graph["paths"] = paths
     for key in ("paths_shared", "per_pair"):
@@ -219,19 +223,19 @@ def _some(names: Iterable[Any]) -> str:
 
 
 def flat(graph: nx.Graph) -> nx.Graph:
-    """The graph as formats with plain attributes can hold it: directed where a link's directions differ."""
+    """The graph as formats with plain attributes can hold it: directed if a link's directions differ."""
     asymmetric = any("towards" in data for _, _, data in graph.edges(data=True))
-    found = nx.DiGraph() if asymmetric else nx.Graph()
+    plain = nx.DiGraph() if asymmetric else nx.Graph()
     for node, data in graph.nodes(data=True):
-        found.add_node(node, **data)
+        plain.add_node(node, **data)
     for a, b, data in graph.edges(data=True):
         if not asymmetric:
-            found.add_edge(a, b, **data)
+            plain.add_edge(a, b, **data)
             continue
         common = {key: value for key, value in data.items() if key != "towards"}
         for source, target in ((a, b), (b, a)):
-            found.add_edge(source, target, **common, **data.get("towards", {}).get(target, {}))
+            plain.add_edge(source, target, **common, **data.get("towards", {}).get(target, {}))
     if graph.graph.get("paths"):
-        found.graph["paths"] = json.dumps(graph.graph["paths"])
-    found.graph.update({key: "true" for key in ("paths_shared", "per_pair") if graph.graph.get(key)})
-    return found
+        plain.graph["paths"] = json.dumps(graph.graph["paths"])
+    plain.graph.update({key: "true" for key in ("paths_shared", "per_pair") if graph.graph.get(key)})
+    return plain

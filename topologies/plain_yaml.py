@@ -1,7 +1,7 @@
-"""YAML that holds plain values only, whoever wrote it: its size when aliases (*name) are written out, the depth of its
-sections and the length of its numbers are bounded before anything is made of them.
+"""YAML that holds plain values only, whoever wrote it: its size with aliases (*name) expanded, the depth of its
+sections and the length of its numbers are bounded before anything is built from them.
 
-PyYAML's safe loader alone executes nothing, but 466 bytes of nested aliases make gigabytes of a message.
+PyYAML's safe loader executes nothing, but with it 466 bytes of nested aliases make gigabytes of a message.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 from topologies.reading import brief
 
 MAX_ALIASED_VALUES = 100_000
-"""That aliases, written out, may add to those of a document."""
+"""How many values aliases, when expanded, may add to those of a document."""
 MAX_DEPTH = 50
 _MAX_NUMBER_LENGTH = 100
 _TAG = "tag:yaml.org,2002:"
@@ -28,7 +28,7 @@ _WORDS = {
 
 
 class YamlProblem(ValueError):
-    """A document that is YAML and yet none of ours; `line` counts from 1."""
+    """A document that is YAML, but that we do not accept; `line` counts from 1."""
 
     def __init__(self, line: int, text: str) -> None:
         super().__init__(f"line {line}: {text}")
@@ -36,15 +36,15 @@ class YamlProblem(ValueError):
         self.text = text
 
 
-# PyYAML takes a second to find out.
+# PyYAML would take a second to find this out.
 _MANY_BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{2 * MAX_DEPTH}}}")
 
 
 def check_text(text: str) -> None:
-    """Raises YamlProblem where sections are so deep that it shows before anything is parsed."""
-    if found := _MANY_BRACKETS.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        raise YamlProblem(line, f"sections in sections, more than {MAX_DEPTH} deep")
+    """Raises YamlProblem if sections are nested so deeply that it shows before anything is parsed."""
+    if match := _MANY_BRACKETS.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        raise YamlProblem(line, f"sections nested more than {MAX_DEPTH} deep")
 
 
 def load(text: str) -> Any:
@@ -61,29 +61,29 @@ def load(text: str) -> Any:
         where = "" if line is None else f"line {line + 1}: "
         raise ValueError(f"not valid YAML: {where}{' '.join(problem.split())}") from None
     except RecursionError:
-        raise ValueError(f"sections in sections, more than {MAX_DEPTH} deep") from None
+        raise ValueError(f"sections nested more than {MAX_DEPTH} deep") from None
 
 
 def check(root: yaml.Node | None) -> None:
-    """Raises YamlProblem where the document is larger, deeper or stranger than any that is meant well."""
+    """Raises YamlProblem if the document is larger, deeper or stranger than any well-meant one."""
     if root is not None:
         _Measure().of(root)
 
 
 class _Measure:
-    """Size and height of every node, aliases written out; each node is looked at once."""
+    """Size and height of every node with aliases expanded; each node is visited once."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, int] | None] = {}
-        """None while what is below it is being measured."""
+        """None while what is below a node is being measured."""
 
     def of(self, node: yaml.Node, key: str = "") -> tuple[int, int]:
-        """(values, levels). `key`: under which it was found."""
+        """(values, levels). `key`: the beginning of messages about it."""
         line = node.start_mark.line + 1
         if id(node) in self._known:
             known = self._known[id(node)]
             if known is None:
-                raise YamlProblem(line, f"{key}an alias (*) inside the very section that it stands for")
+                raise YamlProblem(line, f"{key}an alias (*) inside the section that it refers to")
             return known
         _check_kind(node, line, key)
         self._known[id(node)] = None
@@ -92,10 +92,10 @@ class _Measure:
             below_size, below_height = self.of(below, below_key or key)
             size, height = size + below_size, max(height, below_height)
         if size - len(self._known) > MAX_ALIASED_VALUES:
-            text = f"with its aliases (*) written out this holds more than {MAX_ALIASED_VALUES:,} values"
+            text = f"with its aliases (*) expanded this holds more than {MAX_ALIASED_VALUES:,} extra values"
             raise YamlProblem(line, key + text)
         if height >= MAX_DEPTH:
-            raise YamlProblem(line, f"{key}sections in sections, more than {MAX_DEPTH} deep")
+            raise YamlProblem(line, f"{key}sections nested more than {MAX_DEPTH} deep")
         self._known[id(node)] = (size, height + 1)
         return size, height + 1
 

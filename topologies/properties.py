@@ -1,7 +1,7 @@
-"""What a graph's links may carry: for each property how files write it, what it may be, what links side by side make.
+"""What a graph's links may carry: for each property how files write it, its values, and what parallel links add up to.
 
 `description`, `attributes`, `rules`, `normal_form` and the formats read this table, and so do the traces of an
-experiment; what a property does to packets stands in the testbed's own table.
+experiment; what a property does to packets is in the testbed's own table.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from topologies.units import format_bandwidth, format_duration, parse_bandwidth,
 
 
 def twelve_digits(value: float) -> float:
-    """Without what a conversion of units leaves in the last digits."""
+    """Without the rounding errors that a conversion of units leaves in the last digits."""
     return float(f"{value:.12g}")
 
 
 def number(value: Any) -> float:
-    """A number that is not below 0, from a file's text or number. Raises ValueError."""
+    """A number of at least 0, from a file's text or number. Raises ValueError."""
     if isinstance(value, bool):
         raise ValueError("it must be a number")
     try:
-        found = float(value)
+        result = float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError("it must be a number") from None
-    if not math.isfinite(found) or found < 0:
+    if not math.isfinite(result) or result < 0:
         raise ValueError("it must be a finite number, not below 0")
-    return twelve_digits(found)
+    return twelve_digits(result)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeProperty:
-    """One property, as files and graphs have it."""
+    """One property, in files and in graphs."""
 
     key: str
     """Its name in YAML, edge lists and traces, where values have units: "delay"."""
@@ -45,26 +45,26 @@ class EdgeProperty:
     parse: Callable[[Any], Any]
     """From a value under `key` in YAML to the attribute's. Raises ValueError."""
     form: Callable[[Any], Any]
-    """The way back."""
+    """From the attribute's value to the one in YAML."""
     wrong: Callable[[Any], str | None]
-    """What it must be, where an attribute's value is not allowed; else None."""
+    """What the value must be, if an attribute's value is not allowed; else None."""
     plain: Callable[[Any], Any] = number
     """From a file's text or number for the attribute itself to its value. Raises ValueError."""
     parallel: Callable[[Iterable[Any]], Any] = min
-    """What links side by side have together."""
+    """The value that parallel links have together."""
     unit: str | None = None
-    """Of a bare number in a trace, empty for those without; None: no trace gives this property."""
+    """The unit of a bare number in a trace, empty if it has none; None: no trace gives this property."""
     of_paths: bool = True
     """Whether paths between regions can have it too."""
     rare: bool = False
-    """Tables leave its column out where no link has it."""
+    """Tables leave its column out if no link has it."""
 
     def read(self, value: Any) -> Any:
         """A value in any file's attributes under `key`. Raises ValueError."""
         return self.plain(value) if self.key == self.attribute else self.parse(value)
 
     def shown(self, value: Any) -> str:
-        """For eyes: to four digits."""
+        """For readers: to four digits."""
         text = self.form(float(f"{value:.4g}") if isinstance(value, (int, float)) else value)
         return f"{text:g}" if isinstance(text, float) else str(text)
 
@@ -94,7 +94,7 @@ def _as_given(value: Any) -> Any:
 
 
 def _within(most: float, words: str, *, zero: bool = True) -> Callable[[Any], str | None]:
-    """What to say of values that are no numbers from 0 to there."""
+    """A check for `wrong`: the value must be a number from 0 to `most`, which `words` say."""
 
     def wrong(value: Any) -> str | None:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -137,7 +137,7 @@ EDGE_PROPERTIES: tuple[EdgeProperty, ...] = (
         wrong=_within(1.0, "0 to 1"),
         unit="",
     ),
-    # In a graph as text, as most formats hold nothing else: "0.01/0.25".
+    # Text in a graph, since most formats hold nothing else: "0.01/0.25".
     EdgeProperty(
         key="burst_loss",
         attribute="burst_loss",
@@ -150,7 +150,7 @@ EDGE_PROPERTIES: tuple[EdgeProperty, ...] = (
         rare=True,
     ),
 )
-BY_KEY = {one.key: one for one in EDGE_PROPERTIES}
-ATTRIBUTES = tuple(one.attribute for one in EDGE_PROPERTIES)
-TRACED = tuple(one for one in EDGE_PROPERTIES if one.unit is not None)
-"""What recordings of links give, in the order of their columns."""
+BY_KEY = {row.key: row for row in EDGE_PROPERTIES}
+ATTRIBUTES = tuple(row.attribute for row in EDGE_PROPERTIES)
+TRACED = tuple(row for row in EDGE_PROPERTIES if row.unit is not None)
+"""The properties that a link's trace gives, in the order of its columns."""

@@ -1,7 +1,7 @@
 """Network graphs drawn from the experiment's seed, and any generator of networkx by its name.
 
-Every public function here is a generator; see `topologies/__init__.py`. All draws are repeated until the graph is
-connected; the seed fixes which one it is.
+Every public function here is a generator; see `topologies/__init__.py`. Draws are repeated until the graph is
+connected; the seed determines which one that is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def random_regular(*, nodes: int = 8, degree: int = 3, seed: int) -> nx.Graph:
 
 
 def erdos_renyi(*, nodes: int = 8, probability: float = 0.4, seed: int) -> nx.Graph:
-    """Switches of which every two are joined with one probability (Erdős-Rényi, Gilbert's G(n, p)); a host on each.
+    """Switches, every two of them joined with the same probability (Erdős-Rényi, Gilbert's G(n, p)); a host on each.
 
     nodes: number of switches, and of hosts
     probability: of a link between two switches, above 0 to 1
@@ -70,9 +70,9 @@ def networkx(
     args: its parameters, e.g. {n: 3}; a `seed` it may have is the experiment's
     hosts_per_switch: hosts on each switch
     """
-    found = networkx_graph(graph, args or {}, seed)
-    within("nodes * hosts_per_switch", len(found) * hosts_per_switch, 2, MAX_HOSTS)
-    return on_switches(len(found), found.edges, hosts_per_switch)
+    drawn = networkx_graph(graph, args or {}, seed)
+    within("nodes * hosts_per_switch", len(drawn) * hosts_per_switch, 2, MAX_HOSTS)
+    return on_switches(len(drawn), drawn.edges, hosts_per_switch)
 
 
 def _probability(value: float) -> None:

@@ -1,4 +1,4 @@
-"""Files that a user names, and values that he wrote, without trusting either: bounded in size, time and words."""
+"""Reads files that users name and shows values that users wrote, trusting neither: size, time and text are bounded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KINDS = {
 
 
 def brief(value: Any) -> str:
-    """Any value for a message, on one line that is not long, however large the value is."""
+    """Any value for a message, on one short line, however large the value is."""
     try:
         text = _repr.repr(value)
     except ValueError:  # a whole number that Python refuses to write out
@@ -32,7 +32,7 @@ def brief(value: Any) -> str:
 def read_text(path: Path, max_bytes: int) -> str:
     """A text file in UTF-8, with or without a byte order mark. Never waits for a pipe, never reads without end.
 
-    Raises ValueError that begins with the path; FileNotFoundError where there is none.
+    Raises ValueError that begins with the path; FileNotFoundError if there is none.
     """
     try:
         # Without O_NONBLOCK, opening a pipe waits for somebody to write into it.

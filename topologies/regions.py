@@ -1,8 +1,8 @@
 """Hosts in regions, with a bandwidth and a delay for each pair of regions: matrices of measured networks.
 
-No switch stands for a pair. All hosts are on one switch, and what a pair of regions has goes into the graph's attribute
-`paths`; the network shapes it at the sender, one queue for each destination, beside the host's own access link. Every
-public function here is a generator; see `topologies/__init__.py`.
+A pair of regions has no switch of its own. All hosts are on one switch, and the properties of each pair of regions are
+in the graph's attribute `paths`; the network shapes them at the sender, with a queue for each destination, in addition
+to the host's own access link. Every public function here is a generator; see `topologies/__init__.py`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def regions(
     delays: bool = True,
     shared: bool = False,
 ) -> nx.Graph:
-    """Hosts in regions, every two of which are apart by a measured bandwidth and delay.
+    """Hosts in regions, with a measured bandwidth and delay between every two regions.
 
     matrix: a file of topologies/data, which says where each figure comes from: aws
     hosts_per_region: hosts in each region
-    only: names of the regions to take, with commas; empty: all
+    only: names of the regions to take, separated by commas; empty: all
     delays: false leaves out the delays, and keeps the bandwidths
     shared: true: a host's traffic to all hosts of a region shares one path; false: it has one to each of them
     """
@@ -57,26 +57,26 @@ def pairwise(*, nodes: int = 8) -> nx.Graph:
 
 
 def _paths(data: dict[str, Any], names: list[str], delays: bool) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    paths: list[dict[str, Any]] = []
     for pair in data["pairs"]:
         a, b = pair["between"]
         if a in names and b in names:
             path = {"between": [a, b], "bandwidth_bps": pair["bandwidth"] * 1e6}
             if delays:
                 path["delay_s"] = _seconds(pair["rtt"])
-            found.append(path)
+            paths.append(path)
     if delays:
         within_regions = {name: data["regions"][name].get("rtt_within") for name in names}
-        found += [
+        paths += [
             {"between": [name, name], "delay_s": _seconds(rtt)}
             for name, rtt in within_regions.items()
             if rtt is not None
         ]
-    return found
+    return paths
 
 
 def _seconds(rtt_ms: float) -> float:
-    """One way, of a round trip."""
+    """One-way time, half of a round trip."""
     return round(rtt_ms / 2e3, 9)
 
 

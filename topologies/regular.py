@@ -1,4 +1,4 @@
-"""Graphs among the numbers 0..n-1: what network generators and overlays draw alike."""
+"""Graphs on the numbers 0..n-1, which network generators and overlays draw alike."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from topologies.building import connected_draw, within
 
 
 def connected_regular(nodes: int, degree: int, seed: int) -> list[tuple[int, int]]:
-    """Edges among 0..nodes-1, sorted; the first connected graph of a sequence of draws that the seed fixes.
+    """Edges among 0..nodes-1, sorted; the first connected graph of a sequence of draws determined by the seed.
 
-    Raises ValueError, with the numbers, where there is no such graph.
+    Raises ValueError, with the numbers, if there is no such graph.
     """
     if not 1 <= degree < nodes:
         raise ValueError(f"degree={degree} must be at least 1 and below the number of nodes, {nodes}")
@@ -34,7 +34,7 @@ def connected_regular(nodes: int, degree: int, seed: int) -> list[tuple[int, int
 
 
 def small_world_edges(nodes: int, neighbours: int, probability: float, seed: int) -> list[tuple[int, int]]:
-    """A connected Watts-Strogatz graph. Raises ValueError, with the numbers, where there is none."""
+    """A connected Watts-Strogatz graph. Raises ValueError, with the numbers, if there is none."""
     within("nodes", nodes, 3)
     within("neighbours", neighbours, 2, nodes - 1)
     if neighbours % 2:
@@ -67,17 +67,17 @@ def networkx_graph(graph: str, args: Mapping[str, Any], seed: int) -> nx.Graph:
         except (TypeError, nx.NetworkXException, ValueError, ArithmeticError) as error:
             raise ValueError(f"{graph}: {error}") from None
         if not isinstance(drawn, nx.Graph):
-            raise ValueError(f"graph={graph}: it makes no graph")
+            raise ValueError(f"graph={graph}: its result is not a graph")
         within("nodes", len(drawn), 1)
         # Directions, parallel edges and links of a node to itself mean nothing here.
         simple = nx.Graph(drawn)
         simple.remove_edges_from(list(nx.selfloop_edges(simple)))
         return nx.convert_node_labels_to_integers(simple)
 
-    found = connected_draw(draw, seed, "choose other args") if seeded else draw(seed)
-    if not nx.is_connected(found):
+    chosen = connected_draw(draw, seed, "choose other args") if seeded else draw(seed)
+    if not nx.is_connected(chosen):
         raise ValueError(f"{graph} with these args is not connected")
-    return found
+    return chosen
 
 
 def _makes_graphs(name: str) -> bool:

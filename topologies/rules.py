@@ -18,11 +18,11 @@ from topologies.reading import brief
 # IFNAMSIZ is 16 with the closing zero byte.
 MAX_INTERFACE_NAME = 15
 KINDS = ("host", "switch")
-# Each host has a journal by its name, beside those of the programs that run it.
+# Each host has a journal under its name, beside those of the programs that run it.
 RESERVED = ("controller", "parent")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
-# Problems of a graph that one message lists.
+# How many of a graph's problems one message lists.
 _MAX_TOLD = 20
 
 
@@ -76,7 +76,7 @@ def _nodes(graph: nx.Graph) -> Iterator[str]:
             yield f"node {brief(node)} has an invalid name: a letter, then letters, digits, '_', '.', '-'"
             continue
         if data.get("kind") == "host" and node in RESERVED:
-            yield f"host {node} has a reserved name ({', '.join(RESERVED)}): give it another"
+            yield f"host {node} has a reserved name ({', '.join(RESERVED)}): choose another"
         if data.get("kind") not in KINDS:
             yield f"node {node} has kind {brief(data.get('kind'))}; allowed: {', '.join(KINDS)}"
         interface = longest_interface(graph, node)
@@ -89,7 +89,7 @@ def _nodes(graph: nx.Graph) -> Iterator[str]:
 
 def _edges(graph: nx.Graph) -> Iterator[str]:
     if graph.is_directed() or graph.is_multigraph():
-        yield "the graph must be undirected, with one link at most between two nodes"
+        yield "the graph must be undirected, with at most one link between two nodes"
     for a, b, data in graph.edges(data=True):
         if a == b:
             yield f"node {a} has a link to itself"
@@ -98,11 +98,11 @@ def _edges(graph: nx.Graph) -> Iterator[str]:
 
 
 def wrong_properties(properties: Mapping[str, Any]) -> Iterator[str]:
-    """ "delay_s='x'; it must be ..." for every property of a link or path that it must not have."""
-    for one in EDGE_PROPERTIES:
-        value = properties.get(one.attribute)
-        if value is not None and (words := one.wrong(value)) is not None:
-            yield f"{one.attribute}={brief(value)}; {words}"
+    """ "delay_s='x'; it must be ..." for every property of a link or path whose value is not allowed."""
+    for row in EDGE_PROPERTIES:
+        value = properties.get(row.attribute)
+        if value is not None and (words := row.wrong(value)) is not None:
+            yield f"{row.attribute}={brief(value)}; {words}"
 
 
 def _paths(graph: nx.Graph) -> Iterator[str]:
@@ -118,9 +118,9 @@ def _paths(graph: nx.Graph) -> Iterator[str]:
             yield f"path {a} - {b} is given twice"
         seen.add(frozenset((a, b)))
         yield from (f"path {a} - {b} has {text}" for text in wrong_properties(path))
-        for one in EDGE_PROPERTIES:
-            if not one.of_paths and path.get(one.attribute) is not None:
-                yield f"path {a} - {b} has {one.attribute}, which only links can have"
+        for row in EDGE_PROPERTIES:
+            if not row.of_paths and path.get(row.attribute) is not None:
+                yield f"path {a} - {b} has {row.attribute}, which only links can have"
 
 
 def _hosts(graph: nx.Graph) -> Iterator[str]:

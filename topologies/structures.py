@@ -1,4 +1,4 @@
-"""Network graphs of a regular build: lines, rings, grids, trees, and the fabrics of data centres.
+"""Network graphs of regular structure: lines, rings, grids, trees, and the fabrics of data centres.
 
 Every public function here is a generator, found by its name; see `topologies/__init__.py` for what makes one.
 """
@@ -64,7 +64,7 @@ def torus(*, rows: int = 3, columns: int = 3) -> nx.Graph:
     rows: number of rows
     columns: number of columns
     """
-    # With two of them the link around would be a second one between the same switches.
+    # With two of them the wrap-around link would be a second one between the same switches.
     within("rows", rows, 3)
     within("columns", columns, 3)
     return _lattice(rows, columns, wrap=True)
@@ -133,8 +133,8 @@ def fat_tree(*, ports: int = 4) -> nx.Graph:
         edge = [f"s{next(counter)}" for _ in range(half)]
         edges += edge
         for upper, group in zip(aggregation, core, strict=True):
-            graph.add_edges_from((upper, one) for one in group)
-            graph.add_edges_from((upper, one) for one in edge)
+            graph.add_edges_from((upper, core_switch) for core_switch in group)
+            graph.add_edges_from((upper, edge_switch) for edge_switch in edge)
     nx.set_node_attributes(graph, "switch", "kind")
     add_hosts(graph, dict.fromkeys(edges, half))
     return graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def main() -> int:
-    """Exit status 3 where a run is in progress: end that first."""
+    """Exit status 3 if a run is in progress: end it first."""
     import os
 
     from mnbed.errors import MachineError
@@ -17,5 +17,5 @@ def main() -> int:
         done = remove_leftovers()
     for line in done:
         print(line)
-    print("Nothing was left." if not done else "Clean.")
+    print("Nothing to remove." if not done else "Clean.")
     return 0

@@ -7,23 +7,17 @@ from typing import Annotated
 
 import typer
 
+from mnbed.commands._options import ExperimentFile, SetNetworkKey
+
 
 def main(
-    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override one key, e.g. network.link.delay=5ms.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets the directories of runs started here.")] = Path(
+    file: ExperimentFile,
+    set_: SetNetworkKey = None,
+    out: Annotated[Path, typer.Option(help="Where to put the directories of runs started here.")] = Path(
         "runs"
     ),
 ) -> int:
-    """Commands come from the terminal or from standard input, one a line."""
+    """Reads commands from the terminal or from standard input, one per line."""
     from mnbed.machine import probe
     from mnbed.prompt.prompt import open_prompt
     from mnbed.run.planning import plan_run

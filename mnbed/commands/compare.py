@@ -17,31 +17,31 @@ def main(
         list[str] | None,
         typer.Option(
             metavar="AXIS=VALUE",
-            help="What speed-ups are measured against, e.g. algorithm=ad-psgd; a sweep may say it itself.",
+            help="What speed-ups are measured against, e.g. algorithm=ad-psgd; a sweep may name it itself.",
             show_default=False,
         ),
     ] = None,
     target: Annotated[
         list[float] | None,
         typer.Option(
-            help="A score whose time is asked for, besides the experiments' own.", show_default=False
+            help="A score to report the time to, in addition to the experiments' own.", show_default=False
         ),
     ] = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Compare runs that should not be compared, with a warning.")
+        bool, typer.Option("--anyway", help="Compare even runs that should not be compared, with a warning.")
     ] = False,
     unpaired: Annotated[
         bool,
         typer.Option(
             "--unpaired",
-            help="Speed-ups of means instead of seed by seed, also of runs that are not alike.",
+            help="Compute speed-ups from means instead of per seed, even if other settings differ between the runs.",
         ),
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for page, figures and tables; default: compare in the sweep's, else the next free one of "
-            "compare, compare-2, ... here.",
+            help="Folder for the page, figures and tables; default: compare inside a sweep's directory, otherwise the "
+            "next free one of compare, compare-2, ... here.",
             show_default=False,
         ),
     ] = None,
@@ -56,18 +56,20 @@ def main(
     from mnbed.results.compared_runs import read_runs
     from mnbed.results.comparison import compare
 
-    found = read_runs(runs)
+    compared = read_runs(runs)
     comparison = compare(
-        found, baseline=_given(baseline or []), targets=target or [], anyway=anyway, unpaired=unpaired
+        compared, baseline=_given(baseline or []), targets=target or [], anyway=anyway, unpaired=unpaired
     )
     console = make_console(highlight=False)
     if markdown:
         print(as_markdown(comparison), end="")
     else:
         print_comparison(comparison, console)
-    # A sweep's own comparison is made anew; what compares other runs is not overwritten by it, nor overwrites it.
+    # A sweep's own comparison is replaced each time; comparisons of other runs get a folder of their own.
     folder = out or (
-        found.sweep / "compare" if found.sweep is not None else fresh_folder(comparison, Path("compare"))
+        compared.sweep / "compare"
+        if compared.sweep is not None
+        else fresh_folder(comparison, Path("compare"))
     )
     page = write_comparison(comparison, folder)
     if markdown:

@@ -1,27 +1,27 @@
-"""Say what this machine can do. One line for each thing a run needs or can use, with its remedy where missing."""
+"""Report what this machine can do. One line per thing a run needs or can use, with a remedy if it is missing."""
 
 from __future__ import annotations
 
 
 def main() -> int:
-    """Exit status 0 where a run can work, 3 where it cannot."""
+    """Exit status 0 if runs can work, 3 if they cannot."""
     from mnbed.machine import checks, probe
 
-    found = checks(probe())
-    for check in found:
+    results = checks(probe())
+    for check in results:
         state = {True: "ok", False: "missing", None: "unknown"}[check.ok]
         if check.ok is False and not check.needed:
             state = "absent"
         remedy = f"; remedy: {check.remedy}" if check.ok is False and check.remedy else ""
         print(f"{state:8}{check.name:20}{check.detail}{remedy}")
-    missing = [check.name for check in found if check.needed and check.ok is False]
-    unknown = [check.name for check in found if check.needed and check.ok is None]
+    missing = [check.name for check in results if check.needed and check.ok is False]
+    unknown = [check.name for check in results if check.needed and check.ok is None]
     print()
     if missing:
-        print(f"Runs cannot work here yet; missing: {', '.join(missing)}.")
+        print(f"Runs do not work here yet; missing: {', '.join(missing)}.")
         return 3
     if unknown:
-        print(f"Runs may work here; could not be tried: {', '.join(unknown)}.")
+        print(f"Runs may work here; could not be checked: {', '.join(unknown)}.")
         return 0
-    print("Runs can work here.")
+    print("Runs work here.")
     return 0

@@ -7,27 +7,21 @@ from typing import Annotated
 
 import typer
 
+from mnbed.commands._options import ExperimentFile, SetNetworkKey
+
 _FORMATS = ("kollaps",)
 
 
 def main(
-    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
+    file: ExperimentFile,
     to: Annotated[str, typer.Option(help="The format: kollaps.")] = "kollaps",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The file; without it, standard output.", show_default=False),
+        typer.Option("--output", "-o", help="File to write; default: standard output.", show_default=False),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override one key, e.g. network.link.delay=5ms.",
-            show_default=False,
-        ),
-    ] = None,
+    set_: SetNetworkKey = None,
 ) -> None:
-    """Links carry what the experiment gives them, stragglers included. Raises InputError."""
+    """Links have the properties that the experiment gives them, stragglers included. Raises InputError."""
     from mnbed.errors import InputError
     from mnbed.experiment.loading import load_experiment, naming
     from mnbed.topology_view import resolved_network
@@ -43,7 +37,9 @@ def main(
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
     if output is not None and output.exists() and output.samefile(file):
-        raise InputError(f"--output {output} is the experiment, and would be overwritten: give another file")
+        raise InputError(
+            f"--output {output} is the experiment itself and would be overwritten: give another file"
+        )
     if output is None:
         print(text, end="")
         return

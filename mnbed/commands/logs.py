@@ -1,4 +1,4 @@
-"""Show what all nodes of a run wrote, as one log in time order; also of a run in progress."""
+"""Show the merged log of a run's nodes in time order, also while it is running."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ def main(
     ],
     node: Annotated[
         list[str] | None,
-        typer.Option(
-            "--node", help="Only this node, h3 or controller; may be given again.", show_default=False
-        ),
+        typer.Option("--node", help="Only this node, e.g. h3 or controller; repeatable.", show_default=False),
     ] = None,
     level: Annotated[
-        str, typer.Option(help="This level and those above: debug (every fragment), info, warning, error.")
+        str, typer.Option(help="Lowest level to show: debug (every fragment), info, warning, error.")
     ] = "info",
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the run ends, or Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Keep printing until the run ends or Ctrl-C.")
     ] = False,
 ) -> None:
     """Times are emulated seconds. Raises InputError."""
@@ -41,13 +39,13 @@ def main(
         if known and name not in known:
             raise InputError(f"--node {name}: no such node in {run}; it has: {', '.join(known)}")
     if not known and not follow:
-        raise InputError(f"{run}: no node has written anything: {directory.nodes} holds no journal")
+        raise InputError(f"{run}: no node has written anything: there are no journals in {directory.nodes}")
     reader = LogReader(directory, node or [], level.upper())
     if not follow:
         for line in sorted([*reader.read(), *reader.rest()]):
             print(line)
         return
-    # Writers flush each line at once: after a second no line with an earlier time can still come.
+    # Writers flush every line: after a second no line with an earlier time can still arrive.
     waiting = [(time.monotonic(), line) for line in reader.read()]
     try:
         while waiting or not reader.ended:

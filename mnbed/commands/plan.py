@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnbed.commands._options import SetKey
+
 if TYPE_CHECKING:
     from mnbed.experiment.sections import Experiment
     from mnbed.machine import MachineFacts
@@ -24,27 +26,20 @@ def main(
     file: Annotated[
         Path | None, typer.Argument(help="The experiment, a YAML file.", show_default=False)
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override one key, e.g. time.duration=30s.", show_default=False
-        ),
-    ] = None,
+    set_: SetKey = None,
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print every key an experiment may have, and stop.")
+        bool, typer.Option("--schema", help="Print every key an experiment may have and exit.")
     ] = False,
     step_cpu: Annotated[
         str | None,
-        typer.Option(
-            metavar="TIME", help="Processor time of one local step, e.g. 7ms, instead of measuring it."
-        ),
+        typer.Option(metavar="TIME", help="CPU time of a local step, e.g. 7ms, instead of measuring it."),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Time a local step anew, even if its time is remembered.")
+        bool, typer.Option("--measure", help="Measure a local step again, even if its time is already known.")
     ] = False,
 ) -> None:
-    """Raises InputError or MachineError where the experiment cannot be run."""
-    # What only root can find out of the machine comes first, and nothing else is for root.
+    """Raises InputError or MachineError if the experiment cannot be run."""
+    # Root is used only to find out what this machine can do, and then given up.
     from mnbed.machine import probe
     from mnbed.run.user import become_invoking_user
 
@@ -64,13 +59,13 @@ def main(
     if file is None:
         raise InputError("which experiment? Give a YAML file: mnbed plan FILE")
     if step_cpu is not None and measure:
-        raise InputError("--step-cpu and --measure: give one of them")
+        raise InputError("--step-cpu and --measure: give only one of them")
     given = _given_step(step_cpu)
     assert facts is not None
     experiment = load_experiment(file, set_ or [])
     with naming(file):
         make_plan(experiment, facts, UNMEASURED)
-        step, note = (given, "local step: as given") if given else _step(experiment, again=measure)
+        step, note = (given, "local step: given by --step-cpu") if given else _step(experiment, again=measure)
         plan = make_plan(experiment, facts, step)
     print(dump_experiment(experiment))
     _print_hosts(plan)
@@ -97,7 +92,7 @@ def _given_step(text: str | None) -> StepCost | None:
 
 
 def _step(experiment: Experiment, *, again: bool) -> tuple[StepCost | None, str]:
-    """What a step costs here, and a line about it; a plan that does not depend on it does without."""
+    """What a step costs here, and a line about it; None if it cannot be measured and the plan does not need it."""
     from mnbed.errors import MachineError
     from mnbed.run.step_measurement import needs_step, step_cost
     from mnbed.run.user import invoking_user
@@ -107,7 +102,7 @@ def _step(experiment: Experiment, *, again: bool) -> tuple[StepCost | None, str]
     except MachineError as error:
         if again or needs_step(experiment):
             raise
-        return None, f"local step: not timed: {error.message}"
+        return None, f"local step: not measured: {error.message}"
     return measured.step, measured.text()
 
 
@@ -120,7 +115,7 @@ def _table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]])
 
 
 def _size(num_bytes: float) -> str:
-    """To two digits, as an estimate deserves."""
+    """Two significant digits: it is an estimate."""
     from mnbed.units import format_size
 
     return format_size(float(f"{num_bytes:.2g}"))
@@ -147,7 +142,7 @@ def _print_hosts(plan: Plan) -> None:
 
 
 def _print_paths(plan: Plan) -> None:
-    """What senders shape by destination, once for each pair of regions or hosts with the same figures."""
+    """Paths shaped at the sender by destination, one row per pair of regions or hosts with the same properties."""
     from mnbed.units import format_bandwidth, format_duration
 
     places = {host.name: host.region or host.name for host in plan.hosts}
@@ -165,9 +160,7 @@ def _print_paths(plan: Plan) -> None:
         shown = list(rows)[:_PATH_ROWS]
         if len(rows) > len(shown):
             shown.append((f"... and {len(rows) - len(shown):,} more", "", "", ""))
-        _table(
-            "paths, shaped at the sender for each destination", ("from", "to", "bandwidth", "delay"), shown
-        )
+        _table("paths (shaped at the sender, per destination)", ("from", "to", "bandwidth", "delay"), shown)
 
 
 def _print_links(plan: Plan) -> None:
@@ -179,22 +172,22 @@ def _print_links(plan: Plan) -> None:
         for row in PROPERTIES
         if row.edge is not None
         and row.edge.rare
-        and any(map(row.asked_of, (one.asked for one in plan.directions.values())))
+        and any(map(row.asked_of, (direction.asked for direction in plan.directions.values())))
     ]
     rows = []
     for link in plan.links:
         there, back = link.directions
-        # Both at once where they are alike.
-        alike = (there.asked, there.wire) == (back.asked, back.wire)
-        for one in (there,) if alike else (there, back):
+        # One row for both directions if they have the same properties.
+        same = (there.asked, there.wire) == (back.asked, back.wire)
+        for direction in (there,) if same else (there, back):
             rows.append(
                 (
-                    f"{one.interface} {'<->' if alike else '->'} {one.arrival}",
-                    format_bandwidth(float(f"{one.asked.bandwidth_bps:.4g}")),
-                    format_duration(one.asked.delay_s),
-                    format_bandwidth(float(f"{one.wire.bandwidth_bps:.4g}")),
-                    format_duration(one.wire.delay_s),
-                    *(row.form(getattr(one.asked, row.field)) for row in rare),
+                    f"{direction.interface} {'<->' if same else '->'} {direction.arrival}",
+                    format_bandwidth(float(f"{direction.asked.bandwidth_bps:.4g}")),
+                    format_duration(direction.asked.delay_s),
+                    format_bandwidth(float(f"{direction.wire.bandwidth_bps:.4g}")),
+                    format_duration(direction.wire.delay_s),
+                    *(row.form(getattr(direction.asked, row.field)) for row in rare),
                 )
             )
     _table(
@@ -249,7 +242,7 @@ def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str
         "processor (estimated)",
         (
             "source",
-            "each emulated second",
+            "per emulated second",
             "CPU s per emulated s",
             f"cores at dilation {plan.dilation:g}",
             f"share of {costs.cores}",
@@ -259,7 +252,7 @@ def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str
     limit = format_duration(float(f"{costs.step_cpu_limit_s:.2g}"))
     keep = "kept" if plan.experiment.evaluate.keep_snapshots else "removed after the evaluation"
     evaluation = (
-        "and the evaluation's"
+        "plus the evaluation"
         if costs.evaluation_s is None
         else f"evaluation {format_wall_time(costs.evaluation_s)}"
     )
@@ -269,7 +262,7 @@ def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str
         ("delay backend", plan.delay_backend),
         (
             "a step may take",
-            f"{limit} of processor time at this dilation, for {COMFORTABLE_SHARE:.0%} of the cores",
+            f"{limit} of CPU time at this dilation, to use {COMFORTABLE_SHARE:.0%} of the cores",
         ),
         ("memory", f"about {_size(costs.memory_bytes)}, of {_size(facts.memory_bytes)} free"),
         ("snapshots", f"{costs.snapshots}, about {_size(costs.disk_bytes)}, {keep}"),
@@ -279,21 +272,21 @@ def _print_budget(costs: Budget, plan: Plan, facts: MachineFacts, step_note: str
     for name, value in lines:
         print(f"  {name:18}{value}")
     if unknown(facts):
-        print(f"\nassumed, as it could not be tried without root: {', '.join(unknown(facts))}")
+        print(f"\nassumed, because it cannot be checked without root: {', '.join(unknown(facts))}")
     if later := unchecked(plan.experiment, len(plan.hosts)):
-        print(f"\nnot checked, as the data is loaded when the run begins: {', '.join(later)}")
+        print(f"\nnot checked, because data is loaded only when the run begins: {', '.join(later)}")
     if costs.warning():
         print(f"\nwarning: {costs.warning()}")
 
 
 def _dilation_text(costs: Budget, plan: Plan) -> str:
-    """The dilation, and how it came about."""
+    """The dilation and how it was chosen."""
     from mnbed.plan.budget import COMFORTABLE_SHARE
 
-    text = f"{plan.dilation:g} wall seconds for each emulated second"
+    text = f"{plan.dilation:g} wall seconds per emulated second"
     rule = f"the demand fits {COMFORTABLE_SHARE:.0%} of the cores"
     if plan.dilation_asked == "auto":
         return f"{text}; auto: the smallest, at least 1, at which {rule}"
     if costs.fitting_dilation is None:
         return text
-    return f"{text}; from {costs.fitting_dilation:g} {rule}"
+    return f"{text}; at {costs.fitting_dilation:g} or more, {rule}"

@@ -21,10 +21,10 @@ def main(
     ],
     open_: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard event files, too.")
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard event files.")
     ] = False,
 ) -> None:
-    """Works on failed and interrupted runs, too; snapshots that were not evaluated yet are evaluated first."""
+    """Also works on failed and interrupted runs; snapshots not yet evaluated are evaluated first."""
     from mnbed.console import make_console
     from mnbed.results import make_results
     from mnbed.results.console import print_summary
@@ -36,9 +36,9 @@ def main(
     try:
         _evaluate_the_rest(directory, console)
         summary = make_results(directory)
-    except PermissionError as error:  # a full disk is told by the frame
+    except PermissionError as error:  # the frame reports a full disk
         raise InputError(
-            f"{error.filename}: {error.strerror}", "run it as the user whom the run belongs to"
+            f"{error.filename}: {error.strerror}", "run this as the user who owns the run"
         ) from None
     print_summary(summary, console)
     console.print(f"report: {directory.report}", highlight=False, soft_wrap=True)
@@ -49,7 +49,7 @@ def main(
 
 
 def _evaluate_the_rest(run: RunDirectory, console: Console) -> None:
-    """A run whose controller was killed has its snapshots still."""
+    """Evaluates the snapshots that remain from a run whose controller was killed."""
     from rich.progress import Progress
 
     from mnbed.results.evaluate import run_evaluation
@@ -62,7 +62,7 @@ def _evaluate_the_rest(run: RunDirectory, console: Console) -> None:
         try:
             run_evaluation(run, lambda done, total: bar.update(task, completed=done, total=total))
         except MnbedError as error:
-            # The rest of the results does not depend on it; what is missing shows as missing.
+            # The other results do not depend on it; missing scores show as missing.
             console.print(f"warning: {error}", style="yellow", markup=False, highlight=False)
 
 
@@ -78,4 +78,4 @@ def _open(page: Path) -> None:
     import webbrowser
 
     if not webbrowser.open(page.resolve().as_uri()):
-        raise InputError("--open: no browser was found on this machine", f"open {page} in yours")
+        raise InputError("--open: found no browser on this machine", f"open {page} in yours")

@@ -7,27 +7,24 @@ from typing import Annotated
 
 import typer
 
+from mnbed.commands._options import ExperimentFile, SetKey
+
 
 def main(
-    file: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override one key, e.g. time.duration=30s.", show_default=False
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets the run directory.")] = Path("runs"),
+    file: ExperimentFile,
+    set_: SetKey = None,
+    out: Annotated[Path, typer.Option(help="Where to put the run directory.")] = Path("runs"),
     name: Annotated[
-        str | None, typer.Option(help="Name of the run, instead of the experiment's.", show_default=False)
+        str | None, typer.Option(help="Name of the run; default: the experiment's.", show_default=False)
     ] = None,
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Leave out report.html and the plots.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with status 1 where the emulation was not faithful.")
+        bool, typer.Option("--strict", help="Exit with status 1 if the emulation was not faithful.")
     ] = False,
     cli: Annotated[
-        bool, typer.Option("--cli", help="Open the prompt on the network when training has ended.")
+        bool, typer.Option("--cli", help="Open the prompt on the network after training.")
     ] = False,
     cli_on_error: Annotated[
         bool, typer.Option("--cli-on-error", help="Open the prompt on the network when the run fails.")
@@ -36,7 +33,7 @@ def main(
     """Exit status 0 done, 1 failed, 2 wrong input, 3 this machine cannot, 130 interrupted."""
     import json
 
-    # The user's process is there before any file of theirs is read.
+    # The user's own process must exist before any of their files is read.
     from mnbed.run.user_side import UserSide
     from mnbed.run_directory import require_folder
 
@@ -64,7 +61,7 @@ def main(
         )
         try:
             outcome = job.execute()
-        except BaseException:  # a second Ctrl-C, for one: whatever ends it, what was collected can be found
+        except BaseException:  # such as a second Ctrl-C: whatever ends the run, say where its results are
             if job.run.path.exists():
                 console.print(f"run directory: {job.run.path}", highlight=False, soft_wrap=True)
             raise
@@ -76,5 +73,5 @@ def main(
     if outcome.error is not None:
         raise outcome.error
     if strict and outcome.summary is not None and outcome.summary.verdict != FAITHFUL:
-        raise RunError("the emulation was not faithful, and --strict was given: the reasons are above")
+        raise RunError("the emulation was not faithful, and --strict was given: see the reasons above")
     return 0

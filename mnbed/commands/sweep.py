@@ -1,4 +1,4 @@
-"""Run a grid of experiments: algorithms, any keys, seeds; goes on where it was interrupted."""
+"""Run a grid of experiments: algorithms, any keys, seeds. Resumes where it was interrupted."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnbed.commands._options import set_option
+
 if TYPE_CHECKING:
-    from mnbed.experiment.sweep import Sweep
+    from mnbed.experiment.sweep import PlannedRun, Sweep
 
 
 def main(
     file: Annotated[Path, typer.Argument(help="The sweep, a YAML file.", show_default=False)],
     set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override one key in every run, e.g. time.duration=30s.",
-            show_default=False,
-        ),
+        list[str] | None, set_option("Override one key in every run, e.g. time.duration=30s.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets the sweep's directory.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Where to put the sweep's directory.")] = Path("runs"),
     redo_degraded: Annotated[
         bool, typer.Option("--redo-degraded", help="Repeat runs whose emulation was not faithful.")
     ] = False,
@@ -31,8 +27,8 @@ def main(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all runs, list them, and stop.")] = False,
 ) -> int:
-    """Exit status 0 where every run has completed, 1 where some failed, 130 where it was interrupted."""
-    # Before any file of the user's is read.
+    """Exit status 0 if every run completed, 1 if some failed, 130 if interrupted."""
+    # Before any of the user's files is read.
     from mnbed.run.run_starter import part_with_root
 
     starter = part_with_root()
@@ -79,7 +75,7 @@ def main(
         task = bar.add_task(sweep.name, total=len(runner.entries))
         skipped = len(runner.entries) - len(runner.todo)
         if skipped:
-            console.print(f"{skipped} of {len(runner.entries)} runs have completed before")
+            console.print(f"{skipped} of {len(runner.entries)} runs are already complete")
         failed = runner.execute(
             lambda done, total, name: bar.update(task, completed=done, total=total, description=name)
         )
@@ -93,17 +89,18 @@ def main(
 
 
 def _failing(sweep: Sweep) -> list[str]:
-    """What a plan would be refused for, by cell: of its first seed, as others differ in draws alone."""
+    """The errors of planning each cell, with its first seed only: other seeds differ in random draws alone."""
     from mnbed.errors import MnbedError
     from mnbed.machine import probe
     from mnbed.plan.make import make_plan
     from mnbed.plan.step_cost import UNMEASURED
 
-    facts, found = probe(), {}
-    for run in reversed(sweep.runs):
-        found[run.label] = run
+    facts = probe()
+    first_runs: dict[str, PlannedRun] = {}
+    for run in sweep.runs:
+        first_runs.setdefault(run.label, run)
     texts = []
-    for label, run in reversed(found.items()):
+    for label, run in first_runs.items():
         try:
             make_plan(run.experiment, facts, UNMEASURED)
         except MnbedError as error:

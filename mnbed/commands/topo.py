@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnbed.commands._options import set_option
+
 if TYPE_CHECKING:
     from mnbed.topology_view import NetworkView
+    from topologies.properties import EdgeProperty
 
 _Source = Annotated[
     str,
@@ -17,28 +20,22 @@ _Source = Annotated[
         metavar="WHAT", help="A generator's name, a topology file, or an experiment.", show_default=False
     ),
 ]
-_Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="A generator's parameter (nodes=16), or an experiment's key.",
-        show_default=False,
-    ),
-]
-_Seed = Annotated[int, typer.Option(help="Seed of a random generator.")]
+_Set = Annotated[list[str] | None, set_option("A generator's parameter (nodes=16), or an experiment's key.")]
+_Seed = Annotated[int, typer.Option(help="Seed for generators that draw at random.")]
 _HostsPerSwitch = Annotated[
-    int, typer.Option("--hosts-per-switch", help="Of a file without hosts: how many on each switch.")
+    int, typer.Option("--hosts-per-switch", help="For a file without hosts: how many to put on each switch.")
 ]
 _Parallel = Annotated[
-    str, typer.Option(help="Of a file with several links between two nodes: refuse or merge.")
+    str, typer.Option(help="For a file with several links between two nodes: refuse or merge.")
 ]
-_Component = Annotated[str, typer.Option(help="Of a file that is not connected: all (refuse it) or largest.")]
+_Component = Annotated[
+    str, typer.Option(help="For a file that is not connected: all (refuse it) or largest.")
+]
 _MAX_ROWS = 500
 
 
 def list_() -> None:
-    """Generators with their parameters, file formats, and matrices of measured networks."""
+    """List generators with their parameters, file formats, and matrices of measured networks."""
     import topologies
     from topologies import files
     from topologies.matrices import matrices
@@ -60,14 +57,14 @@ def show(
     parallel: _Parallel = "refuse",
     component: _Component = "all",
 ) -> None:
-    """A network as a table: nodes, links with bandwidth and delay, paths between regions."""
+    """Show a network as a table: nodes, links with bandwidth and delay, paths between regions."""
     view = _view(what, set_, seed, hosts_per_switch, parallel, component)
     _print_view(view)
 
 
 def draw(
     what: _Source,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture: .svg, .png or .pdf.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .svg, .png or .pdf.")] = Path(
         "topology.svg"
     ),
     set_: _Set = None,
@@ -76,11 +73,11 @@ def draw(
     parallel: _Parallel = "refuse",
     component: _Component = "all",
 ) -> None:
-    """A drawing: hosts, switches and stragglers told apart, links as wide as their bandwidth."""
+    """Draw a network: hosts, switches and stragglers in different colours, links as wide as their bandwidth."""
     from mnbed.errors import InputError
 
     if output.suffix.lower() not in (".svg", ".png", ".pdf"):
-        raise InputError(f"--output {output}: unknown ending {output.suffix!r}; there are: .svg, .png, .pdf")
+        raise InputError(f"--output {output}: unknown ending {output.suffix!r}; allowed: .svg, .png, .pdf")
     view = _view(what, set_, seed, hosts_per_switch, parallel, component)
     from mnbed.results.network_plot import draw_network
     from mnbed.results.plot_style import style
@@ -105,7 +102,7 @@ def convert(
     source: _Source,
     target: Annotated[
         Path,
-        typer.Argument(help="The file to write; its ending tells the format.", show_default=False),
+        typer.Argument(help="File to write; its ending determines the format.", show_default=False),
     ],
     set_: _Set = None,
     seed: _Seed = 1,
@@ -147,11 +144,11 @@ def _view(
 
 
 def _check_other_file(what: str, source: Path, target: Path) -> None:
-    """Raises InputError where both are one file, under whatever names."""
+    """Raises InputError if both are the same file, under whatever names."""
     from mnbed.errors import InputError
 
     if source.exists() and target.exists() and source.samefile(target):
-        raise InputError(f"{target} is {what}, and would be overwritten: give another file")
+        raise InputError(f"{target} is {what} and would be overwritten: give another file")
 
 
 def _shown(value: Any) -> str:
@@ -176,7 +173,7 @@ def _rows(view: NetworkView) -> list[Any]:
 
 
 def _ends(view: NetworkView) -> list[tuple[str, str]]:
-    """Of every link, the host's end first."""
+    """The ends of every link, the host first."""
     kinds = view.graph.nodes(data="kind")
     return [(b, a) if kinds[a] == "switch" and kinds[b] == "host" else (a, b) for a, b in view.graph.edges]
 
@@ -187,7 +184,7 @@ def _print_view(view: NetworkView) -> None:
     from mnbed.console import make_console
     from topologies import rules
     from topologies.burst_loss import NONE
-    from topologies.properties import EDGE_PROPERTIES, EdgeProperty
+    from topologies.properties import EDGE_PROPERTIES
 
     graph = view.graph
     console = make_console(highlight=False)
@@ -196,36 +193,38 @@ def _print_view(view: NetworkView) -> None:
         f"{view.title}: {len(hosts)} hosts, {len(switches)} switches, {graph.number_of_edges()} links",
         markup=False,
     )
-
-    def both(a: str, b: str, one: EdgeProperty) -> str:
-        ways = [view.direction(a, b).get(one.attribute), view.direction(b, a).get(one.attribute)]
-        texts = ["" if value is None else one.shown(value) for value in ways]
-        return texts[0] if texts[0] == texts[1] else f"{texts[0] or '-'} / {texts[1] or '-'}"
-
     labelled = any(label for _, label in graph.nodes(data="label"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     shown = [
-        one
-        for one in EDGE_PROPERTIES
-        if not one.rare or any(both(a, b, one) not in ("", NONE) for a, b in _ends(view))
+        row
+        for row in EDGE_PROPERTIES
+        if not row.rare or any(set(_both_ways(view, a, b, row)) - {"", NONE} for a, b in _ends(view))
     ]
-    for header in ("link", *(one.key for one in shown), "", *(["labels"] if labelled else [])):
+    for header in ("link", *(row.key for row in shown), "", *(["labels"] if labelled else [])):
         table.add_column(header)
+    directions_differ = False
     for a, b in _ends(view)[:_MAX_ROWS]:
+        ways = [_both_ways(view, a, b, row) for row in shown]
+        directions_differ |= any(there != back for there, back in ways)
         labels = " - ".join(str(graph.nodes[node].get("label") or node) for node in (a, b))
         table.add_row(
             f"{a} - {b}",
-            *(both(a, b, one) for one in shown),
+            *(there if there == back else f"{there or '-'} / {back or '-'}" for there, back in ways),
             "straggler" if {a, b} & view.stragglers else "",
             *([labels] if labelled else []),
         )
     console.print(table)
     if graph.number_of_edges() > _MAX_ROWS:
         console.print(f"... and {graph.number_of_edges() - _MAX_ROWS:,} more links")
-    properties = table.columns[1 : 1 + len(shown)]
-    if any(" / " in str(cell) for column in properties for cell in column.cells):
-        console.print("(where directions differ: from the first node to the second / back)")
+    if directions_differ:
+        console.print("(if the directions differ: first node to second / back)")
     _print_paths(view, console)
+
+
+def _both_ways(view: NetworkView, a: str, b: str, row: EdgeProperty) -> tuple[str, str]:
+    """The property of a link from a to b and back, as text; empty if it is not given."""
+    there, back = (view.direction(*ends).get(row.attribute) for ends in ((a, b), (b, a)))
+    return "" if there is None else row.shown(there), "" if back is None else row.shown(back)
 
 
 def _print_paths(view: NetworkView, console: Any) -> None:
@@ -235,7 +234,7 @@ def _print_paths(view: NetworkView, console: Any) -> None:
 
     graph = view.graph
     if graph.graph.get("per_pair"):
-        console.print("\nlinks limit each pair of hosts by itself")
+        console.print("\nlinks limit each pair of hosts separately")
     if not graph.graph.get("paths"):
         return
     how = "shared by all hosts of a region" if graph.graph.get("paths_shared") else "for each pair of hosts"

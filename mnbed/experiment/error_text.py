@@ -1,6 +1,6 @@
-"""pydantic's errors in the words of a user of experiment files: key path, value given, what is allowed.
+"""Translates pydantic's errors for users of experiment files: key path, value given, what is allowed.
 
-Knows the shape of the settings classes (to name the keys a section may have), not the files they came from.
+Knows the structure of the settings classes (to list the keys of a section), not the files they came from.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WANTED = {
 }
 _MAX_DETAILS = 1000
 _SHOWN_ITEMS, _SHOWN_LEVELS = 80, 2
-# Entries of a list, each of the kind that its keys tell.
+# A list whose entries are of several kinds, determined by their keys.
 _EVENTS: KeyPath = ("network", "events")
 _LIMITS = {
     "greater_than_equal": ("at least", "ge"),
@@ -55,7 +55,7 @@ class Problem:
 
 
 def problems_of(error: ValidationError, data: Mapping[str, Any]) -> list[Problem]:
-    """The problems that `error` found in the sections of `data`; of very many the first."""
+    """The problems that `error` reports about the sections of `data`; only the first of very many."""
     details = error.errors(include_url=False)[:_MAX_DETAILS]
     return [problem for detail in details for problem in _problems(dict(detail), data)]
 
@@ -80,7 +80,7 @@ def _text(detail: Mapping[str, Any], path: KeyPath, section: type | None) -> str
         allowed = [key_of(item.name) for item in dataclasses.fields(section)] if section else []
         return f"no such key{did_you_mean(str(path[-1]), allowed)}"
     if kind == "missing":
-        return "missing; it must be given"
+        return "missing; it is required"
     given = f"got {_shown(detail['input'])}; "
     if kind == "literal_error":
         expected = detail["ctx"]["expected"].replace("'", "")
@@ -96,17 +96,17 @@ def _text(detail: Mapping[str, Any], path: KeyPath, section: type | None) -> str
 
 
 def _shown(value: Any) -> str:
-    """The value as it would stand in the file, on one line; of a long one the beginning."""
+    """The value as it would be written in the file, on one line; a long one is cut."""
     try:
         text = yaml.safe_dump(_beginning(value), default_flow_style=True, width=10_000, allow_unicode=True)
-    except (yaml.YAMLError, ValueError):  # a whole number may be too long to be written
+    except (yaml.YAMLError, ValueError):  # an integer may have too many digits to print
         text = brief(value)
     text = text.removesuffix("\n").removesuffix("\n...").strip()
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _beginning(value: Any, depth: int = 0) -> Any:
-    """As much of it as a message has room for."""
+    """As much of the value as fits a message."""
     if depth > _SHOWN_LEVELS:
         return "..."
     if isinstance(value, str):
@@ -127,11 +127,11 @@ class _Place:
     section: type | None
     """The dataclass that holds the last key."""
     choices: Mapping[str, type]
-    """Where the trouble is with the choice among these variants."""
+    """The variants to choose from, where the choice itself is the problem."""
 
 
 def _find(location: KeyPath, data: Mapping[str, Any]) -> _Place:
-    """Follow the location through the settings classes. Below a field of variants, pydantic puts the chosen kind."""
+    """Follows the location through the settings classes; below a field with variants, pydantic inserts the kind."""
     path: KeyPath = ()
     section: type | None = None
     annotation: Any = Experiment

@@ -1,7 +1,7 @@
-"""`network.events` of the experiment file: the kinds of entries, told apart by their keys, and what each may say.
+"""`network.events` of the experiment file: the kinds of entries, distinguished by their keys, and what each takes.
 
-Only the shape of an entry is checked here; whether its links and nodes exist, and whether entries contradict each
-other, is found when `timeline` expands them for a network.
+Only the shape of an entry is checked here. Whether its links and nodes exist, and whether entries contradict each
+other, is checked when mnbed/plan/unfold.py turns them into a timeline for a given network.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from topologies.properties import TRACED, EdgeProperty
 from topologies.reading import brief
 
 _RATE_UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
-# A point of a trace, in words.
+# A point of a trace, for messages.
 _POINT = "[time, bandwidth, delay or null, loss or null]"
-# A cell of a trace: a name with its digits, no blanks.
+# A link in a cell of a trace, h3-s1: no blanks.
 _LINK_NAME = re.compile(r"\S+-\S+")
 
 
 class Point(NamedTuple):
-    """One instant of a trace."""
+    """One point of a trace."""
 
     at_s: float
-    """Seconds after the trace's beginning."""
+    """Seconds from the start of the trace."""
     values: Mapping[str, float]
-    """Property -> what it is from then on; bandwidth 0: as low as the link can go. The others stay as before."""
+    """Property -> its value from then on; bandwidth 0: the lowest the link supports. Others keep their values."""
     link: str | None = None
-    """ "h3-s1", where the entry names no link."""
+    """ "h3-s1"; only where the entry itself names no link."""
 
 
 def _ends(value: Any) -> tuple[str, str]:
@@ -55,7 +55,7 @@ def _ends(value: Any) -> tuple[str, str]:
 
 
 def _rate(value: Any) -> float | str:
-    """Times a second, or text: "2/min"."""
+    """Events per second, or text: "2/min"."""
     if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*(s|min|h)", value.strip())):
         number, text = float(match[1]), f"{float(match[1]):.12g}/{match[2]}"
         if number > 0:
@@ -64,7 +64,7 @@ def _rate(value: Any) -> float | str:
         number = float(no_bool(value))
         if 0 < number < math.inf:
             return number
-    raise ValueError("it must be above 0: a number of times a second, or text such as 2/min")
+    raise ValueError("it must be above 0: a number per second, or text such as 2/min")
 
 
 def _points(value: Any) -> tuple[Point, ...]:
@@ -75,9 +75,7 @@ def _points(value: Any) -> tuple[Point, ...]:
     for number, point in enumerate(points):
         if point.at_s <= last.get(point.link, -1.0):
             shown = units.format_duration(point.at_s)
-            raise SettingsError(
-                [(None, f"point {number}: its time, {shown}, is not after the one before it")]
-            )
+            raise SettingsError([(None, f"point {number}: its time, {shown}, is not after the previous one")])
         last[point.link] = point.at_s
     return points
 
@@ -89,31 +87,31 @@ def _point(number: int, item: Any) -> Point:
         if not isinstance(item, (list, tuple)) or not 2 <= len(item) <= 2 + len(TRACED):
             raise ValueError(f"it must be {_POINT}")
         time, *given = item
-        # Text behind bandwidth and delay can only be the link.
+        # Text after bandwidth and delay can only be the link.
         link = given.pop() if len(given) > 2 and isinstance(given[-1], str) else None
         if len(given) > len(TRACED):
-            raise ValueError(f"got {brief(given[-1])} for its link; write for example h3-s1")
+            raise ValueError(f"got {brief(given[-1])} as its link; write h3-s1, for example")
         values = {
-            one.key: traced_value(one, value)
-            for one, value in zip(TRACED, given, strict=False)
+            row.key: traced_value(row, value)
+            for row, value in zip(TRACED, given, strict=False)
             if value is not None
         }
         if not values:
-            raise ValueError(f"it changes nothing: neither {' nor '.join(one.key for one in TRACED)}")
+            raise ValueError(f"it changes nothing: neither {' nor '.join(row.key for row in TRACED)}")
         if link is not None and not _LINK_NAME.fullmatch(link):
-            raise ValueError(f"got {brief(link)} for its link; write for example h3-s1")
+            raise ValueError(f"got {brief(link)} as its link; write h3-s1, for example")
         return Point(twelve_digits(units.parse_duration(time)), values, link)
     except ValueError as error:
         raise SettingsError([(None, f"point {number}: {error}")]) from None
 
 
-def traced_value(one: EdgeProperty, value: Any) -> float:
-    """What a point or a cell says of that property. Raises ValueError."""
-    found = one.read(value)
-    # Bandwidth 0 is the least that a link can have.
-    if found and (words := one.wrong(found)):
+def traced_value(row: EdgeProperty, value: Any) -> float:
+    """The value of that property in a point or a cell. Raises ValueError."""
+    parsed = row.read(value)
+    # Bandwidth 0 stands for the lowest that the link supports.
+    if parsed and (words := row.wrong(parsed)):
         raise ValueError(words)
-    return float(found)
+    return float(parsed)
 
 
 def _plain_points(points: tuple[Point, ...]) -> list[Any]:
@@ -121,14 +119,14 @@ def _plain_points(points: tuple[Point, ...]) -> list[Any]:
 
 
 def plain_point(time: str, values: Mapping[str, float], link: str | None) -> list[Any]:
-    """A point as it stands in a file; null for what stays, and without the last nulls beyond the delay's."""
-    item = [one.form(values[one.key]) if one.key in values else None for one in TRACED]
+    """A point as written in a file: null for what stays the same, trailing nulls after the delay left out."""
+    item = [row.form(values[row.key]) if row.key in values else None for row in TRACED]
     while len(item) > 2 and item[-1] is None:
         item.pop()
     return [time, *item, *([] if link is None else [link])]
 
 
-Ends = Annotated[tuple[str, str], BeforeValidator(_ends)]
+LinkEnds = Annotated[tuple[str, str], BeforeValidator(_ends)]
 Rate = Annotated[float | str, BeforeValidator(_rate)]
 Points = Annotated[tuple[Point, ...], PlainValidator(_points), PlainSerializer(_plain_points)]
 State = Literal["last", "fresh"]
@@ -142,29 +140,29 @@ class _Timed(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class _OfLinks(Section):
-    link: Ends | None = None
+    link: LinkEnds | None = None
     """The two ends of the link: [h3, s1]."""
-    links: tuple[Ends, ...] | None = None
+    links: tuple[LinkEnds, ...] | None = None
     """Several links: [[h1, s1], [h2, s1]]."""
 
     def __post_init__(self) -> None:
         if (self.link is None) == (not self.links):
-            raise SettingsError([("link", "which one? Give link: [h3, s1], or links: [[h1, s1], [h2, s1]]")])
+            raise SettingsError([("link", "which link? Give link: [h3, s1], or links: [[h1, s1], [h2, s1]]")])
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """The ends of every link that is meant."""
+        """The ends of every link of this entry."""
         return self.links or ((self.link,) if self.link else ())
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinkChange(PartialLinkSettings, _OfLinks, _Timed):
-    """A link gets other properties."""
+    """Changes properties of a link."""
 
     one_way: bool = False
-    """Only the direction from the first end to the second."""
+    """Apply only to the direction from the first end to the second."""
     for_: Annotated[PositiveDuration | None, Field(alias="for")] = None
-    """How long, until it is as before; null: for good."""
+    """How long the change lasts; null: until the end of the run."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -174,13 +172,13 @@ class LinkChange(PartialLinkSettings, _OfLinks, _Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkState(_OfLinks, _Timed):
-    """A link goes down, and loses what is sent, or comes up."""
+class LinkAction(_OfLinks, _Timed):
+    """Takes a link down, dropping whatever is sent over it, or brings it up again."""
 
     action: Literal["down", "up"]
     """down or up."""
     for_: Annotated[PositiveDuration | None, Field(alias="for")] = None
-    """How long it is down; null: until an action up."""
+    """How long it is down; null: until an `up` action."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -190,7 +188,7 @@ class LinkState(_OfLinks, _Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Flap(_OfLinks, _Timed):
-    """A link goes down and comes up, again and again."""
+    """Takes a link down and up repeatedly."""
 
     action: Literal["flap"]
     """flap."""
@@ -199,29 +197,29 @@ class Flap(_OfLinks, _Timed):
     up: PositiveDuration
     """How long it is up in between."""
     until: Duration | None = None
-    """When it is up for good."""
+    """When flapping ends; the link then stays up."""
     times: Annotated[int, Field(strict=True, ge=1)] | None = None
     """How often it goes down, instead of `until`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.until is None) == (self.times is None):
-            raise SettingsError([("until", "how long? Give until: 50s, or times: 5, and not both")])
+            raise SettingsError([("until", "how long? Give either until: 50s or times: 5")])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Partition(_Timed):
-    """Hosts of different groups no longer reach each other."""
+    """Cuts hosts of different groups off from each other."""
 
     partition: tuple[tuple[str, ...], ...]
-    """The groups: [[h1, h2], [h3, h4]]; a host in none of them reaches all."""
+    """The groups: [[h1, h2], [h3, h4]]; a host in no group reaches everyone."""
     for_: Annotated[PositiveDuration | None, Field(alias="for")] = None
-    """How long; null: until an action heal."""
+    """How long; null: until a `heal` action."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heal(_Timed):
-    """A partition ends."""
+    """LinkEnds a partition."""
 
     action: Literal["heal"]
     """heal."""
@@ -230,23 +228,23 @@ class Heal(_Timed):
 @dataclass(frozen=True, kw_only=True)
 class _OfNodes(Section):
     node: str | None = None
-    """The node, by its host's name: h5."""
+    """The node, by the name of its host: h5."""
     nodes: tuple[str, ...] | None = None
     """Several nodes: [h1, h2]."""
 
     def __post_init__(self) -> None:
         if (self.node is None) == (not self.nodes):
-            raise SettingsError([("node", "which one? Give node: h5, or nodes: [h1, h2]")])
+            raise SettingsError([("node", "which node? Give node: h5, or nodes: [h1, h2]")])
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every node that is meant."""
+        """Every node of this entry."""
         return self.nodes or ((self.node,) if self.node else ())
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeChange(_OfNodes, _Timed):
-    """A node's process is killed, or goes on after a pause."""
+    """Kills a node's process, or resumes a paused one."""
 
     action: Literal["kill", "resume"]
     """kill or resume."""
@@ -254,56 +252,56 @@ class NodeChange(_OfNodes, _Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Pause(_OfNodes, _Timed):
-    """A node's process stands still; its connections stay."""
+    """Pauses a node's process; its connections stay open."""
 
     action: Literal["pause"]
     """pause."""
     for_: Annotated[PositiveDuration | None, Field(alias="for")] = None
-    """How long; null: until an action resume."""
+    """How long; null: until a `resume` action."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restart(_OfNodes, _Timed):
-    """A killed node comes back."""
+    """Restarts a killed node."""
 
     action: Literal["restart"]
     """restart."""
     state: State = "last"
-    """What it begins with: its last snapshot, or the initial model (fresh)."""
+    """What it starts from: its last snapshot, or the initial model (fresh)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crash(_OfNodes, _Timed):
-    """A node is killed, and comes back."""
+    """Kills a node and restarts it later."""
 
     action: Literal["crash"]
     """crash."""
     downtime: PositiveDuration
-    """How long it is gone."""
+    """How long it is down."""
     state: State = "last"
-    """What it begins with: its last snapshot, or the initial model (fresh)."""
+    """What it starts from: its last snapshot, or the initial model (fresh)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Churn(_Timed):
-    """Nodes crash at random times and come back; the last two that live are spared."""
+    """Crashes nodes at random times and restarts them; the last two that are alive are spared."""
 
     action: Literal["churn"]
     """churn."""
     until: Duration
-    """When it ends; who is gone then still comes back."""
+    """When crashes end; nodes that are down then still come back."""
     rate: Rate
-    """Crashes in the whole network, on average: 2/min, or a number of times a second."""
+    """Mean rate of crashes in the whole network: 2/min, or a number per second."""
     downtime: PositiveDuration
-    """How long a node is gone."""
+    """How long a node is down."""
     nodes: tuple[str, ...] | None = None
-    """Who may crash; null: all but the nodes that other entries name."""
+    """Which nodes may crash; null: all except those named by other entries."""
     state: State = "last"
-    """What a node begins with: its last snapshot, or the initial model (fresh)."""
+    """What a node starts from: its last snapshot, or the initial model (fresh)."""
 
     @property
     def per_s(self) -> float:
-        """The rate, crashes each second."""
+        """The rate, in crashes per second."""
         if isinstance(self.rate, str):
             number, _, unit = self.rate.partition("/")
             return float(number) / _RATE_UNITS_S[unit]
@@ -312,40 +310,40 @@ class Churn(_Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Trace(_OfLinks, Section):
-    """A link follows a recording of bandwidths, delays and losses."""
+    """Makes a link follow a recording of bandwidth, delay and loss."""
 
     at: Duration = 0.0
-    """When the recording begins."""
+    """When the recording starts."""
     one_way: bool = False
-    """Only the direction from the first end to the second."""
+    """Apply only to the direction from the first end to the second."""
     trace: str | None = None
     """A CSV file with the columns time, link and some of bandwidth, delay, loss; read when the experiment is loaded."""
     mahimahi: str | None = None
     """A packet-delivery trace of Mahimahi; read when the experiment is loaded."""
     bin: PositiveDuration | None = None
-    """With mahimahi: over how long packets are counted to a bandwidth; default 500ms."""
+    """With mahimahi: the interval over which packets are averaged into a bandwidth; default 500ms."""
     repeat: bool | None = None
-    """Whether the recording begins again after its end; default: with mahimahi it does, or where `period` is given."""
+    """Whether the recording starts over when it ends; default: true with mahimahi or when `period` is given."""
     period: PositiveDuration | None = None
-    """After how long the recording begins again; with mahimahi: the file's length."""
+    """Time after which the recording starts over; default with mahimahi: the length of the file."""
     points: Points = ()
-    """What was read: [time, bandwidth, delay or null, loss] each; may be written here instead of a file."""
+    """The points read, each [time, bandwidth, delay or null, loss]; may be given here instead of a file."""
 
     def __post_init__(self) -> None:
         problems: list[tuple[str | None, str]] = []
         if self.link is not None and self.links is not None:
-            problems.append(("links", "give link or links, and not both"))
+            problems.append(("links", "give link or links, not both"))
         if self.trace is not None and self.mahimahi is not None:
-            problems.append(("mahimahi", "give trace or mahimahi, and not both"))
+            problems.append(("mahimahi", "give trace or mahimahi, not both"))
         if self.mahimahi is None:
             if self.bin is not None:
                 problems.append(("bin", "only mahimahi takes it"))
             if self.repeat and self.period is None:
                 problems.append(
-                    ("period", "missing; repeat needs it: after how long does the recording begin again?")
+                    ("period", "missing; repeat needs it: after how long does the recording start over?")
                 )
         elif not self.pairs:
-            problems.append(("link", "which one? A file of Mahimahi names no link: give link: [h3, s1]"))
+            problems.append(("link", "which link? A Mahimahi file names none: give link: [h3, s1]"))
         if self.repeat is False and self.period is not None:
             problems.append(("period", "repeat: false does not take it"))
         if problems:
@@ -353,11 +351,11 @@ class Trace(_OfLinks, Section):
 
 
 EventSettings = (
-    LinkChange | LinkState | Flap | Partition | Heal | NodeChange | Pause | Restart | Crash | Churn | Trace
+    LinkChange | LinkAction | Flap | Partition | Heal | NodeChange | Pause | Restart | Crash | Churn | Trace
 )
 KINDS: tuple[type, ...] = (
     LinkChange,
-    LinkState,
+    LinkAction,
     Flap,
     Partition,
     Heal,
@@ -370,7 +368,7 @@ KINDS: tuple[type, ...] = (
 )
 _EXAMPLES: dict[type, str] = {
     LinkChange: "{at: 30s, link: [h3, s1], bandwidth: 5mbit, for: 10s}",
-    LinkState: "{at: 30s, link: [h3, s1], action: down, for: 5s}",
+    LinkAction: "{at: 30s, link: [h3, s1], action: down, for: 5s}",
     Flap: "{at: 20s, link: [h3, s1], action: flap, down: 1s, up: 3s, until: 50s}",
     Partition: "{at: 20s, partition: [[h1, h2], [h3, h4]], for: 10s}",
     Heal: "{at: 30s, action: heal}",
@@ -385,12 +383,12 @@ _TRACE_KEYS = ("trace", "mahimahi", "points")
 
 
 def _actions() -> dict[str, type]:
-    """Action -> the entries that have it."""
-    found = {}
+    """Action -> the kind of entry that has it."""
+    actions = {}
     for kind in KINDS:
         if "action" in (hints := field_types(kind)):
-            found.update(dict.fromkeys(hints["action"].__args__, kind))
-    return found
+            actions.update(dict.fromkeys(hints["action"].__args__, kind))
+    return actions
 
 
 _ACTIONS = _actions()
@@ -399,7 +397,7 @@ _NODE_ACTIONS = [action for action, kind in _ACTIONS.items() if kind is Churn or
 
 
 def entry_class(entry: Any) -> type:
-    """The kind of that entry of `network.events`, by its keys. Raises ValueError with what is amiss."""
+    """The kind of that entry of `network.events`, by its keys. Raises ValueError that says what is wrong."""
     if not isinstance(entry, Mapping):
         raise ValueError("it must be a section such as {at: 30s, link: [h3, s1], bandwidth: 5mbit}")
     if "partition" in entry:
@@ -432,7 +430,7 @@ def _short(value: Any) -> str:
 
 
 def _no_kind(entry: Mapping[str, Any]) -> Iterable[tuple[str | None, str]]:
-    """What to say where no key tells what happens: about a misspelt one, if there is one."""
+    """The problems of an entry whose keys do not say what happens: the misspelt keys, if any."""
     known = dict.fromkeys(key_of(item.name) for kind in KINDS for item in fields(kind))
     wrong = [key for key in entry if key not in known]
     for key in wrong:
@@ -458,10 +456,10 @@ EventEntry = Annotated[EventSettings, PlainValidator(_entry), PlainSerializer(_p
 
 
 def example(kind: type) -> str:
-    """An entry of that kind, as it stands in a file."""
+    """An entry of that kind, as written in a file."""
     return _EXAMPLES[kind]
 
 
 def changed_keys(change: PartialLinkSettings) -> tuple[str, ...]:
-    """The properties that it gives: ("bandwidth", "delay")."""
+    """The properties that the entry sets: ("bandwidth", "delay")."""
     return tuple(item.name for item in fields(PartialLinkSettings) if getattr(change, item.name) is not None)

@@ -1,6 +1,6 @@
-"""The kinds of values that experiment files hold: quantities with units and limits, sections, and how each is refused.
+"""The types of values in experiment files: quantities with units and limits, and the base of sections.
 
-Knows no section of its own; `experiment.py` and the modules beside it put these together.
+Knows no particular section; `sections.py` and the modules next to it are built from these.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from topologies.burst_loss import BurstLoss, parse_burst_loss, plain_burst_loss
 class SettingsError(ValueError):
     """Wrong settings of an algorithm, a task or a generator.
 
-    `problems` holds (key inside the section or None, message) for each; a key may be a pydantic location's
-    first part.
+    `problems`: (key inside the section or None, message) for each; a key may be the first part of a pydantic
+    location.
     """
 
     def __init__(self, problems: list[tuple[str | None, str]]) -> None:
@@ -69,15 +69,15 @@ _MAX_NAME_BYTES = 100
 
 
 def name_problem(name: object) -> str | None:
-    """What is wrong with the name of a run, a sweep or an experiment, which becomes part of a directory's name."""
+    """What is wrong with the name of a run, a sweep or an experiment, which becomes part of a directory name."""
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         return "it must be one line of printable text"
     if "/" in name or "\\" in name:
         return "it must be a name, not a path: no / and no \\"
     if not name.strip(" ."):
-        return "it must have a letter or a digit"
+        return "it must contain a letter or a digit"
     if len(name.encode(errors="replace")) > _MAX_NAME_BYTES:
-        return f"it must have at most {_MAX_NAME_BYTES} bytes"
+        return f"it must be at most {_MAX_NAME_BYTES} bytes long"
     return None
 
 
@@ -136,6 +136,6 @@ def did_you_mean(wrong: str, allowed: Iterable[str]) -> str:
 
 
 class Section:
-    """What all sections share: unknown keys are refused, and the text under a field is its help."""
+    """Base of all sections: unknown keys are refused, and the docstring of a field is its help text."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}

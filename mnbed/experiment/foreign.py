@@ -1,7 +1,7 @@
-"""Settings of an algorithm in a user's own file, where this process must not import that file because it is root.
+"""Settings of an algorithm in a user's own file, for a process that must not import that file because it is root.
 
-Whoever may import it has checked them, and has asked the algorithm what the planner wants to know; here they are plain
-data, passed on as they came.
+The user's process has imported it, checked the settings and asked the algorithm what the planner needs to know; here
+they are plain data, passed on unchanged.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from node_agent.algorithms import AlgorithmSettings, algorithm_class
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignSettings(AlgorithmSettings):
-    """Values by key, and for each number of peers what `Algorithm.planned_sends` says."""
+    """Values by key, and the result of `Algorithm.planned_sends` for each number of peers."""
 
     values: Mapping[str, Any]
     sends: Mapping[int, tuple[float, int]]
 
 
 def foreign_settings(section: Mapping[str, Any], sends: Mapping[int, Any]) -> ForeignSettings:
-    """The settings of that section of an experiment. Raises ValueError where `sends` are no such numbers."""
+    """The settings in that section of an experiment. Raises ValueError where `sends` is out of range."""
     checked = {}
     for count, (models, fragments) in sends.items():
         if not (math.isfinite(models) and 0 <= models <= 1e6 and 1 <= fragments <= 1e6):
@@ -44,7 +44,7 @@ def plain(settings: AlgorithmSettings) -> dict[str, Any]:
 
 
 def check_settings(settings: AlgorithmSettings, num_peers: int) -> str | None:
-    """What the algorithm says to that number of peers; see Algorithm.check_settings."""
+    """The algorithm's objection to that number of peers, if any; see Algorithm.check_settings."""
     if isinstance(settings, ForeignSettings):
         return None
     return algorithm_class(settings.name, settings.module).check_settings(settings, num_peers)

@@ -1,7 +1,6 @@
-"""An experiment file and `--set` overrides -> a checked Experiment, and back to text.
+"""Turns an experiment file and `--set` overrides into a checked Experiment, and an Experiment back into text.
 
-All errors come at once, each with its file and line (or `--set`), its key, the value given and what is
-allowed.
+All errors are reported together, each with its file and line (or `--set`), key, value and what is allowed.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ from mnbed.experiment.yaml_source import KeyPath, Source, dotted, parse_value, p
 from node_agent.algorithms import canonical_name
 from topologies.reading import brief, read_text
 
-# An experiment is a page of text; a data set named by mistake must not be read whole.
+# An experiment is about a page of text; a data set given by mistake must not be read into memory.
 MAX_FILE_BYTES = 1_000_000
-# Of a message.
+# Limits of a message.
 _MAX_PROBLEMS = 30
 _MAX_SHOWN_OVERRIDE = 200
 
@@ -38,20 +38,19 @@ def load_experiment(
 ) -> Experiment:
     """The experiment in that file, with `overrides` ("key.path=value", value in YAML) applied.
 
-    `note` gets one line for each thing done that the user did not spell out: keys dropped because `--set`
-    chose another task, say; by default it goes to stderr. Raises InputError with every error, one in each
-    line.
+    `note` gets a line for everything done that the user did not ask for explicitly, such as keys dropped because
+    `--set` selects another task; by default these go to stderr. Raises InputError with every error, one per line.
     """
     source = parse_yaml(read_experiment_text(Path(path)), str(path))
     if "base" in source.data:
-        raise InputError(f"{path}: a sweep, not an experiment", f"`mnbed sweep {path}` runs it")
+        raise InputError(f"{path}: this is a sweep, not an experiment", f"`mnbed sweep {path}` runs it")
     note = note or _note_on_stderr
     changed = _apply(source, [_parse_override(text) for text in overrides], note)
-    _read_topology(changed, Path(path).parent, note)
-    _read_traces(changed, Path(path).parent)
-    _read_overlay(changed, Path(path).parent)
-    _drop_files_module(changed, Path(path).parent, note)
-    _find_module(changed, Path(path).parent)
+    _read_topology(changed, note)
+    _read_traces(changed)
+    _read_overlay(changed)
+    _drop_files_module(changed, note)
+    _find_module(changed)
     _drop_other_algorithms_keys(changed, note)
     try:
         return parse(changed.data)
@@ -63,14 +62,14 @@ def load_experiment(
 
 
 def dump_experiment(experiment: Experiment) -> str:
-    """The experiment as YAML with every default and its unit; `load_experiment` makes an equal Experiment of it."""
+    """The experiment as YAML, with every default and unit; `load_experiment` makes an equal Experiment of it."""
     plain = _lists(resolved(experiment))
     return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
 
 
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
-    """Puts the file's name before the InputErrors of planning, which know keys but no file."""
+    """Prefixes the file's name to InputErrors of planning, which knows keys but not files."""
     try:
         yield
     except InputError as error:
@@ -78,55 +77,46 @@ def naming(path: Path | str) -> Iterator[None]:
         raise InputError(lines, error.remedy) from None
 
 
-def _read_topology(changed: _Changed, folder: Path, note: Callable[[str], None]) -> None:
-    """The graph of a topology's file becomes part of the experiment. Raises InputError."""
+def _read_topology(changed: _Changed, note: Callable[[str], None]) -> None:
+    """Inlines the graph of a topology file into the experiment. Raises InputError."""
     network = changed.data.get("network")
     if not isinstance(network, dict):
         return
     section = network.get("topology")
     if not isinstance(section, dict) or "file" not in section:
         return
-    if "kind" in section:
-        problem = Problem(path=("network", "topology", "file"), text="give either file or kind")
-        raise InputError(changed.describe(problem))
-    try:
-        base = changed.folder_of(("network", "topology", "file"), folder)
-        network["topology"] = with_graph(section, base, note)
-    except ValueError as error:
-        raise InputError(
-            changed.describe(Problem(path=("network", "topology", "file"), text=str(error)))
-        ) from None
+    key = ("network", "topology", "file")
+    with changed.naming_key(key):
+        if "kind" in section:
+            raise ValueError("give either file or kind")
+        network["topology"] = with_graph(section, partial(changed.locate, key), note)
 
 
-def _read_overlay(changed: _Changed, folder: Path) -> None:
-    """What a file of edges holds becomes part of the experiment. Raises InputError."""
+def _read_overlay(changed: _Changed) -> None:
+    """Inlines a file of edges into the experiment. Raises InputError."""
     overlay = changed.data.get("overlay")
     if not isinstance(overlay, dict) or not isinstance(overlay.get("edges"), str):
         return
-    path = ("overlay", "edges")
-    try:
-        base = changed.folder_of(path, folder)
-        overlay["edges"] = read_edges(base / Path(overlay["edges"]).expanduser())
-    except ValueError as error:
-        raise InputError(changed.describe(Problem(path=path, text=str(error)))) from None
+    key = ("overlay", "edges")
+    with changed.naming_key(key):
+        overlay["edges"] = read_edges(changed.locate(key, overlay["edges"]))
 
 
-def _find_module(changed: _Changed, folder: Path) -> None:
-    """The place of a user's algorithm, from wherever the experiment is run again. Raises InputError."""
+def _find_module(changed: _Changed) -> None:
+    """Makes the path of a user's algorithm absolute, so that the experiment runs from anywhere. Raises InputError."""
     algorithm = changed.data.get("algorithm")
     if not isinstance(algorithm, dict) or not isinstance(algorithm.get("module"), str):
         return
-    path = ("algorithm", "module")
-    base = changed.folder_of(path, folder)
-    file = (base / Path(algorithm["module"]).expanduser()).resolve()
-    if file.suffix != ".py" or not file.is_file():
-        text = f"got {algorithm['module']}; there is no such Python file: {file}"
-        raise InputError(changed.describe(Problem(path=path, text=text)))
+    key = ("algorithm", "module")
+    file = changed.locate(key, algorithm["module"]).resolve()
+    with changed.naming_key(key):
+        if file.suffix != ".py" or not file.is_file():
+            raise ValueError(f"got {algorithm['module']}; no such Python file: {file}")
     algorithm["module"] = str(file)
 
 
-def _drop_files_module(changed: _Changed, folder: Path, note: Callable[[str], None]) -> None:
-    """With `--set algorithm.name=...` alone, the file's own algorithm goes: it must not run under another's name."""
+def _drop_files_module(changed: _Changed, note: Callable[[str], None]) -> None:
+    """With only `--set algorithm.name=...`, drops the file's own algorithm, which must not run under another name."""
     algorithm, before = changed.data.get("algorithm"), changed.source.data.get("algorithm")
     text = changed.overridden.get(("algorithm", "name"))
     if text is None or not isinstance(algorithm, dict) or not isinstance(before, dict):
@@ -137,7 +127,7 @@ def _drop_files_module(changed: _Changed, folder: Path, note: Callable[[str], No
         return
     foreign: set[str] = set()
     with suppress(ValueError):
-        own = algorithm_keys({**before, "module": str((folder / Path(module).expanduser()).resolve())})
+        own = algorithm_keys({**before, "module": str(changed.beside(module).resolve())})
         foreign = set(own) - set(algorithm_keys({"name": algorithm.get("name")}))
     dropped = [key for key in algorithm if key in foreign and ("algorithm", key) not in changed.overridden]
     for key in ("module", *dropped):
@@ -146,7 +136,7 @@ def _drop_files_module(changed: _Changed, folder: Path, note: Callable[[str], No
 
 
 def _drop_other_algorithms_keys(changed: _Changed, note: Callable[[str], None]) -> None:
-    """With `--set algorithm.module=...`, the keys that only the file's algorithm knows go, and the user is told."""
+    """With `--set algorithm.module=...`, drops the keys that only the file's algorithm knows, and tells the user."""
     algorithm, before = changed.data.get("algorithm"), changed.source.data.get("algorithm")
     if ("algorithm", "module") not in changed.overridden or not isinstance(algorithm, dict):
         return
@@ -163,8 +153,8 @@ def _drop_other_algorithms_keys(changed: _Changed, note: Callable[[str], None]) 
         note(f"--set {text}: dropped {', '.join(f'algorithm.{key}' for key in dropped)}")
 
 
-def _read_traces(changed: _Changed, folder: Path) -> None:
-    """What trace files hold becomes part of the experiment. Raises InputError."""
+def _read_traces(changed: _Changed) -> None:
+    """Inlines trace files into the experiment. Raises InputError."""
     network = changed.data.get("network")
     events = network.get("events") if isinstance(network, dict) else None
     if not isinstance(events, list):
@@ -173,12 +163,12 @@ def _read_traces(changed: _Changed, folder: Path) -> None:
     for number, entry in enumerate(events):
         if isinstance(entry, dict):
             try:
-                base = changed.folder_of(("network", "events", number), folder)
-                events[number] = with_points(entry, base)
+                key = ("network", "events", number)
+                events[number] = with_points(entry, partial(changed.locate, key))
             except ValueError as error:
-                key = "trace" if "trace" in entry else "mahimahi"
-                path = ("network", "events", number, key)
-                lines.append(changed.describe(Problem(path=path, text=str(error))))
+                key_of_file = "trace" if "trace" in entry else "mahimahi"
+                problem = Problem(path=(*key, key_of_file), text=str(error))
+                lines.append(changed.describe(problem))
     if lines:
         raise InputError("\n".join(lines))
 
@@ -188,13 +178,13 @@ def _note_on_stderr(text: str) -> None:
 
 
 def read_experiment_text(path: Path) -> str:
-    """The text of an experiment, or of another file of ours as short. Raises InputError."""
+    """The text of an experiment, or of a similarly short file. Raises InputError."""
     try:
         return read_text(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_yaml_files_near(path)}") from None
     except ValueError as error:
-        raise InputError(f"{error}; this is not an experiment file, which is a page of YAML") from None
+        raise InputError(f"{error}; this is not an experiment file, which is about a page of YAML") from None
 
 
 def _yaml_files_near(path: Path) -> str:
@@ -205,36 +195,48 @@ def _yaml_files_near(path: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Override:
-    """One `--set`."""
+    """A `--set` argument."""
 
     text: str
-    """For messages."""
+    """As shown in messages."""
     path: tuple[str, ...]
     value: Any
 
 
 @dataclass(kw_only=True)
 class _Changed:
-    """A file's data with the overrides in it."""
+    """A file's data with the overrides applied."""
 
     source: Source
     data: dict[str, Any]
     overridden: dict[KeyPath, str] = field(default_factory=dict)
-    """Path -> text of the `--set` that put it there."""
+    """Path -> text of the `--set` that set it."""
 
-    def folder_of(self, path: KeyPath, folder: Path) -> Path:
-        """Where a file named there is looked for: beside the experiment or, named by --set, where the user stands."""
-        given = any(path[:end] in self.overridden for end in range(1, len(path) + 1))
-        return Path() if given else folder
+    def locate(self, key: KeyPath, name: str) -> Path:
+        """The file that key names: relative to the experiment or, when `--set` gave it, to the working directory."""
+        by_set = any(key[:end] in self.overridden for end in range(1, len(key) + 1))
+        return Path(name).expanduser() if by_set else self.beside(name)
+
+    def beside(self, name: str) -> Path:
+        """The file of that name, relative to the experiment's own."""
+        return Path(self.source.file).parent / Path(name).expanduser()
+
+    @contextmanager
+    def naming_key(self, key: KeyPath) -> Iterator[None]:
+        """Turns a ValueError into an InputError that names the key and where it was given."""
+        try:
+            yield
+        except ValueError as error:
+            raise InputError(self.describe(Problem(path=key, text=str(error)))) from None
 
     def describe(self, problem: Problem) -> str:
-        """The user's line for that problem."""
+        """The line of the message for that problem."""
         for end in range(len(problem.path), 0, -1):
             if problem.path[:end] in self.overridden:
                 return f"--set {self.overridden[problem.path[:end]]}: {dotted(problem.path)}: {problem.text}"
         line = self.source.line(problem.path)
         where = self.source.file if line is None else f"{self.source.file}:{line}"
-        # The trouble is with a section as a whole, and an override may have had a hand in it.
+        # The problem may be with a section as a whole, to which overrides contributed.
         inside = [text for path, text in self.overridden.items() if path[: len(problem.path)] == problem.path]
         where += "".join(f" with --set {text}" for text in inside)
         return (
@@ -255,9 +257,9 @@ def _parse_override(text: str) -> _Override:
 
 
 def _apply(source: Source, overrides: Sequence[_Override], note: Callable[[str], None]) -> _Changed:
-    """Overrides that choose a kind come first: they drop keys of the file, never those that another `--set` gives."""
+    """Applies overrides that select a kind first: these drop keys of the file, but never those of another `--set`."""
     changed = _Changed(source=source, data=copy.deepcopy(source.data))
-    # task.name before task.partition.kind, and both before keys that depend on them.
+    # task.name before task.partition.kind, and both before the keys that depend on them.
     for override in sorted(
         overrides, key=lambda item: (item.path[-1] not in ("name", "kind"), len(item.path))
     ):
@@ -274,14 +276,14 @@ def _apply(source: Source, overrides: Sequence[_Override], note: Callable[[str],
 
 
 def _section(data: dict[str, Any], override: _Override) -> dict[str, Any]:
-    """The mapping that holds the key, made where the file has none."""
+    """The mapping that holds the key; created if the file has none."""
     for depth, part in enumerate(override.path[:-1], start=1):
         below = data.get(part)
         if below is None:
             below = data[part] = {}
         if not isinstance(below, dict):
             raise InputError(
-                f"--set {override.text}: {dotted(override.path[:depth])} is no section, its value is {brief(below)}"
+                f"--set {override.text}: {dotted(override.path[:depth])} is not a section, its value is {brief(below)}"
             )
         data = below
     return data
@@ -290,7 +292,7 @@ def _section(data: dict[str, Any], override: _Override) -> dict[str, Any]:
 def _drop_foreign_keys(
     section: dict[str, Any], override: _Override, data: dict[str, Any], note: Callable[[str], None]
 ) -> None:
-    """With `--set task.name=digits`, the keys that only the file's task knows go, and the user is told."""
+    """With `--set task.name=digits`, drops the keys that only the file's task knows, and tells the user."""
     last = override.path[-1]
     if last not in section:
         return
@@ -301,7 +303,7 @@ def _drop_foreign_keys(
         return
     if before is None or known is None:
         return
-    # Keys that neither knows are misspelt, not foreign: they stay and are reported.
+    # Keys that neither knows are misspelt: they stay and are reported.
     dropped = [key for key in section if key in before and key not in known]
     for key in dropped:
         del section[key]
@@ -312,7 +314,7 @@ def _drop_foreign_keys(
 
 
 def _lists(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
+    """Converts tuples to lists, for YAML."""
     if isinstance(value, dict):
         return {key: _lists(item) for key, item in value.items()}
     return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,6 +1,6 @@
-"""Every key an experiment file may have, as text: type, default, docstring, for `mnbed plan --schema`.
+"""Text of `mnbed plan --schema`: every key of an experiment file with its type, default and docstring.
 
-All of it is read from the settings classes and generators themselves; nothing is said twice.
+All of it is taken from the settings classes and generators themselves, so that nothing is written twice.
 """
 
 from __future__ import annotations
@@ -41,17 +41,20 @@ _COLUMN = 34
 
 
 def text() -> str:
-    """The whole schema, one key in a line with its help below."""
+    """The whole schema, one key per line with its help below."""
     lines = ["Every key has a default. Times, bandwidths and sizes are written with a unit.", ""]
     lines += _section(Experiment, 0)
     return "\n".join(lines)
 
 
-def _section(settings: type, depth: int) -> Iterator[str]:
+def _section(settings: type, depth: int, without: str | None = None) -> Iterator[str]:
+    """Lines for every key but `without`, the key that selects the kind of the section and is printed above it."""
     documentation = docstrings(settings)
     hints = get_type_hints(settings, include_extras=True)
     for item in dataclasses.fields(settings):
         pad = "  " * depth
+        if item.name == without:
+            continue
         if settings is Experiment and item.name in ("algorithm", "task"):
             yield f"{pad}{item.name}:"
             yield f"{pad}    {documentation[item.name]}"
@@ -70,7 +73,7 @@ def _section(settings: type, depth: int) -> Iterator[str]:
             for kind, choice in choices.items():
                 yield f"{pad}  kind: {kind}"
                 yield f"{pad}      {(choice.__doc__ or '').splitlines()[0]}"
-                yield from _without(choice, "kind", depth + 2)
+                yield from _section(choice, depth + 2, without="kind")
         elif (inner := next(sections_in(hints[item.name]), None)) is not None:
             has_default = item.default is not dataclasses.MISSING
             kind, default = (
@@ -87,32 +90,22 @@ def _section(settings: type, depth: int) -> Iterator[str]:
 
 
 def _choices(kind: str) -> Iterator[str]:
-    """The settings of every algorithm, or task."""
+    """Settings of every algorithm, or of every task."""
     names = algorithms.algorithm_names() if kind == "algorithm" else tasks.task_names()
     for name in names:
         plugin: Any = algorithms.algorithm_class(name) if kind == "algorithm" else tasks.task_class(name)
         yield f"  name: {name}"
         yield f"      {(plugin.__doc__ or '').splitlines()[0]}"
-        yield from _without(plugin.Settings, "name", 2)
+        yield from _section(plugin.Settings, 2, without="name")
 
 
 def _events(depth: int) -> Iterator[str]:
-    """Every kind of entry, with the keys that tell it and those it takes."""
+    """Every kind of entry, with an example and its keys."""
     pad = "  " * depth
     for kind in event_settings.KINDS:
         yield f"{pad}- {event_settings.example(kind)}"
         yield f"{pad}      {(kind.__doc__ or '').splitlines()[0]}"
         yield from _section(kind, depth + 2)
-
-
-def _without(settings: type, key: str, depth: int) -> Iterator[str]:
-    """The section's lines but for that key, which stands above them."""
-    lines = iter(_section(settings, depth))
-    for line in lines:
-        if line.startswith(f"{'  ' * depth}{key}:"):
-            next(lines)
-        else:
-            yield line
 
 
 def _generators(depth: int) -> Iterator[str]:
@@ -122,10 +115,10 @@ def _generators(depth: int) -> Iterator[str]:
         yield f"{pad}    {topologies.purpose(kind)}"
         yield from _parameters(pad, topologies.parameters(kind).values())
     yield f"{pad}file: ..."
-    yield f"{pad}    A graph from a file, by its ending: {files.endings()}."
+    yield f"{pad}    A graph from a file, recognised by its ending: {files.endings()}."
     yield from _parameters(pad, topologies.parameters_of(files.load).values())
     yield f"{pad}kind: {INLINE}"
-    yield f"{pad}    The graph written out: {', '.join(DESCRIPTION_KEYS)}; see docs/topologies.md."
+    yield f"{pad}    The graph written out here: {', '.join(DESCRIPTION_KEYS)}; see docs/topologies.md."
 
 
 def _parameters(pad: str, parameters: Iterable[topologies.Parameter]) -> Iterator[str]:
@@ -140,8 +133,8 @@ def _line(pad: str, name: str, kind: str, default: str) -> str:
 
 
 def docstrings(settings: type) -> dict[str, str]:
-    """Field -> the text under it, on one line; fields without one are missing."""
-    found = {}
+    """Field -> its docstring, on one line; fields without one are left out."""
+    texts = {}
     for base in reversed([base for base in settings.__mro__ if dataclasses.is_dataclass(base)]):
         (section,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         assert isinstance(section, ast.ClassDef)
@@ -149,12 +142,12 @@ def docstrings(settings: type) -> dict[str, str]:
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
                 text = below.value if isinstance(below, ast.Expr) else None
                 if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                    found[line.target.id] = " ".join(text.value.split())
-    return found
+                    texts[line.target.id] = " ".join(text.value.split())
+    return texts
 
 
 def describe(annotation: Any) -> str:
-    """A field's type in words, with its limits."""
+    """The type of a field in words, with its limits."""
     origin = get_origin(annotation)
     if origin is Annotated:
         base, *extras = get_args(annotation)

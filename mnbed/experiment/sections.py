@@ -1,9 +1,8 @@
-"""The experiment file as frozen dataclasses, one for each section: fields, units, defaults, limits,
-docstrings.
+"""The experiment file as frozen dataclasses, one per section: fields, units, defaults, limits, docstrings.
 
 Nothing here reads a file or looks at the machine, so what is valid here is valid everywhere. Settings of
 algorithms, tasks and topology generators are checked by the classes and functions that use them. `loading.py`
-turns the errors into messages for the user.
+turns errors into messages for the user.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ from topologies.description import KEYS as DESCRIPTION_KEYS
 from topologies.description import from_description, to_description
 from topologies.reading import brief
 
-# What a section is about that does not say so.
+# What a section selects by default.
 DEFAULT_NAMES = {"algorithm": "divshare", "task": "digits", "topology": "star"}
-# Wall seconds for one emulated second: three hours.
+# Wall seconds per emulated second: about three hours.
 MAX_DILATION = 10_000
 # Kind of overlay -> the keys it takes, the first of which must be given.
 OVERLAY_KEYS: dict[str, tuple[str, ...]] = {
@@ -52,7 +51,7 @@ OVERLAY_KEYS: dict[str, tuple[str, ...]] = {
     "networkx": ("graph", "args"),
     "edges": ("edges",),
 }
-# The kind of a topology that is written out, as files become when an experiment is loaded.
+# The kind of a topology that is written out; files become such topologies when an experiment is loaded.
 INLINE = "inline"
 
 
@@ -73,14 +72,14 @@ def _dilation(value: Any) -> float | str:
 
 
 def _target(value: float) -> float:
-    """What no task's score can reach is refused here, what this task's cannot by `soundness`."""
+    """Refuses what no task's score can reach; `soundness` refuses what the chosen task's score cannot reach."""
     if not 0 < value <= 5:
         raise ValueError("it must be above 0 and at most 5; an accuracy is a fraction: 0.7 for 70 %")
     return value
 
 
 def known_name(what: str, given: Any, allowed: Sequence[str]) -> str:
-    """The allowed name that was meant; hyphens and underscores, capitals and small letters are alike. Raises
+    """The allowed name that `given` spells; hyphens and underscores, and upper and lower case, are the same. Raises
     SettingsError.
     """
     name = algorithms.canonical_name(str(given))
@@ -105,7 +104,7 @@ def _task(section: Any) -> Any:
 
 
 def _name(what: str, section: Any) -> str:
-    """The algorithm or task that the section is about."""
+    """The name of the algorithm or task that the section selects."""
     if not isinstance(section, Mapping):
         raise ValueError(f"it must be a section such as {{name: {DEFAULT_NAMES[what]}}}")
     if what == "algorithm" and section.get("module") is not None:
@@ -114,7 +113,7 @@ def _name(what: str, section: Any) -> str:
         own = algorithms.canonical_name(section["name"])
         if own in algorithms.algorithm_names():
             raise SettingsError(
-                [("name", f"got {section['name']}, which comes with mnbed; give your own another name")]
+                [("name", f"got {section['name']}, which comes with mnbed; choose another name for yours")]
             )
         return own
     allowed = algorithms.algorithm_names() if what == "algorithm" else tasks.task_names()
@@ -154,24 +153,24 @@ def _with_underscores(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class StragglerSettings(Section):
-    """Hosts whose access link is slower: bandwidth / factor, give or take `spread`."""
+    """Hosts with a slower access link: bandwidth / factor, varied by `spread`."""
 
     count: Count = 0
     """How many, drawn from the seed."""
     factor: Annotated[Number, Field(ge=1)] = 5.0
     """How much slower."""
     spread: Annotated[Number, Field(ge=0, lt=1)] = 0.1
-    """Each straggler's bandwidth is drawn within this fraction around bandwidth / factor; not with a factor of 1."""
+    """Each straggler's bandwidth is drawn from within this fraction of bandwidth / factor; ignored if factor is 1."""
     hosts: tuple[str, ...] | None = None
-    """Names of the stragglers, e.g. [h1, h3], instead of `count` drawn ones."""
+    """Names of the stragglers, e.g. [h1, h3], instead of `count` random ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TcpSettings(Section):
-    """TCP of all hosts."""
+    """TCP settings of all hosts."""
 
     congestion_control: str = "cubic"
-    """One that the kernel has: see `mnbed doctor`."""
+    """One that the kernel offers; `mnbed doctor` lists them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,21 +180,21 @@ class NetworkSettings(Section):
     topology: Annotated[dict[str, Any], PlainValidator(_topology)] = field(
         default_factory=lambda: _topology({})
     )
-    """A generator (`kind`) and its parameters; or `file`, a graph in one of many formats; or a graph written out, with
-    kind: inline. See docs/topologies.md."""
+    """A generator (`kind`) and its parameters; or `file`, a graph in one of many formats; or a graph written out here,
+    with kind: inline. See docs/topologies.md."""
     link: LinkSettings = field(default_factory=LinkSettings)
     stragglers: StragglerSettings = field(default_factory=StragglerSettings)
     links: tuple[OneLinkSettings, ...] = ()
-    """Links that differ from `link`, one by one; they have the last word, stragglers included."""
+    """Individual links that differ from `link`; these override everything else, including stragglers."""
     switch: Literal["bridge", "ovs"] = "bridge"
-    """What stands for a switch: a Linux bridge with static entries, or Open vSwitch with static flows."""
+    """How switches are built: a Linux bridge with static entries, or Open vSwitch with static flows."""
     delay_backend: Literal["auto", "netem", "nfqueue"] = "auto"
-    """What delays packets; auto: netem where the kernel has it, else nfqueue."""
+    """What delays packets; auto: netem if the kernel has it, otherwise nfqueue."""
     tcp: TcpSettings = field(default_factory=TcpSettings)
     events: tuple[EventEntry, ...] = ()
-    """What happens during the run: links change, nodes come and go. Each entry is told by its keys."""
+    """What happens during the run: links change, nodes come and go. Its keys determine the kind of an entry."""
     probe: Annotated[bool, Field(strict=True)] = True
-    """Measure every link's bandwidth and delay before training: a second or two, and evidence for the verdict."""
+    """Measure every link's bandwidth and delay before training; takes a second or two, and serves the verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,18 +205,18 @@ class OverlaySettings(Section):
         Literal["complete", "ring", "random_regular", "small_world", "networkx", "edges"],
         BeforeValidator(_with_underscores),
     ] = "complete"
-    """complete: everyone with everyone; ring; random_regular: a connected random graph, `degree` peers each;
-    small_world: a ring with `degree` neighbours each, some of them rewired; networkx: one of its generators; edges."""
+    """complete: all pairs; ring; random_regular: a connected random graph with `degree` peers per node; small_world: a
+    ring with `degree` neighbours per node, some edges rewired; networkx: one of its generators; edges: a list."""
     degree: Annotated[int, Field(strict=True, ge=1)] | None = None
-    """Peers of each node; random_regular and small_world need it."""
+    """Peers per node; required by random_regular and small_world."""
     probability: Annotated[Number, Field(ge=0, le=1)] | None = None
-    """small_world: of rewiring an edge; null: 0.2."""
+    """small_world: probability of rewiring an edge; null: 0.2."""
     graph: str | None = None
-    """networkx: the generator's name, e.g. petersen_graph; it must make as many nodes as there are hosts."""
+    """networkx: the generator's name, e.g. petersen_graph; it must return as many nodes as there are hosts."""
     args: dict[str, Any] | None = None
-    """networkx: its parameters; a `seed` it may have is the experiment's."""
+    """networkx: the generator's parameters; `seed`, if it takes one, comes from the experiment."""
     edges: tuple[tuple[str, str], ...] | str | None = None
-    """edges: pairs of hosts, [[h1, h2], [h2, h3]]; or a file with a pair in each line, names or numbers from 0."""
+    """edges: pairs of hosts, [[h1, h2], [h2, h3]]; or a file with one pair per line, names or numbers from 0."""
 
     def __post_init__(self) -> None:
         allowed = OVERLAY_KEYS[self.kind]
@@ -230,16 +229,16 @@ class OverlaySettings(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class SlowNodeSettings(Section):
-    """Nodes that compute more slowly: step_time x factor, give or take `spread`."""
+    """Nodes that compute more slowly: step_time x factor, varied by `spread`."""
 
     count: Count = 0
     """How many, drawn from the seed."""
     factor: Annotated[Number, Field(ge=1)] = 1.0
-    """A step takes this many times step_time on them."""
+    """How many times step_time a step takes on them."""
     spread: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-    """Each slow node's step time is drawn within this fraction around step_time x factor."""
+    """Each slow node's step time is drawn from within this fraction of step_time x factor."""
     hosts: tuple[str, ...] | None = None
-    """Names of the slow nodes, e.g. [h1, h3], instead of `count` drawn ones."""
+    """Names of the slow nodes, e.g. [h1, h3], instead of `count` random ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,67 +246,67 @@ class ComputeSettings(Section):
     """The emulated cost of computing."""
 
     step_time: StepTime = 0.02
-    """Emulated time of one local training step: a time; a list with one for each node; a distribution to draw them
-    from; or measured: what a step takes on this machine, alone."""
+    """Emulated time of a local training step: a time; a list with one per node; a distribution to draw them from; or
+    measured: what a step takes on this machine when nothing else runs."""
     slow_nodes: SlowNodeSettings = field(default_factory=SlowNodeSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeSettings(Section):
-    """How long, and how fast emulated time passes."""
+    """How long the run lasts, and how fast emulated time passes."""
 
     duration: PositiveDuration = 60.0
-    """Emulated time that the agents train."""
+    """How long the agents train, in emulated time."""
     dilation: Annotated[float | str, BeforeValidator(_dilation)] = "auto"
-    """Wall seconds that one emulated second lasts: above 1 gives a small machine time to keep up; auto: the smallest,
-    1 or more, at which the planned processor time fits 70 % of the cores."""
+    """Wall seconds per emulated second: above 1 gives a small machine time to keep up; auto: the smallest, at least 1,
+    at which the planned CPU time fits 70 % of the cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(Section):
-    """What is measured of the models, after the network is down."""
+    """How models are evaluated, after the network has been taken down."""
 
     every: PositiveDuration = 5.0
-    """Emulated time between two snapshots of a node's model."""
+    """Emulated time between snapshots of a node's model."""
     samples: Annotated[int, Field(strict=True, ge=1)] | None = 1000
-    """Test samples for each snapshot; null: all."""
+    """Test samples per snapshot; null: all."""
     targets: tuple[Annotated[Number, AfterValidator(_target)], ...] = ()
-    """Scores whose first time is reported: accuracies as fractions, [0.5, 0.6], or of movielens RMSE, [1.0, 0.95]."""
+    """Scores whose time to reach is reported: accuracies as fractions, [0.5, 0.6]; RMSE for movielens, [1.0, 0.95]."""
     model: Literal["aggregated", "current"] = "aggregated"
-    """Which of a node's models is evaluated at an instant: as its last aggregation left it, which is what papers
-    report, or as it is in the middle of local training, bent towards the node's own data."""
+    """Which of a node's models is evaluated: the one its last aggregation produced, which is what papers report, or the
+    current one in the middle of local training, biased towards the node's own data."""
     keep_snapshots: bool = False
-    """Keep the parameters in the run directory after the evaluation."""
+    """Keep the snapshots in the run directory after the evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentsSettings(Section):
-    """How agents run; seldom of interest."""
+    """How agents run; rarely needs changing."""
 
     launch: Literal["prefork", "exec"] = "prefork"
-    """prefork: forked from one warm parent; exec: `python -m node_agent` for each host, slow, for debugging."""
+    """prefork: forked from one warm parent; exec: `python -m node_agent` on each host, slow, for debugging."""
     port: Annotated[int, Field(strict=True, ge=1024, le=65535)] = 9000
     """TCP port on which every agent listens."""
     ledger: bool | None = None
-    """Record each fragment's creation, send, drop, arrival, aggregation; null: on up to 64 nodes."""
+    """Record each fragment's creation, sending, dropping, arrival and aggregation; null: only up to 64 nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Section):
-    """One experiment file, every default filled in."""
+    """An experiment file with every default filled in."""
 
     name: Annotated[str, Field(max_length=100), AfterValidator(file_name)] = "experiment"
     """What the run directory and the report are called."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 1
-    """Fixes everything random: stragglers, overlay, data split, initial parameters, peers drawn."""
+    """Determines everything random: stragglers, overlay, data split, initial parameters, choice of peers."""
     data_root: Annotated[str, AfterValidator(one_line)] | None = None
-    """Where data sets are; null: $MNBED_DATA, else ~/.cache/mnbed."""
+    """Where data sets are stored; null: $MNBED_DATA, otherwise ~/.cache/mnbed."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     overlay: OverlaySettings = field(default_factory=OverlaySettings)
     algorithm: Annotated[AlgorithmSettings, PlainValidator(_algorithm), PlainSerializer(_as_dict)] = field(
         default_factory=lambda: _algorithm({}, None)
     )
-    """What is exchanged, and when: a name and its settings."""
+    """What nodes exchange, and when: a name and its settings."""
     task: Annotated[TaskSettings, PlainValidator(_task), PlainSerializer(_as_dict)] = field(
         default_factory=lambda: _task({})
     )
@@ -323,7 +322,7 @@ def parse(
 ) -> Experiment:
     """The experiment of those sections. Raises pydantic.ValidationError with every error.
 
-    planned_sends: where it is given, an algorithm in a user's file is not imported; see `foreign.py`.
+    planned_sends: if given, an algorithm in a user's file is not imported; see `foreign.py`.
     """
     context = {"planned_sends": planned_sends}
     experiment: Experiment = _adapter(Experiment).validate_python(sections, context=context)
@@ -331,13 +330,13 @@ def parse(
 
 
 def resolved(experiment: Experiment) -> dict[str, Any]:
-    """Plain dicts, lists, text and numbers that `parse` turns back into an equal experiment, every default included."""
+    """Plain dicts, lists, text and numbers, defaults included, from which `parse` makes an equal experiment."""
     plain: dict[str, Any] = _adapter(Experiment).dump_python(experiment)
     return plain
 
 
 def settings_class(section: str, sections: Mapping[str, Any]) -> type | None:
-    """The Settings class that checks `algorithm` or `task`, by the name in it; None for other sections."""
+    """The Settings class that checks the section `algorithm` or `task`; None for other sections."""
     return _settings_class(section, sections[section]) if section in ("algorithm", "task") else None
 
 
@@ -347,9 +346,9 @@ def algorithm_keys(section: Mapping[str, Any]) -> list[str]:
 
 
 def keys_of_kind(path: tuple[str, ...], value: Any, sections: Mapping[str, Any]) -> list[str] | None:
-    """The keys that may stand beside the key `path` when it has that value: those of that task, generator, ...
+    """The keys allowed next to the key `path` when it has that value: those of that task, generator, ...
 
-    `sections`: the file, whose task says what task.partition.kind may be. None where `path` is not a key that chooses.
+    `sections`: the file, whose task determines what task.partition.kind may be. None if `path` selects no kind.
     Raises ValueError for an unknown value.
     """
     if path in (("algorithm", "name"), ("task", "name")):

@@ -1,6 +1,6 @@
-"""`compute.step_time` of the experiment file: a time, one for each node, a distribution to draw from, or `measured`.
+"""`compute.step_time` of the experiment file: a time, a list with one per node, a distribution, or `measured`.
 
-What is drawn from a distribution is `draws.py`'s business.
+Drawing from a distribution is done in mnbed/plan/draws.py.
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ from mnbed.experiment.fields import (
 
 @dataclass(frozen=True, kw_only=True)
 class StepTimeDistribution(Section):
-    """Step times that differ: one draw for each node, from the seed; a node keeps its own for the whole run."""
+    """A distribution of step times: each node draws one from the seed and keeps it for the whole run."""
 
     distribution: Literal["normal", "lognormal", "uniform", "exponential"]
-    """How step times are spread over the nodes: normal, lognormal (mean and std), uniform (min and max), exponential
-    (mean)."""
+    """Distribution over the nodes: normal or lognormal (mean and std), uniform (min and max), exponential (mean)."""
     mean: PositiveDuration | None = None
-    """Mean, before min and max cut."""
+    """Mean, before truncation to min and max."""
     std: PositiveDuration | None = None
-    """Standard deviation, before min and max cut."""
+    """Standard deviation, before truncation to min and max."""
     min: PositiveDuration | None = None
-    """No node is faster: draws below are drawn anew; default: a tenth of the mean."""
+    """Lower limit; draws below it are repeated. Default: a tenth of the mean."""
     max: PositiveDuration | None = None
-    """No node is slower: draws above are drawn anew."""
+    """Upper limit; draws above it are repeated."""
 
     def __post_init__(self) -> None:
         needed = {"uniform": ("min", "max"), "exponential": ("mean",)}.get(self.distribution, ("mean", "std"))
@@ -54,12 +53,13 @@ class StepTimeDistribution(Section):
             for name in ("mean", "std")
             if name not in allowed and getattr(self, name) is not None
         ]
-        problems += [] if problems else self._limit_problems()
+        if not problems:
+            problems.extend(self._limit_problems())
         if problems:
             raise SettingsError(problems)
 
     def _limit_problems(self) -> Iterator[tuple[str | None, str]]:
-        """Limits that leave nothing, or next to nothing, of the distribution."""
+        """Complaints about limits that leave little or nothing of the distribution."""
         shown = units.format_duration
         low, high, mean = self.min, self.max, self.mean
         if low is not None and high is not None and low >= high:
@@ -80,14 +80,14 @@ def _step_time(value: Any) -> float | str | tuple[float, ...] | StepTimeDistribu
         return drawn
     if isinstance(value, (list, tuple)):
         if not value:
-            raise ValueError("it must hold one time for each node")
+            raise ValueError("it must contain one time per node")
         several: tuple[float, ...] = adapter(tuple[PositiveDuration, ...]).validate_python(tuple(value))
         return several
     try:
         return above_zero(twelve_digits(units.parse_duration(value)))
     except ValueError as error:
         raise ValueError(
-            f"{error}; or measured, a list with one time for each node, or a section with a distribution"
+            f"{error}; or measured, a list with one time per node, or a section with a distribution"
         ) from None
 
 

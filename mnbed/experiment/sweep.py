@@ -1,4 +1,4 @@
-"""A sweep: one base experiment, a grid of changes to it, and seeds; each point of the grid is a cell with its runs.
+"""A sweep: a base experiment, a grid of changes to it, and seeds. Each point of the grid is a cell with its runs.
 
     name: cifar-small
     base: ../cifar_stragglers.yaml           # an experiment, relative to this file
@@ -11,7 +11,7 @@
     seeds: [1, 2, 3]
     baseline: {algorithm: ad-psgd}           # optional: what `mnbed compare` measures speed-ups against
 
-Pure: nothing here looks at the machine or at what has run already.
+Pure: nothing here looks at the machine or at earlier runs.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from topologies.reading import brief
 _KEYS = ("name", "base", "set", "grid", "seeds", "baseline")
 _SECTIONS = {item.name for item in fields(Experiment)} - {"name"}
 _MAX_RUNS = 10_000
-# Keys of an experiment that a sweep decides -> how.
+# Keys of an experiment that the sweep itself sets -> how.
 _OWN_KEYS = {
-    "seed": "a sweep's seeds stand in its list `seeds`",
+    "seed": "a sweep lists its seeds under `seeds`",
     "name": "a sweep's runs are named by their cell and seed",
 }
 
@@ -56,50 +56,50 @@ class PlannedRun:
     """One run of a sweep."""
 
     cell: Mapping[str, str]
-    """Axis -> the value's or change's name: what tells this cell from the others."""
+    """Axis -> name of the value or change; identifies the cell."""
     seed: int
     overrides: tuple[str, ...]
-    """`--set` of `mnbed run`."""
+    """The `--set` arguments of `mnbed run`."""
     experiment: Experiment
 
     @property
     def label(self) -> str:
-        """What the cell is called; the same for all its seeds."""
+        """Name of the cell; the same for all its seeds."""
         return ", ".join(self.cell.values()) or "all"
 
     @property
     def name(self) -> str:
-        """Name of the run, and of its directory's end."""
+        """Name of the run; its directory ends in it."""
         slug = re.sub(r"[^a-zA-Z0-9.]+", "-", self.label).strip("-").lower()
         return f"{slug}-seed{self.seed}"
 
     @property
     def digest(self) -> str:
-        """Of the resolved experiment, and of the user's own algorithm, if any: another one is another run."""
-        found = hashlib.sha256(dump_experiment(self.experiment).encode())
+        """Digest of the resolved experiment and of the user's own algorithm, if any; a change of it repeats the run."""
+        digest = hashlib.sha256(dump_experiment(self.experiment).encode())
         if self.experiment.algorithm.module is not None:
-            found.update(Path(self.experiment.algorithm.module).read_bytes())
-        return found.hexdigest()[:16]
+            digest.update(Path(self.experiment.algorithm.module).read_bytes())
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """All runs, in order: cell by cell inside each seed, so that an early look has something of everything."""
+    """All runs, in order: every cell with the first seed, then with the second, so early results cover all cells."""
 
     name: str
     base: Path
     runs: tuple[PlannedRun, ...]
     baseline: Mapping[str, str] = field(default_factory=dict)
     compared: frozenset[str] = frozenset()
-    """Axes whose values are compared with all else equal: the baseline's, and those that change algorithms alone."""
+    """Axes whose values are compared, all else equal: the baseline's, and those that only change the algorithm."""
 
     def setting(self, run: PlannedRun) -> tuple[tuple[str, str], ...]:
-        """What a run has in common with those that it is compared with, whatever their seeds."""
+        """What a run has in common with the runs it is compared with, apart from the seed."""
         return tuple((axis, value) for axis, value in run.cell.items() if axis not in self.compared)
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
-    """The sweep in that file, every experiment of it checked; `overrides` hold for all. Raises InputError."""
+    """The sweep in that file, all its experiments checked; `overrides` apply to each. Raises InputError."""
     source = _read(path)
     data = source.data
     for text in overrides:
@@ -118,7 +118,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         for chosen in itertools.product(*axes.values())
     ]
     _check_names(source, runs)
-    # It names the sweep's directory.
+    # The sweep's directory is called by it.
     name = data.get("name", path.stem)
     if problem := name_problem(name):
         raise _wrong(source, "name", f"got {brief(name)}; {problem}")
@@ -134,7 +134,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
 
 
 def _read(path: Path) -> Source:
-    """The sweep's file, its own keys checked."""
+    """The sweep's file, with its own keys checked."""
     source = parse_yaml(read_experiment_text(path), str(path))
     data = source.data
     if "base" not in data and data.keys() & _SECTIONS:
@@ -159,7 +159,7 @@ def _planned_run(
     try:
         experiment = load_experiment(base, given, note=lambda _: None)
     except InputError as error:
-        # The user wrote no --set but a line of the sweep.
+        # The user did not type this --set: it comes from the sweep's file.
         message = error.message
         for text in _changes(source, changes, given):
             message = message.replace(f"--set {text}: ", f"{source.file}: ")
@@ -168,13 +168,13 @@ def _planned_run(
 
 
 def _changes(source: Source, of_grid: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Of the overrides, those that stand in the sweep's file."""
+    """Those of the overrides that come from the sweep's file."""
     of_file = {*of_grid, *_overrides(source, ("set",), source.data.get("set") or {})}
     return [text for text in given if text in of_file]
 
 
 Value = tuple[str, list[str]]
-"""(name of a value, its overrides)"""
+"""(name of the value, its overrides)"""
 Axis = list[Value]
 
 
@@ -195,28 +195,28 @@ def _axes(source: Source, grid: Any) -> dict[str, Axis]:
         elif isinstance(values, list) and values:
             axes[axis] = [_listed(source, axis, short[axis], value) for value in values]
         else:
-            raise _wrong(source, f"grid.{axis}", "it must be a list of values, or named sets of changes")
+            raise _wrong(source, f"grid.{axis}", "it must be a list of values, or a mapping of named changes")
         names = [name for name, _ in axes[axis]]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise _wrong(source, f"grid.{axis}", f"{', '.join(twice)} is there more than once")
+            raise _wrong(source, f"grid.{axis}", f"{', '.join(twice)} is given more than once")
     _check_axes(source, axes)
     return axes
 
 
 def _listed(source: Source, axis: str, short: str, value: Any) -> Value:
-    """One value of a key; names of algorithms may stand under `algorithm` itself."""
+    """A value of a key; names of algorithms may be listed under `algorithm` itself."""
     key = ALGORITHM_NAME if axis == ALGORITHM and isinstance(value, str) else axis
     _check_key(source, f"grid.{axis}", key)
     return value_label(key, short, _text(value)), [_set(key, value)]
 
 
 def _check_axes(source: Source, axes: Mapping[str, Axis]) -> None:
-    """A key that two axes change would have the last one's value under the label of both."""
+    """Refuses a key changed by two axes: it would have the last one's value under the labels of both."""
     owners: dict[str, str] = {}
     for axis, values in axes.items():
         for key in {text.partition("=")[0] for _, texts in values for text in texts}:
             if owners.setdefault(key, axis) != axis:
-                raise _wrong(source, f"grid.{axis}", f"{key} is changed by the axis {owners[key]} already")
+                raise _wrong(source, f"grid.{axis}", f"{key} is already changed by the axis {owners[key]}")
 
 
 def _of_algorithm(overrides: Sequence[str]) -> bool:
@@ -224,12 +224,12 @@ def _of_algorithm(overrides: Sequence[str]) -> bool:
 
 
 def _check_names(source: Source, runs: Sequence[PlannedRun]) -> None:
-    """Each run's log has its name: two of one name would overwrite each other's."""
+    """Refuses two runs of the same name: they would overwrite each other's log."""
     labels: dict[str, str] = {}
     for run in runs:
         other = labels.setdefault(run.name, run.label)
         if other != run.label:
-            text = f"{other!r} and {run.label!r} differ in signs alone that a file's name leaves out"
+            text = f"{other!r} and {run.label!r} differ only in characters that file names leave out"
             raise _wrong(source, "grid", text)
 
 
@@ -242,7 +242,7 @@ def _overrides(source: Source, where: tuple[str, ...], changes: Any) -> list[str
 
 
 def _check_key(source: Source, where: str, key: str) -> None:
-    """What each run gets from the sweep itself cannot be changed by it as well."""
+    """Refuses keys that the sweep itself sets for each run."""
     if key in _OWN_KEYS:
         raise _wrong(source, where, f"{key}: {_OWN_KEYS[key]}")
 
@@ -257,11 +257,14 @@ def _text(value: Any) -> str:
 
 def _seeds(source: Source, given: Any) -> list[int]:
     number = isinstance(given, int) and not isinstance(given, bool)
+    # Checked before the list is made, so that a mistyped number cannot fill the memory.
+    if number and given > _MAX_RUNS:
+        raise _wrong(source, "seeds", f"got {brief(given)}; at most {_MAX_RUNS:,} runs are allowed")
     seeds = list(range(1, given + 1)) if number else given
     good = isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)
     if not good or len(set(seeds)) < len(seeds):
         raise _wrong(
-            source, "seeds", f"got {brief(given)}; it must be a number of seeds, or a list of different ones"
+            source, "seeds", f"got {brief(given)}; it must be a number of seeds, or a list of distinct seeds"
         )
     return list(seeds)
 
@@ -269,7 +272,7 @@ def _seeds(source: Source, given: Any) -> list[int]:
 def _baseline(source: Source, data: Mapping[str, Any], axes: Mapping[str, Axis]) -> dict[str, str]:
     given = data.get("baseline") or {}
     if not isinstance(given, dict):
-        raise _wrong(source, "baseline", "it must say one value of an axis: {algorithm: ad-psgd}")
+        raise _wrong(source, "baseline", "it must name a value of an axis: {algorithm: ad-psgd}")
     texts = {axis: _text(value) for axis, value in given.items()}
     line = source.line(("baseline",))
     where = f"{source.file}{f':{line}' if line else ''}: baseline"

@@ -1,4 +1,4 @@
-"""Graphs in files of their own -> written out in the experiment, so that a resolved one needs no other file."""
+"""Inlines graphs from files into the experiment, so that a resolved experiment needs no other file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from topologies.description import to_description
 from topologies.reading import brief, read_text
 
 
-def with_graph(section: Mapping[str, Any], folder: Path, note: Callable[[str], None]) -> dict[str, Any]:
-    """The section with the graph of its file. `folder`: where relative paths begin. Raises ValueError.
+def with_graph(
+    section: Mapping[str, Any], locate: Callable[[str], Path], note: Callable[[str], None]
+) -> dict[str, Any]:
+    """The section with its file's graph inlined. `locate`: file name -> path. Raises ValueError.
 
-    `note` gets what was made of things that the file leaves open.
+    `note` gets a line for each choice that the file leaves open.
     """
     given = {key: value for key, value in section.items() if key != "file"}
     options = parameters_of(files.load)
@@ -26,16 +28,16 @@ def with_graph(section: Mapping[str, Any], folder: Path, note: Callable[[str], N
         if not isinstance(value, options[key].type) or isinstance(value, bool):
             raise ValueError(f"{key}: got {brief(value)}; it must be {options[key].type_name}")
     if not isinstance(section["file"], str) or not section["file"].strip():
-        raise ValueError(f"got {brief(section['file'])}; it must be the name of a file ({files.endings()})")
-    graph = files.load(folder / Path(section["file"]).expanduser(), **given)
+        raise ValueError(f"got {brief(section['file'])}; it must be a file name ({files.endings()})")
+    graph = files.load(locate(section["file"]), **given)
     for text in graph.graph.get("notes", ()):
         note(f"{section['file']}: {text}")
     return {"kind": INLINE, **to_description(graph)}
 
 
 def read_edges(path: Path) -> list[list[str]]:
-    """Pairs of hosts in a file, one in a line: names, or numbers from 0, which decentralizepy writes after a line with
-    their number. Raises ValueError.
+    """Pairs of hosts in a file, one per line: names, or numbers from 0, as decentralizepy writes them below a first
+    line with the number of nodes. Raises ValueError.
     """
     try:
         lines = read_text(path, files.MAX_FILE_BYTES).splitlines()
@@ -48,11 +50,11 @@ def read_edges(path: Path) -> list[list[str]]:
             continue
         if len(words) != 2:
             raise ValueError(
-                f"{path}: line {number}: a pair of hosts is wanted, got {brief(line.strip()[:60])}"
+                f"{path}: line {number}: expected a pair of hosts, got {brief(line.strip()[:60])}"
             )
         a, b = (f"h{int(word) + 1}" if word.isdecimal() else word for word in words)
         if (b, a) not in pairs:
             pairs[a, b] = None
     if not pairs:
-        raise ValueError(f"{path}: it holds no edges")
+        raise ValueError(f"{path}: no edges in it")
     return [list(pair) for pair in pairs]

@@ -1,14 +1,14 @@
-"""Recordings of links: CSV files of ours and packet-delivery traces of Mahimahi, as points of an experiment's trace.
+"""Reads recordings of links, mnbed's CSV files and Mahimahi's packet-delivery traces, as points of a trace.
 
 A file is read when its experiment is loaded and its content becomes part of the experiment, so that a run directory's
-experiment.yaml runs again without the file.
+experiment.yaml can be run again without the file.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +18,46 @@ from mnbed.experiment.fields import did_you_mean
 from topologies.properties import TRACED
 from topologies.reading import brief, read_text
 
-# Text of a day's trace at 10 points a second; more is not a trace of a link.
+# A day's trace at 10 points per second; anything larger is not a trace of a link.
 _MAX_FILE_BYTES = 64_000_000
-_COLUMNS = ("time", "link", *(one.key for one in TRACED))
+_COLUMNS = ("time", "link", *(row.key for row in TRACED))
 # Mahimahi (Netravali et al., USENIX ATC 2015): each line lets one packet of 1,500 bytes pass, so one line for each
 # millisecond is 12 Mbit/s.
 _MAHIMAHI_PACKET_BITS = 1500 * 8
 DEFAULT_BIN_S = 0.5
 
 PlainPoint = list[Any]
-"""[time, bandwidth or null, delay or null, and the link where the file names it]"""
+"""[time, bandwidth or null, delay or null, and the link if the file names it]"""
 
 
 class TraceError(ValueError):
-    """A file that is no trace; the message names file and line."""
+    """A file that is not a valid trace; the message names file and line."""
 
 
-def with_points(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """That entry of `network.events` with its file's content as `points`; as it is where it has them, or no file.
+def with_points(entry: Mapping[str, Any], locate: Callable[[str], Path]) -> dict[str, Any]:
+    """That entry of `network.events` with its file's content as `points`; unchanged if it has points, or no file.
 
-    `folder`: what relative names are relative to. Raises TraceError.
+    `locate`: file name -> path. Raises TraceError.
     """
-    found = dict(entry)
-    if found.get("points"):
-        return found
-    if isinstance(found.get("trace"), str):
-        alone = "link" in found or "links" in found
-        found["points"] = list(read_csv(folder / found["trace"], links_given=alone))
-    elif isinstance(found.get("mahimahi"), str):
-        bin_s = units.parse_duration(found["bin"]) if found.get("bin") is not None else DEFAULT_BIN_S
-        found["points"], length_s = read_mahimahi(folder / found["mahimahi"], bin_s)
-        if found.get("repeat") is not False and found.get("period") is None:
-            found["period"] = units.format_duration(length_s)
-    return found
+    filled = dict(entry)
+    if filled.get("points"):
+        return filled
+    if isinstance(filled.get("trace"), str):
+        links_given = "link" in filled or "links" in filled
+        filled["points"] = list(read_csv(locate(filled["trace"]), links_given=links_given))
+    elif isinstance(filled.get("mahimahi"), str):
+        bin_s = units.parse_duration(filled["bin"]) if filled.get("bin") is not None else DEFAULT_BIN_S
+        filled["points"], length_s = read_mahimahi(locate(filled["mahimahi"]), bin_s)
+        if filled.get("repeat") is not False and filled.get("period") is None:
+            filled["period"] = units.format_duration(length_s)
+    return filled
 
 
 def read_csv(path: Path, *, links_given: bool) -> Iterator[PlainPoint]:
-    """Points of a file with the columns time, link, and some of bandwidth, delay and loss, in its order.
+    """Points of a file with the columns time, link, and some of bandwidth, delay and loss, in the file's order.
 
     Times are emulated seconds, or text with a unit; an empty cell changes nothing. `links_given`: the entry names the
-    links, and the file must not. Raises TraceError.
+    links, so the file must not. Raises TraceError.
     """
     reader = csv.reader(_lines(path))
     header = [name.strip().lower() for name in next(reader, [])]
@@ -69,12 +69,12 @@ def read_csv(path: Path, *, links_given: bool) -> Iterator[PlainPoint]:
             continue
         where = f"{path}:{reader.line_num}"
         if len(row) != len(header):
-            raise TraceError(f"{where}: {len(row)} cells, and the header has {len(header)}")
+            raise TraceError(f"{where}: {len(row)} cells, but the header has {len(header)}")
         cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
         point, link = _point(where, cells)
         time_s = units.parse_duration(point[0])
         if time_s <= last.get(link, -1.0):
-            raise TraceError(f"{where}: time {cells['time']} is not after the one before it")
+            raise TraceError(f"{where}: time {cells['time']} is not after the previous one")
         last[link] = time_s
         count += 1
         yield point
@@ -86,17 +86,17 @@ def _check_header(path: Path, header: list[str], links_given: bool) -> None:
     wanted = [name for name in _COLUMNS if name != "link" or not links_given]
     for name in header:
         if name == "link" and links_given:
-            raise TraceError(f"{path}:1: a column link, and the entry names links too: leave one of them out")
+            raise TraceError(f"{path}:1: a column link, but the entry names links too: drop one of them")
         if name not in wanted:
-            raise TraceError(f"{path}:1: no such column as {brief(name)}{did_you_mean(name, wanted)}")
+            raise TraceError(f"{path}:1: unknown column {brief(name)}{did_you_mean(name, wanted)}")
     missing = [name for name in wanted if name not in header and name in ("time", "link")]
-    if not any(one.key in header for one in TRACED):
+    if not any(row.key in header for row in TRACED):
         missing.append("bandwidth")
     if missing:
         hint = "; or give the entry a link: [h3, s1]" if "link" in missing else ""
         raise TraceError(f"{path}:1: no column {', '.join(missing)}{hint}")
     if len(set(header)) != len(header):
-        raise TraceError(f"{path}:1: a column twice")
+        raise TraceError(f"{path}:1: a column is given twice")
 
 
 def _point(where: str, cells: Mapping[str, str]) -> tuple[PlainPoint, str | None]:
@@ -106,24 +106,24 @@ def _point(where: str, cells: Mapping[str, str]) -> tuple[PlainPoint, str | None
     except ValueError as error:
         raise TraceError(f"{where}: time: {error}") from None
     values = {}
-    for one in TRACED:
-        if text := cells.get(one.key, ""):
+    for row in TRACED:
+        if text := cells.get(row.key, ""):
             try:
-                values[one.key] = traced_value(one, _with_unit(text, one.unit or ""))
+                values[row.key] = traced_value(row, _with_unit(text, row.unit or ""))
             except ValueError as error:
-                raise TraceError(f"{where}: {one.key}: {error}") from None
+                raise TraceError(f"{where}: {row.key}: {error}") from None
     if time is None:
         raise TraceError(f"{where}: no time")
     if not values:
-        raise TraceError(f"{where}: neither {' nor '.join(one.key for one in TRACED)}")
+        raise TraceError(f"{where}: neither {' nor '.join(row.key for row in TRACED)}")
     link = cells.get("link")
     if link is not None and link.count("-") != 1:
-        raise TraceError(f"{where}: got {brief(link)} for its link; write for example h3-s1")
+        raise TraceError(f"{where}: got {brief(link)} as its link; write h3-s1, for example")
     return plain_point(units.format_duration(time), values, link), link
 
 
 def _with_unit(text: str, unit: str) -> str:
-    """A bare number is in that unit: seconds, or bit/s."""
+    """Adds the unit to a bare number: seconds, or bit/s."""
     try:
         return text + unit if math.isfinite(float(text)) else text
     except ValueError:
@@ -131,11 +131,11 @@ def _with_unit(text: str, unit: str) -> str:
 
 
 def read_mahimahi(path: Path, bin_s: float) -> tuple[list[PlainPoint], float]:
-    """(points, length in seconds) of a packet-delivery trace: one line for each 1,500-byte packet that could pass, with
-    its time in milliseconds; the trace begins again after its last line.
+    """(points, length in seconds) of a packet-delivery trace: one line per 1,500-byte packet that could be delivered,
+    with its time in milliseconds; the trace starts over after its last line.
 
-    Packets are counted in bins; a bin without any has bandwidth 0, which means the least that a link can have. Raises
-    TraceError.
+    Packets are counted in bins; an empty bin has bandwidth 0, which stands for the lowest that the link supports.
+    Raises TraceError.
     """
     counts: list[int] = []
     last = 0
@@ -145,22 +145,22 @@ def read_mahimahi(path: Path, bin_s: float) -> tuple[list[PlainPoint], float]:
             continue
         if not text.isdecimal():
             raise TraceError(
-                f"{path}:{number}: got {brief(text[:40])}; each line must be a time in whole milliseconds"
+                f"{path}:{number}: got {brief(text[:40])}; each line must be a whole number of milliseconds"
             )
         at = int(text)
         if at < last:
-            raise TraceError(f"{path}:{number}: {at} ms is before the line above it, {last} ms")
+            raise TraceError(f"{path}:{number}: {at} ms is earlier than the previous line, {last} ms")
         last = at
-        # Mahimahi's first opportunity may be at 0; its last closes the trace and belongs to the last bin.
+        # Mahimahi's first opportunity may be at 0; the last one ends the trace and belongs to the last bin.
         place = max(0, math.ceil(at / 1e3 / bin_s - 1e-9) - 1)
         if place >= 1_000_000:
             raise TraceError(
-                f"{path}:{number}: {at} ms make more than a million bins of {units.format_duration(bin_s)}"
+                f"{path}:{number}: {at} ms makes more than a million bins of {units.format_duration(bin_s)}"
             )
         counts += [0] * (place + 1 - len(counts))
         counts[place] += 1
     if last == 0:
-        raise TraceError(f"{path}: no packet could ever pass: the last time is 0 ms")
+        raise TraceError(f"{path}: no packet could ever be delivered: the last time is 0 ms")
     length_s = last / 1e3
     points: list[PlainPoint] = []
     for place, count in enumerate(counts):

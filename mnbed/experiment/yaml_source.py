@@ -1,4 +1,4 @@
-"""YAML text -> plain data and the line of every key; stricter than PyYAML: no duplicate keys, keys are text.
+"""YAML text -> plain data and the line of every key; stricter than PyYAML: no duplicate keys, only text as keys.
 
 Every problem is an InputError that names file and line.
 """
@@ -24,7 +24,7 @@ class Source:
     file: str
     data: dict[str, Any]
     lines: dict[KeyPath, int]
-    """Path of a key, or of a list item, -> its line, counted from 1."""
+    """Path of a key or list item -> its line, counted from 1."""
 
     def line(self, path: KeyPath) -> int | None:
         """The line of that key, or of the nearest section around it."""
@@ -49,11 +49,11 @@ def parse_yaml(text: str, file: str) -> Source:
     except plain_yaml.YamlProblem as problem:
         raise InputError(f"{file}:{problem.line}: {problem.text}") from None
     except RecursionError:
-        raise InputError(f"{file}: sections in sections, more than {plain_yaml.MAX_DEPTH} deep") from None
+        raise InputError(f"{file}: sections are nested more than {plain_yaml.MAX_DEPTH} deep") from None
     except ValueError as error:
-        raise InputError(f"{file}: a value cannot be read: {error}") from None
+        raise InputError(f"{file}: cannot read a value: {error}") from None
     if data is None:
-        raise InputError(f"{file}: the file is empty; see docs/experiment-file.md for what belongs in it")
+        raise InputError(f"{file}: the file is empty; docs/experiment-file.md describes what belongs in it")
     if not isinstance(data, dict):
         raise InputError(f"{file}: an experiment is a mapping (key: value), not a {_kind(data)}")
     return Source(file=file, data=data, lines=lines)
@@ -73,7 +73,7 @@ def _lines(root: yaml.Node | None) -> tuple[dict[KeyPath, int], list[str]]:
     """Lines of all keys, and "line: message" for keys given twice or not text."""
     lines: dict[KeyPath, int] = {}
     problems: list[str] = []
-    # An alias names its node again, perhaps from inside itself: each node is walked once.
+    # An alias refers to its node again, perhaps from inside it, so each node is visited once.
     walked: set[int] = set()
 
     def walk(node: yaml.Node, path: KeyPath) -> None:
@@ -82,15 +82,16 @@ def _lines(root: yaml.Node | None) -> tuple[dict[KeyPath, int], list[str]]:
         walked.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
-                lines[(*path, index)] = item.start_mark.line + 1
-                walk(item, (*path, index))
+                below: KeyPath = (*path, index)
+                lines[below] = item.start_mark.line + 1
+                walk(item, below)
         elif isinstance(node, yaml.MappingNode):
             own: set[str] = set()
             for key_node, value_node in node.value:
                 walk_key(key_node, value_node, path, own)
 
     def walk_key(key_node: yaml.Node, value_node: yaml.Node, path: KeyPath, own: set[str]) -> None:
-        """`own`: keys of this very mapping so far; what is merged into it (<<) may be given again."""
+        """`own`: keys seen so far in this mapping; keys merged into it (<<) may be given again."""
         line = key_node.start_mark.line + 1
         if key_node.tag == "tag:yaml.org,2002:merge":
             walk(value_node, path)
@@ -101,8 +102,9 @@ def _lines(root: yaml.Node | None) -> tuple[dict[KeyPath, int], list[str]]:
             problems.append(f"{line}: {dotted(below)} is given twice (first on line {lines[below]})")
         else:
             own.add(key_node.value)
-            lines[(*path, key_node.value)] = line
-            walk(value_node, (*path, key_node.value))
+            below = (*path, key_node.value)
+            lines[below] = line
+            walk(value_node, below)
 
     if root is not None:
         walk(root, ())
@@ -131,6 +133,6 @@ def _syntax_message(error: yaml.YAMLError, file: str) -> str:
     if "'\\t'" in problem:
         problem = "a tab is used for indentation; YAML wants spaces"
     if "more documents" in str(getattr(error, "context", "")) or "single document" in str(error):
-        problem = "a second document begins here (---); an experiment file holds one"
+        problem = "a second document begins here (---), but the file must contain only one"
     where = f"{file}:{mark.line + 1}" if mark is not None else file
     return f"{where}: not valid YAML: {problem}"

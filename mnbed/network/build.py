@@ -1,7 +1,7 @@
 """Plan -> Mininet network, as a context manager: build, verify, hand out, tear down.
 
-Hosts and bridges stand in namespaces of their own; nothing of the network is ever seen in the root namespace.
-Everything of one node (sysctls, addresses, static ARP, qdiscs, forwarding) goes in as one script, and is read back.
+Hosts and bridges are in namespaces of their own; nothing of the network ever appears in the root namespace. A node's
+configuration (sysctls, addresses, static ARP, qdiscs, bridge) is one script; qdiscs and forwarding are read back.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _RTO_MIN_MS, _RTO_MAX_MS = 200, 120_000
 
 @dataclass(frozen=True, kw_only=True)
 class LinkReadback:
-    """What the kernel says of a link's two interfaces."""
+    """What the kernel reports about a link's two interfaces."""
 
     link: LinkPlan
     a: Readback
@@ -49,7 +49,7 @@ class LinkReadback:
 
 
 class Network:
-    """A network that stands. `mininet` is the Mininet object, for its prompt and for popen."""
+    """A live network. `mininet` is the Mininet object, for its prompt and for popen."""
 
     def __init__(self, plan: Plan, mininet: Any, forwarding: Forwarding) -> None:
         self.plan = plan
@@ -57,12 +57,12 @@ class Network:
         self.forwarding = forwarding
         self.delay: DelayProcess | None = None
         self.wires = {ends: direction.wire for ends, direction in plan.directions.items()}
-        """(source, target) of a direction -> what its shaping should be now; `live.py` changes it."""
+        """(source, target) of a direction -> what its shaping should be now; `live_changes` updates it."""
 
     def ailment(self) -> str | None:
-        """What makes the network stand still; None: nothing that could be seen from outside."""
+        """What keeps the network from carrying packets; None: nothing that shows from outside."""
         if self.forwarding.died():
-            return "the program that stands for the switches has ended"
+            return "the program that runs the switches has ended"
         if self.delay is not None and self.delay.died():
             return "the process that delays packets has ended"
         if self.delay is not None and self.delay.stopped():
@@ -74,15 +74,15 @@ class Network:
         return int(self.mininet.nameToNode[node].pid)
 
     def read_back(self) -> list[LinkReadback]:
-        """What every link's qdiscs are and have counted, now. Raises RunError."""
-        found: dict[str, Readback] = {}
+        """Every link's qdiscs and their counters, as they are now. Raises RunError."""
+        by_interface: dict[str, Readback] = {}
         for pid, devices in self.interfaces_by_namespace():
             text = run_script_in(
                 pid, shaping.show_script(devices), what=f"reading the qdiscs of {devices[0]}"
             )
-            found.update(shaping.parse_shapes(text, devices))
+            by_interface.update(shaping.parse_shapes(text, devices))
         return [
-            LinkReadback(link=link, a=found[link.a_interface], b=found[link.b_interface])
+            LinkReadback(link=link, a=by_interface[link.a_interface], b=by_interface[link.b_interface])
             for link in self.plan.links
         ]
 
@@ -98,19 +98,19 @@ class Network:
         """Every interface that is not shaped as it should be now, in words. Raises RunError."""
         wrong = []
         for entry in readbacks:
-            for direction, found in zip(entry.link.directions, (entry.a, entry.b), strict=True):
+            for direction, actual in zip(entry.link.directions, (entry.a, entry.b), strict=True):
                 wire = self.wires[direction.source, direction.target]
                 asked = shaping.asked_shape(wire, self.plan.delay_backend)
-                texts = shaping.differences(asked, found.shape)
+                texts = shaping.differences(asked, actual.shape)
                 texts += shaping.branch_differences(
-                    self.leaves(direction), found.branches, self.plan.delay_backend
+                    self.leaves(direction), actual.branches, self.plan.delay_backend
                 )
                 if texts:
                     wrong.append(f"{direction.interface}: {', '.join(texts)}")
         return wrong
 
     def leaves(self, direction: Direction, wire: LinkProperties | None = None) -> tuple[shaping.Leaf, ...]:
-        """The queues by destination on that direction's interface, with the link as it should be now, or as given."""
+        """The queues by destination on that direction's interface, for the link as it should be now, or as given."""
         wire = self.wires[direction.source, direction.target] if wire is None else wire
         return shaping.leaves_of(direction, wire, lambda host: self.plan.host(host).address)
 
@@ -124,12 +124,12 @@ class Network:
         ]
 
     def interfaces_by_namespace(self) -> list[tuple[int, list[str]]]:
-        """(process in the namespace, shaped interfaces): switches may share one."""
-        found: dict[int, tuple[int, list[str]]] = {}
+        """(process in the namespace, shaped interfaces); switches may share a namespace."""
+        places: dict[int, tuple[int, list[str]]] = {}
         for node in self.node_names():
             pid, devices = self.pid(node), self.interfaces(node)
-            found.setdefault(network_namespace(pid), (pid, []))[1].extend(devices)
-        return [(pid, devices) for pid, devices in found.values() if devices]
+            places.setdefault(network_namespace(pid), (pid, []))[1].extend(devices)
+        return [(pid, devices) for pid, devices in places.values() if devices]
 
     def node_names(self) -> list[str]:
         """Hosts, then switches."""
@@ -140,17 +140,17 @@ class Network:
 def build_network(
     plan: Plan, check: Callable[[], None] = lambda: None, *, changeable: bool = False
 ) -> Iterator[Network]:
-    """Build the plan's network, verify it, and take it down again whatever happens.
+    """Build the plan's network, verify it, and tear it down again whatever happens.
 
-    `check` is called between steps that must not be torn apart, and may raise to break off: a shell that Mininet has
+    `check` is called between steps that must not be interrupted, and may raise to abort: a shell that Mininet has
     started but does not know yet would be left behind. `changeable`: somebody may give any link a delay later.
-    Raises MachineError where the machine lacks something, RunError where the kernel did not do as asked.
+    Raises MachineError if the machine lacks something, RunError if the kernel did not do as asked.
     """
     _check_mnexec()
     raise_open_files(plan.open_files)
     setLogLevel("warning")
-    # Mininet's own initialisation changes system-wide sysctls and leaves them so; nothing of it is needed here. Its
-    # constructor asks Mininet itself, not the subclass.
+    # Mininet's own initialisation changes system-wide sysctls for good, and is not needed here. Its constructor asks
+    # Mininet itself, not the subclass.
     Mininet.inited = True
     mininet = EmulatedNet(topo=None, build=False, controller=None, link=ShapedLink)
     with contextlib.ExitStack() as stack:
@@ -180,7 +180,7 @@ def _start_switches(plan: Plan) -> contextlib.AbstractContextManager[Forwarding]
 
 
 def _check_mnexec() -> None:
-    """Mininet waits for ever for a shell whose namespace could not be made."""
+    """Without this check, Mininet would wait for ever for a shell whose namespace could not be made."""
     try:
         done = subprocess.run(["mnexec", "-n", "true"], capture_output=True, text=True, check=False)
     except OSError as error:
@@ -228,14 +228,14 @@ def _parameters(network: Network, direction: Direction) -> dict[str, Any]:
 
 
 def _configure(network: Network) -> None:
-    """Run every node's script; two at a time, as each mostly waits for the kernel."""
+    """Run every node's script; two at a time, since each mostly waits for the kernel."""
     plan = network.plan
     prefix = plan.subnet.split("/")[1]
     congestion_control = plan.experiment.network.tcp.congestion_control
     neighbours = [f"{host.address} lladdr {host.mac}" for host in plan.hosts]
     network.forwarding.connect({switch: network.interfaces(switch) for switch in plan.switches})
-    wires = {one.interface: one.wire for one in plan.directions.values()}
-    # By route: outside the root namespace the sysctl refuses what tcp_allowed_congestion_control leaves out.
+    wires = {direction.interface: direction.wire for direction in plan.directions.values()}
+    # Per route: outside the root namespace the sysctl refuses what tcp_allowed_congestion_control does not list.
     tcp = f"congctl {congestion_control} rto_min {_rto_min_ms(plan.dilation)}ms"
 
     def configure_host(index: int) -> None:
@@ -270,23 +270,24 @@ def _configure(network: Network) -> None:
         network.forwarding.configure(name, plan.forwarding[name], script)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        jobs = [pool.submit(configure_switch, name) for name in plan.switches]
-        jobs += [pool.submit(configure_host, index) for index in range(len(plan.hosts))]
-        for job in jobs:
-            job.result()
+        futures = [pool.submit(configure_switch, name) for name in plan.switches]
+        futures += [pool.submit(configure_host, index) for index in range(len(plan.hosts))]
+        for future in futures:
+            future.result()
 
 
 def _rto_min_ms(dilation: float) -> int:
-    """TCP's least retransmission timeout, wall clock, so that it is the kernel's usual 200 ms in emulated time.
+    """TCP's minimum retransmission timeout, wall clock, so that it is the kernel's usual 200 ms in emulated time.
 
-    With it go what the kernel derives from the timeout: slow start after idle, tail loss probes, keeping a connection.
+    What the kernel derives from it follows: slow start after idle, tail loss probes, giving up a broken connection.
     """
     return max(1, min(round(_RTO_MIN_MS * dilation), _RTO_MAX_MS))
 
 
 def _wait_until_up(network: Network) -> None:
-    """Wait for every interface's carrier: the kernel tells qdiscs and bridges of it up to a second later, and drops
-    what is sent before. Raises RunError.
+    """Wait for every interface's carrier. Raises RunError.
+
+    The kernel tells qdiscs and bridges of it up to a second later, and drops what is sent before.
     """
     interfaces = {interface for node in network.node_names() for interface in network.interfaces(node)}
     reader = CounterReader({node: network.pid(node) for node in network.node_names()})
@@ -303,7 +304,7 @@ def _wait_until_up(network: Network) -> None:
 
 
 def _sysctl_script(values: dict[str, str]) -> str:
-    """IPv6 off, so that links carry the experiment and nothing else; then those keys, where the kernel has them."""
+    """Turn IPv6 off, so that links carry only the experiment; then set those keys, if the kernel has them."""
     script = "for i in all default; do f=/proc/sys/net/ipv6/conf/$i/disable_ipv6; [ ! -e $f ] || echo 1 > $f; done\n"
     for key, value in values.items():
         script += f"[ ! -e /proc/sys/{key} ] || echo {value} > /proc/sys/{key}\n"
@@ -311,7 +312,7 @@ def _sysctl_script(values: dict[str, str]) -> str:
 
 
 def _tear_down(mininet: Any) -> None:
-    """End every node's shell and what runs in its namespace; interfaces and bridges go with the namespace."""
+    """Kill every node's shell and its process group; interfaces and bridges vanish with the namespace."""
     nodes = mininet.hosts + mininet.switches
     for node in nodes:
         if node.shell is not None:

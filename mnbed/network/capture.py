@@ -1,6 +1,6 @@
-"""Packets of one interface into a pcap file, without another program: what Wireshark and tcpdump read.
+"""Writes the packets of one interface to a pcap file, which Wireshark and tcpdump read, without another program.
 
-A host's segments show as TCP hands them to its interface, up to 64 kB in one piece, where the kernel cuts them later.
+A host's segments appear as TCP hands them to its interface, up to 64 kB in one piece; the kernel cuts them later.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Capture:
     """Both directions of an interface, until `stop`."""
 
     def __init__(self, pid: int, interface: str, path: Path, descriptor: int) -> None:
-        """`pid`: a process in the interface's namespace; `descriptor`: of the file, open to write. Raises OSError."""
+        """`pid`: a process in the interface's namespace; `descriptor`: the file, open for writing. Raises OSError."""
         self.path = path
         self.interface = interface
         self.packets = 0
         self.lost = 0
-        """Packets the kernel had no room for; known after `stop`."""
+        """Packets for which the kernel had no room; known after `stop`."""
         self._file = os.fdopen(descriptor, "wb")
         try:
             with ThreadPoolExecutor(max_workers=1) as pool:
@@ -47,7 +47,7 @@ class Capture:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what has come, and close the file; a second call does nothing."""
+        """Write what has arrived, and close the file; a second call does nothing."""
         if self._stopping.is_set():
             return
         self._stopping.set()

@@ -1,6 +1,6 @@
 """What every interface's root qdisc has counted, read over rtnetlink: fast enough to sample 60 hosts while they train.
 
-One netlink socket per node is opened in the node's namespace and kept; a socket stays in the namespace it was made in.
+One netlink socket per namespace is opened and kept; a socket stays in the namespace in which it was made.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class CounterReader:
         """Interface -> its counters, now. Raises OSError."""
         counters = {}
         for node, sock in self._sockets.items():
-            for index, found in _root_qdiscs(sock):
+            for index, totals in _root_qdiscs(sock):
                 name = self._names[node].get(index)
                 if name is not None:
-                    counters[name] = found
+                    counters[name] = totals
         return counters
 
     def down(self) -> set[str]:
@@ -71,7 +71,7 @@ class CounterReader:
 def _open_sockets(pids: Mapping[str, int]) -> dict[str, socket.socket]:
     """One rtnetlink socket in each namespace, under the name of one of its nodes.
 
-    Made in a thread of its own, as entering a namespace changes the thread.
+    They are made in a separate thread, since entering a namespace changes the thread.
     """
 
     def open_all() -> dict[str, socket.socket]:

@@ -1,8 +1,8 @@
-"""Static forwarding: every frame's way is decided before the first is sent, whatever kind of switch carries it out.
+"""Static forwarding: every frame's path is decided before the first is sent, whatever kind of switch forwards it.
 
-Here: what both kinds offer, and Linux bridges. On these learning and flooding are off on every port, so that any
-graph, loops too, carries frames along shortest paths without a spanning tree. With `flood off` alone one multicast
-packet would circle in a ring for ever.
+Here: what both kinds of switch offer, and Linux bridges. These have learning and flooding off on every port, so that
+any graph, even with loops, carries frames along shortest paths without a spanning tree. With `flood off` alone, one
+multicast packet would circle in a ring for ever.
 """
 
 from __future__ import annotations
@@ -18,45 +18,48 @@ from mnbed.network.namespaces import heredoc, run_in, run_script_in
 from mnbed.network.shaping import json_documents
 
 _PORT_FLAGS = ("learning", "flood", "mcast_flood", "bcast_flood")
-# linux/if_bridge.h: a disabled port drops what arrives and gets nothing to send.
+# linux/if_bridge.h: a disabled port drops what arrives and is given nothing to send.
 _DISABLED, _FORWARDING = 0, 3
 
 
 class Forwarding(ABC):
-    """The switches of one network: `add_switch` for each, `connect`, `configure` for each; then they forward."""
+    """The switches of one network: `add_switch` each, `connect`, `configure` each; then they forward."""
 
     needs_whole_frames = False
-    """True where hosts must compute checksums and cut segments themselves, as if a real wire followed."""
+    """True if hosts must compute checksums and cut segments themselves, as if for a real wire."""
 
     @abstractmethod
     def add_switch(self, mininet: Any, name: str, number: int) -> None:
-        """Add the Mininet node of a switch; its shell stands where the switch's interfaces shall be."""
+        """Add the Mininet node of a switch; its shell is in the namespace where the switch's interfaces belong."""
 
     @abstractmethod
     def connect(self, ports: Mapping[str, list[str]]) -> None:
-        """Take each switch's ports, once every link is there: switch -> interfaces. Raises RunError."""
+        """Give each switch its ports, once all links exist: switch -> interfaces. Raises RunError."""
 
     def died(self) -> bool:
-        """True where what forwards has ended although nobody stopped it."""
+        """Whether the program that forwards has ended although nobody stopped it."""
         return False
 
     @abstractmethod
     def configure(self, switch: str, table: Mapping[str, str], script: str) -> None:
-        """Run the switch's shell script, put its ports and the static entries MAC -> port in force, and read them
-        back. Raises RunError naming the first difference.
+        """Run the switch's shell script, apply its ports and the static entries MAC -> port, and read them back.
+
+        Raises RunError naming the first difference.
         """
 
     @abstractmethod
     def set_port(self, switch: str, interface: str, up: bool) -> None:
-        """Open or shut a port. A shut one drops what arrives and what would leave, at once and silently: carrier and
-        queues stay as they are, and what its queue holds still goes out. Raises RunError.
+        """Open or close a port. Raises RunError.
+
+        A closed port drops what arrives and what would leave, at once and silently: carrier and queues stay as they
+        are, and what its queue holds is still sent.
         """
 
 
 class BridgeNode(Switch):  # type: ignore[misc]
     """A Mininet switch that is a Linux bridge in a namespace of its own."""
 
-    # Mininet asks a switch for the address that its controller knows, wherever a command names the switch.
+    # Mininet asks a switch for the address that its controller knows whenever a command names the switch.
     controlIntf: Any = None
 
     def start(self, controllers: Any) -> None:
@@ -91,7 +94,7 @@ class Bridges(Forwarding):
         run_in(
             self._nodes[switch].pid,
             ["bridge", "link", "set", "dev", interface, "state", str(state)],
-            what=f"{'opening' if up else 'shutting'} {switch}'s port {interface}",
+            what=f"{'opening' if up else 'closing'} {switch}'s port {interface}",
         )
 
 
@@ -107,19 +110,19 @@ def bridge_script(bridge: str, ports: list[str], table: Mapping[str, str]) -> st
 
 
 def show_script(bridge: str) -> str:
-    """Shell text that prints the two JSON documents `check_bridge` compares: ports, entries."""
+    """Shell text that prints the two JSON documents that `check_bridge` compares: ports, entries."""
     return f"bridge -j -d link show\nbridge -j fdb show br {bridge}\n"
 
 
 def check_bridge(bridge: str, ports: list[str], table: Mapping[str, str], links: Any, entries: Any) -> None:
-    """Compare what the kernel says with what was asked. Raises RunError naming the first difference."""
+    """Compare what the kernel reports with what was asked. Raises RunError naming the first difference."""
     flags = {row["ifname"]: row for row in links}
     for port in ports:
         for flag in _PORT_FLAGS:
             # Older iproute2 leaves out a flag it does not know; one that is shown must be off.
             if flags.get(port, {"learning": True}).get(flag, False):
                 raise RunError(f"{bridge}: {flag} is still on at port {port}")
-    found = {row["mac"]: row["ifname"] for row in entries if "static" in row.get("state", "")}
+    actual = {row["mac"]: row["ifname"] for row in entries if "static" in row.get("state", "")}
     for mac, port in table.items():
-        if found.get(mac) != port:
-            raise RunError(f"{bridge}: frames for {mac} go to {found.get(mac)} instead of {port}")
+        if actual.get(mac) != port:
+            raise RunError(f"{bridge}: frames for {mac} go to {actual.get(mac)} instead of {port}")

@@ -1,4 +1,4 @@
-"""Finds and removes what a killed run left: only what carries a mark of ours, and never by a program's name.
+"""Finds and removes what a killed run left behind: only what carries a mark of ours, never by a program's name.
 
 See `mark` for what a mark is. The emulated network lives in namespaces that a run's processes hold, so interfaces,
 bridges, qdiscs and iptables rules go when they go.
@@ -26,7 +26,7 @@ from mnbed.network.mark import (
     start_ticks,
 )
 
-# A killed process is gone within milliseconds; the kernel may take longer over one in the middle of disk output.
+# A killed process is gone within milliseconds; one that is writing to a disk may take longer.
 _PATIENCE_S = 10.0
 
 
@@ -40,20 +40,20 @@ class Leftover:
 
 
 def find_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[Leftover]:
-    """Processes of runs that have not ended properly, but for this one and its ancestors."""
-    found = registers(runtime_directory)
-    return list(_processes_of(found)) if found else []
+    """Processes of runs that have not ended properly, except this process and its ancestors."""
+    dead = registers(runtime_directory)
+    return list(_processes_of(dead)) if dead else []
 
 
 def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
     """End those processes and remove the sockets and registers of dead runs; returns what was done, in words.
 
-    To be called with the run lock held: then no other run is alive. Raises MachineError where a process stays.
+    Call this with the run lock held: then no other run is alive. Raises MachineError if a process stays.
     """
     done: dict[int, str] = {}
     dead = registers(runtime_directory)
     deadline = time.monotonic() + _PATIENCE_S
-    # Again and again: one that was not ended yet may have started another.
+    # Repeatedly: a process that has not ended yet may have started another.
     while leftovers := (list(_processes_of(dead)) if dead else []):
         if time.monotonic() > deadline:
             stuck = ", ".join(str(leftover.pid) for leftover in leftovers)
@@ -73,8 +73,8 @@ def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
     return said
 
 
-def _processes_of(found: list[Register]) -> Iterator[Leftover]:
-    by_value = {register.value: register for register in found if register.value}
+def _processes_of(dead: list[Register]) -> Iterator[Leftover]:
+    by_value = {register.value: register for register in dead if register.value}
     parents = _parents()
     # Whoever cleans up from a shell in a host of the dead run keeps that shell.
     spared = _with_ancestors(os.getpid(), parents)
@@ -89,7 +89,7 @@ def _processes_of(found: list[Register]) -> Iterator[Leftover]:
 
 
 def _variable(pid: int) -> str:
-    """The value of the mark's variable in that process; empty where it has none. Raises OSError."""
+    """The value of the mark's variable in that process; empty if it has none. Raises OSError."""
     prefix = VARIABLE.encode() + b"="
     for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
         if variable.startswith(prefix):
@@ -100,26 +100,28 @@ def _variable(pid: int) -> str:
 def _belongs(pid: int, register: Register, parents: Mapping[int, int]) -> bool:
     """Whether it is in a namespace of the run, or is a process that the run has noted, or descends from one.
 
-    Raises OSError where it has ended.
+    Raises OSError if it has ended.
     """
     if network_of(pid) in register.namespaces:
         return True
-    return any((one, start_ticks(one)) in register.processes for one in _with_ancestors(pid, parents))
+    return any(
+        (process, start_ticks(process)) in register.processes for process in _with_ancestors(pid, parents)
+    )
 
 
 def _parents() -> dict[int, int]:
     """Process -> its parent, of all processes."""
-    found = {}
+    parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                found[int(entry.name)] = parent_of(int(entry.name))
-    return found
+                parents[int(entry.name)] = parent_of(int(entry.name))
+    return parents
 
 
 def _with_ancestors(pid: int, parents: Mapping[int, int]) -> set[int]:
-    found = set()
-    while pid and pid not in found:
-        found.add(pid)
+    chain: set[int] = set()
+    while pid and pid not in chain:
+        chain.add(pid)
         pid = parents.get(pid, 0)
-    return found
+    return chain

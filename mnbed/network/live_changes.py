@@ -1,8 +1,8 @@
-"""Changes a network while packets run: other link properties, links that go down, groups that lose each other.
+"""Changes a network while packets flow: link properties, links that go down, groups that cannot reach each other.
 
-Nothing that is on its way is lost by a change of properties, and nobody is told of a link that is down or of a
-partition: packets get lost, as they do behind a router that has died. Interfaces stay up, for the kernel takes up to a
-second to believe in a carrier again.
+A change of properties loses nothing that is on its way. Nobody is told of a link that is down or of a partition:
+packets get lost, as behind a router that has died. Interfaces stay up, because the kernel takes up to a second to
+believe in a carrier again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from mnbed.network.build import Network
 from mnbed.network.namespaces import heredoc
 from mnbed.plan.model import Direction
 
-# No interface has it, no switch knows it, and nothing is flooded: frames to it end at the first switch. Locally
-# administered, unlike those of hosts, which count from 1.
+# No interface has this address, no switch knows it, and nothing is flooded: frames to it end at the first switch. It is
+# locally administered, unlike those of hosts, which count from 1.
 _NOBODY = "02:00:00:00:00:00"
 
 
 class _Shell:
-    """A shell that waits in a namespace: a change takes two milliseconds there, and twenty where one is started."""
+    """A shell that waits in a namespace: with it a change takes two milliseconds, and twenty if one must be started."""
 
     def __init__(self, pid: int) -> None:
         self._process = subprocess.Popen(
@@ -36,14 +36,14 @@ class _Shell:
         )
 
     def begin(self, script: str) -> None:
-        """Have it run that script, without waiting."""
+        """Have it run that script, without waiting for the end."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `finish` finds out
             self._process.stdin.write(f"(set -e\n{script}\n) </dev/null\ns=$?; echo; echo @$s\n")
             self._process.stdin.flush()
 
     def finish(self, what: str) -> None:
-        """Wait for the script's end. Raises RunError with its words where it failed."""
+        """Wait for the script's end. Raises RunError, with what it said, if it failed."""
         assert self._process.stdout is not None
         said: list[str] = []
         for line in self._process.stdout:
@@ -61,7 +61,7 @@ class _Shell:
 
 
 class LiveNetwork:
-    """The changes that a standing network can take. Not to be used from several threads."""
+    """The changes that can be made to a live network. Not thread-safe."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -72,7 +72,7 @@ class LiveNetwork:
     @classmethod
     @contextlib.contextmanager
     def of(cls, network: Network, nodes: Iterable[str] = ()) -> Iterator[LiveNetwork]:
-        """`nodes`: where changes are to come, so that the first of them is as quick as the others."""
+        """`nodes`: where changes are expected, so that the first is as fast as the others."""
         live = cls(network)
         try:
             for node in nodes:
@@ -86,24 +86,24 @@ class LiveNetwork:
         """Give those directions the properties they carry, in `wire`. Raises RunError."""
         backend, hosts = self._plan.delay_backend, {host.name for host in self._plan.hosts}
         scripts: dict[str, str] = {}
-        for one in directions:
-            leaves = self._network.leaves(one, one.wire)
-            commands = shaping.change_commands(one.interface, one.wire, backend, leaves)
-            script = heredoc("tc -batch -", commands)
-            if one.source in hosts:
-                script += f"ip link set {one.interface} gso_max_size {shaping.gso_bytes(one.wire, leaves)}\n"
-            scripts[one.source] = scripts.get(one.source, "") + script
+        for direction in directions:
+            wire, interface = direction.wire, direction.interface
+            leaves = self._network.leaves(direction, wire)
+            script = heredoc("tc -batch -", shaping.change_commands(interface, wire, backend, leaves))
+            if direction.source in hosts:
+                script += f"ip link set {interface} gso_max_size {shaping.gso_bytes(wire, leaves)}\n"
+            scripts[direction.source] = scripts.get(direction.source, "") + script
         self._run(scripts, "changing links")
-        changed = {(one.source, one.target): one.wire for one in directions}
+        changed = {(direction.source, direction.target): direction.wire for direction in directions}
         self._network.wires.update(changed)
         if self._network.delay is not None:
             self._network.delay.update(self._network.wires, changed)
 
     def set_link(self, a: str, b: str, up: bool) -> None:
-        """Take a link down, both ways, or up again. Raises KeyError for an unknown link, RunError."""
+        """Take a link down in both directions, or up again. Raises KeyError for an unknown link, RunError."""
         direction = self._plan.directions[a, b]
         names = set(self._plan.switches)
-        # One shut port is enough: it neither takes what comes in nor lets anything out.
+        # One closed port is enough: it lets nothing in and nothing out.
         switch, interface = next(
             (node, port)
             for node, port in ((direction.source, direction.interface), (direction.target, direction.arrival))
@@ -112,7 +112,7 @@ class LiveNetwork:
         self._network.forwarding.set_port(switch, interface, up)
 
     def partition(self, groups: tuple[tuple[str, ...], ...]) -> None:
-        """From now on hosts of different groups do not reach each other, and all others do. Raises RunError."""
+        """From now on hosts of different groups cannot reach each other, and all others can. Raises RunError."""
         before, after = _separated(self._groups), _separated(groups)
         macs = {host.name: host.mac for host in self._plan.hosts}
         addresses = {host.name: host.address for host in self._plan.hosts}
@@ -126,7 +126,7 @@ class LiveNetwork:
         self._groups = groups
 
     def _run(self, scripts: dict[str, str], what: str) -> None:
-        """Every node's script, all at the same time."""
+        """Run every node's script, all at the same time."""
         for node, script in scripts.items():
             self._shell(node).begin(script)
         problems = []

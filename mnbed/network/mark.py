@@ -1,9 +1,9 @@
-"""The mark of a run: what tells its processes from everybody else's after the run was killed.
+"""The mark of a run: what tells its processes from everybody else's after the run has been killed.
 
-A process of a run has MNBED_RUN in its environment, with a value that nobody can guess; and it is one of those, or
-stands in one of the network namespaces, that the run has noted in its register. The register is a file that only root
-can read, one JSON object a line; the first says which value and which boot of the machine it is about. Neither half is
-enough: a variable can be copied, and the kernel gives the numbers of processes and namespaces out again.
+A process of a run has MNBED_RUN in its environment, with a value that nobody can guess; and the run has noted it, an
+ancestor of it, or the network namespace that it is in, in a register. The register is a file that only root can read,
+one JSON object per line; the first says which value and which boot of the machine it is for. Neither half is enough: a
+variable can be copied, and the kernel reuses the numbers of processes and namespaces.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 VARIABLE = "MNBED_RUN"
-# Of the machine; below it are also the sockets of the run that is alive, in folders called run-*.
+# One per machine; the sockets of a live run are below it, too, in folders called run-*.
 RUNTIME_DIRECTORY = Path("/run/mnbed")
 _REGISTERS = "marks"
 
@@ -34,13 +34,13 @@ class Register:
     path: Path
     run: str
     value: str
-    """Of the variable."""
+    """The variable's value."""
     processes: set[Process] = field(default_factory=set)
     namespaces: set[Namespace] = field(default_factory=set)
 
 
 class _Current:
-    """The register that this process writes; None: no run of its own is going on."""
+    """The register that this process writes; None: it has no run of its own."""
 
     register: Register | None = None
 
@@ -49,7 +49,8 @@ class _Current:
 def marked(run: str, runtime_directory: Path = RUNTIME_DIRECTORY) -> Iterator[Register]:
     """Everything that this process starts inside carries the mark of that run.
 
-    On leaving, the register goes; it stays where a process of the run does, for whoever cleans up. Raises OSError.
+    On leaving, the register is removed, unless a process of the run is left: then it stays for whoever cleans up.
+    Raises OSError.
     """
     folder = runtime_directory / _REGISTERS
     runtime_directory.mkdir(mode=0o755, exist_ok=True)
@@ -72,9 +73,9 @@ def marked(run: str, runtime_directory: Path = RUNTIME_DIRECTORY) -> Iterator[Re
 
 
 def note(pid: int) -> None:
-    """A process that this run has just started, and the network namespace that it made, if it made one.
+    """Note a process that this run has just started, and the network namespace that it made, if it made one.
 
-    Outside `marked` nothing is noted. Raises OSError where the register cannot be written.
+    Outside `marked` nothing is noted. Raises OSError if the register cannot be written.
     """
     register = _Current.register
     if register is None:
@@ -90,7 +91,7 @@ def note(pid: int) -> None:
 
 
 def registers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[Register]:
-    """Those of all runs that have not ended properly. One of another boot, or that is damaged, holds nothing."""
+    """The registers of all runs that have not ended properly. One that is damaged or of another boot is empty."""
     return [_read(path) for path in sorted((runtime_directory / _REGISTERS).glob("*.jsonl"))]
 
 
@@ -111,22 +112,22 @@ def _read(path: Path) -> Register:
 
 
 def boot_id() -> str:
-    """Another one after every start of the machine."""
+    """An id that changes with every start of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def start_ticks(pid: int) -> int:
-    """When the process started. Raises FileNotFoundError or ProcessLookupError where there is none."""
+    """When the process started. Raises FileNotFoundError or ProcessLookupError if there is none."""
     return int(_stat(pid)[19])
 
 
 def parent_of(pid: int) -> int:
-    """Raises FileNotFoundError or ProcessLookupError where there is no such process."""
+    """The parent's process id. Raises FileNotFoundError or ProcessLookupError if there is no such process."""
     return int(_stat(pid)[1])
 
 
 def state_of(pid: int) -> str | None:
-    """R, S, D, T (stopped), t (traced), Z (ended, not waited for); None where there is no such process."""
+    """R, S, D, T (stopped), t (traced), Z (ended, not waited for); None if there is no such process."""
     try:
         return _stat(pid)[0]
     except OSError:
@@ -135,8 +136,8 @@ def state_of(pid: int) -> str | None:
 
 def network_of(pid: int) -> Namespace:
     """The network namespace that a process is in. Raises OSError."""
-    found = os.stat(f"/proc/{pid}/ns/net")
-    return found.st_dev, found.st_ino
+    status = os.stat(f"/proc/{pid}/ns/net")
+    return status.st_dev, status.st_ino
 
 
 def _stat(pid: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Mininet object that networks are built with: Mininet's own, with what does not work on current systems mended."""
+"""The Mininet object that networks are built with: Mininet's own, with fixes for what fails on current systems."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from mininet.log import output
 from mininet.net import Mininet
 
-# From starting iperf's server to its listening.
+# From the start of iperf's server until it listens.
 _LISTEN_PATIENCE_S = 5.0
 
 
 class EmulatedNet(Mininet):  # type: ignore[misc]
-    """Mininet, but for `iperf`."""
+    """Mininet, except for `iperf`."""
 
     def iperf(
         self,
@@ -44,7 +44,7 @@ class EmulatedNet(Mininet):  # type: ignore[misc]
             rate = ["-b", udpBw] if l4Type == "UDP" else []
             said = self._run_client(client, [*common, "-t", str(seconds), "-c", server.IP(), *rate])
         finally:
-            # Its own way out, on which it prints what is left to print.
+            # Its own way to end, on which it prints what is left to print.
             daemon.send_signal(signal.SIGINT)
             heard, _ = daemon.communicate()
         result = [self._parseIperf(heard), self._parseIperf(said)]

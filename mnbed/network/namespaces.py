@@ -16,8 +16,8 @@ def network_namespace(pid: int) -> int:
 def run_in(pid: int, argv: list[str], *, text: str = "", what: str) -> str:
     """Run a program in the network namespace of process `pid`, with `text` on its standard input.
 
-    Returns its standard output. Raises RunError, naming `what` was being done and the program's own words, where it
-    exits with another status than 0 or cannot be started.
+    Returns its standard output. Raises RunError, with `what` was being done and what the program said, if it fails or
+    cannot be started.
     """
     try:
         done = subprocess.run(

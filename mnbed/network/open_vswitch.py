@@ -1,11 +1,11 @@
-"""Open vSwitch for one network: daemons of its own, in a namespace of its own, with static flows and no controller.
+"""Open vSwitch for one network: its own daemons, in their own namespace, with static flows and no controller.
 
-All switches of a plan are OVS bridges in one namespace, as a datapath belongs to a namespace and its daemon; nothing
-is asked of the system's Open vSwitch service or of the root namespace. A frame goes where the one flow for its
-destination says, or is dropped: no flooding, so any graph carries frames without a spanning tree.
+All switches of a plan are OVS bridges in one namespace, since a datapath belongs to a namespace and its daemon; the
+system's Open vSwitch service and the root namespace are not involved. A frame goes where the one flow for its
+destination says, or is dropped: nothing is flooded, so any graph carries frames without a spanning tree.
 
-Switches are cheap in the kernel. The userspace datapath copies every frame through the daemon, which is for small
-networks on machines whose kernel has no openvswitch module.
+With the kernel datapath switches are cheap. The userspace datapath copies every frame through the daemon; it is for
+small networks on machines whose kernel has no openvswitch module.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ _DATAPATH_TYPES = {"kernel": "system", "userspace": "netdev"}
 _START_PATIENCE_S = 10.0
 _TOOL_PATIENCE_S = 60
 _END_PATIENCE_S = 5.0
-# Open vSwitch counts the processors once, and then every 10 s since the machine started: before that it believes in
-# none, and has no thread for the kernel's questions (lib/ovs-thread.c: count_cpu_cores, 3.1).
+# Open vSwitch counts the processors only once 10 s have passed since the last count, or since the machine started:
+# until then it assumes none, and has no thread for the kernel's upcalls (lib/ovs-thread.c: count_cpu_cores, 3.1).
 _MIN_UPTIME_S = 10.5
-# A datapath forgets a path after 10 idle seconds, and asks the daemon anew: a delay that no link has.
+# By default a datapath forgets a path after 10 idle seconds and asks the daemon again: a delay that no link has.
 _KEEP_PATHS_MS = 24 * 3600 * 1000
 _FLOW = re.compile(r"priority=1,dl_dst=([0-9a-f:]{17}) actions=output:(\d+)$")
 
 
 class OpenVSwitchNode(Switch):  # type: ignore[misc]
-    """A Mininet switch whose shell stands in the namespace that all OVS bridges share."""
+    """A Mininet switch whose shell is in the namespace that all OVS bridges share."""
 
     controlIntf: Any = None
 
     def __init__(self, name: str, namespace_pid: int, environment: Mapping[str, str], **params: Any) -> None:
-        """`environment`: with which Open vSwitch's tools find this network's daemons."""
+        """`environment`: variables by which Open vSwitch's tools find this network's daemons."""
         self._namespace_pid = namespace_pid
         self._environment = environment
         super().__init__(name, **{**params, "inNamespace": True})
 
     def startShell(self, mnopts: str | None = None) -> None:
-        """Start the shell by entering the namespace, where Mininet would make one."""
+        """Start the shell in the existing namespace; Mininet would make a new one."""
         self.inNamespace = False
         super().startShell(f"{mnopts or '-cd'}a{self._namespace_pid}")
         self.inNamespace = True
@@ -74,7 +74,7 @@ class OpenVSwitch(Forwarding):
     def __init__(self, folder: Path, datapath: str) -> None:
         """`folder`: sockets, database and log; `datapath`: kernel or userspace."""
         self.datapath = datapath
-        # Its userspace sees frames as they come, and can neither finish a checksum nor cut a segment.
+        # The userspace datapath takes frames as they come: it can neither complete a checksum nor cut a segment.
         self.needs_whole_frames = datapath == "userspace"
         self._folder = folder
         self._locations = {
@@ -100,11 +100,11 @@ class OpenVSwitch(Forwarding):
             switches._tool("ovs-vsctl", "--no-wait", "init", "--", "set", "Open_vSwitch", ".", setting)
             if datapath == "kernel":
                 time.sleep(max(0.0, _MIN_UPTIME_S - time.monotonic()))
-            # In its own namespace from its first moment; a shell of a switch enters it through this process.
+            # In its own namespace from the first moment; a switch's shell enters that through this process.
             daemon = switches._spawn(stack, ["mnexec", "-n", "ovs-vswitchd", "--pidfile"], "ovs-vswitchd")
             os.setpriority(os.PRIO_PROCESS, daemon.pid, -20)
             switches._wait_for(folder / "ovs-vswitchd.pid", daemon)
-            note(daemon.pid)  # once more: it has its namespace now
+            note(daemon.pid)  # again: now it has its namespace
             switches._daemon = daemon
             yield switches
 
@@ -127,10 +127,10 @@ class OpenVSwitch(Forwarding):
         )
 
     def connect(self, ports: Mapping[str, list[str]]) -> None:
-        """Make all bridges in one transaction, as the daemon takes a tenth of a second over each."""
+        """Make all bridges in one transaction, since the daemon takes a tenth of a second for each."""
         self._ports = ports
-        # Left to itself it removes the qdiscs of its ports; linux-noop is the type that "prevents Open vSwitch from
-        # changing the QoS configuration for a port" (ovs-vswitchd.conf.db(5)).
+        # By default it removes the qdiscs of its ports; the type linux-noop "prevents Open vSwitch from changing the
+        # QoS configuration for a port" (ovs-vswitchd.conf.db(5)).
         orders = ["--id=@ours create QoS type=linux-noop"]
         for switch, interfaces in ports.items():
             orders.append(f"add-br {switch}")
@@ -158,28 +158,28 @@ class OpenVSwitch(Forwarding):
     def set_port(self, switch: str, interface: str, up: bool) -> None:
         for action in ("receive", "forward") if up else ("no-receive", "no-forward"):
             self._tool("ovs-ofctl", "mod-port", switch, interface, action)
-        # The datapath would go on as it has learned for some milliseconds.
+        # Otherwise the datapath would go on with its cached flows for some milliseconds.
         self._tool("ovs-appctl", "-t", "ovs-vswitchd", "revalidator/purge")
 
     def _check_ports(self) -> None:
         columns = "--columns=name,ofport,error"
         listing = self._tool("ovs-vsctl", "--format=json", columns, "list", "Interface")
-        found = {name: (number, error) for name, number, error in json.loads(listing)["data"]}
+        actual = {name: (number, error) for name, number, error in json.loads(listing)["data"]}
         asked = {name: number for ports in self._ports.values() for name, number in _numbered(ports).items()}
         for interface, number in asked.items():
-            if found.get(interface, (None, ""))[0] != number:
-                _, error = found.get(interface, (None, "it is not there"))
+            if actual.get(interface, (None, ""))[0] != number:
+                _, error = actual.get(interface, (None, "it is not there"))
                 raise RunError(f"Open vSwitch did not take {interface} as port {number}: {error}")
 
     def _widen_buffers(self, switch: str) -> None:
-        """Make room for what the links' queues may hold; the ports are still down, so that nothing is sent."""
+        """Make room for all that the links' queues can hold; the ports are still down, so nothing is sent."""
         frame = f"{'ff' * 6}{'02' + '00' * 5}88b5{'00' * 46}"
         self._tool("ovs-ofctl", "packet-out", switch, f"in_port=controller packet={frame} actions=output:1")
         packet_buffers.widen(self.pid)
 
     def _tool(self, *command: str, text: str = "") -> str:
-        """Run one of Open vSwitch's programs on our daemons; returns its output. Raises RunError with its words."""
-        # They would write every call into the system's log.
+        """Run one of Open vSwitch's programs on our daemons; returns its output. Raises RunError with what it said."""
+        # By default they write every call to the system's log.
         program, *arguments = command
         try:
             done = subprocess.run(
@@ -220,7 +220,7 @@ class OpenVSwitch(Forwarding):
         return daemon
 
     def _wait_for(self, path: Path, daemon: subprocess.Popen[bytes]) -> None:
-        """Wait until the daemon has made that file. Raises RunError with its last words."""
+        """Wait until the daemon has made that file. Raises RunError with its last log lines."""
         deadline = time.monotonic() + _START_PATIENCE_S
         while not path.exists():
             if daemon.poll() is not None or time.monotonic() > deadline:
@@ -237,17 +237,18 @@ def _numbered(interfaces: list[str]) -> dict[str, int]:
 
 
 def check_flows(switch: str, asked: Mapping[str, int], shown: str) -> None:
-    """Compare what `ovs-ofctl dump-flows` shows with destination MAC -> port number. Raises RunError naming the first
-    difference.
+    """Compare what `ovs-ofctl dump-flows` shows with destination MAC -> port number.
+
+    Raises RunError naming the first difference.
     """
-    found = {}
+    actual = {}
     for line in shown.splitlines():
         if match := _FLOW.search(line):
-            found[match[1]] = int(match[2])
+            actual[match[1]] = int(match[2])
         elif "actions=" in line:
             raise RunError(f"{switch}: a flow that nobody asked for: {line.strip()}")
-    for mac in asked.keys() | found.keys():
-        if found.get(mac) != asked.get(mac):
+    for mac in asked.keys() | actual.keys():
+        if actual.get(mac) != asked.get(mac):
             raise RunError(
-                f"{switch}: frames for {mac} go to port {found.get(mac)} instead of {asked.get(mac)}"
+                f"{switch}: frames for {mac} go to port {actual.get(mac)} instead of {asked.get(mac)}"
             )

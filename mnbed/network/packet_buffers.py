@@ -1,8 +1,8 @@
-"""More room in the packet sockets of another process, which offers no option for it.
+"""Makes more room in the packet sockets of another process, which has no option for it.
 
-Open vSwitch's userspace datapath sends the frames of all ports through one packet socket, and a frame counts as that
-socket's until it has left the port's qdisc. The system's default of 208 KB, about 90 frames, would end every queue
-and every delay of the network there, with drops that no qdisc counts.
+Open vSwitch's userspace datapath sends the frames of all ports through one packet socket, and a frame counts towards
+that socket's buffer until it has left the port's qdisc. The system's default of 208 KB, about 90 frames, would cut
+every queue and every delay of the network short, with drops that no qdisc counts.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from mnbed.errors import RunError
 # asm-generic/unistd.h and socket.h; the number is the same on every architecture.
 _SYS_PIDFD_GETFD = 438
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
-# The qdiscs are to be the limit, never this; memory is used as frames come.
+# The qdiscs must be the limit, never this; memory is used only as frames come.
 _SEND_BYTES = 1 << 29
-# Rides over a daemon that does not get its turn: 2,000 frames of full size for each port.
+# Bridges the time in which a daemon does not get its turn: 2,000 full-size frames per port.
 _RECEIVE_BYTES = 4 << 20
 
 
 def widen(pid: int) -> None:
-    """Give every packet socket of that process large buffers. Raises RunError where that cannot be done."""
+    """Give every packet socket of that process large buffers. Raises RunError if that cannot be done."""
     senders = 0
     try:
-        for one in _packet_sockets(pid):
+        for sock in _packet_sockets(pid):
             # A socket that only sends listens to no protocol.
-            senders += one.proto == 0
-            one.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BYTES)
-            one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
+            senders += sock.proto == 0
+            sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BYTES)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
     except OSError as error:
         raise RunError(f"the packet buffers of process {pid} cannot be widened: {error}") from None
     if not senders:
@@ -45,12 +45,12 @@ def _packet_sockets(pid: int) -> Iterator[socket.socket]:
     process = os.pidfd_open(pid)
     try:
         for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            with contextlib.suppress(FileNotFoundError):  # closed in the meantime
                 if not os.readlink(entry).startswith("socket:"):
                     continue
-                with _take(process, int(entry.name)) as one:
-                    if one.family == socket.AF_PACKET:
-                        yield one
+                with _take(process, int(entry.name)) as sock:
+                    if sock.family == socket.AF_PACKET:
+                        yield sock
     finally:
         os.close(process)
 

@@ -1,16 +1,16 @@
-"""Measures every link of a standing network before anything else runs on it: is it as asked?
+"""Measures every link of a new network before anything else runs on it: is it as asked?
 
-Frames of a type of their own go out on one end's interface, through its qdiscs like any packet, and are stamped by the
-kernel where they arrive; the switch behind drops them, as nobody has their address. So each direction of each link is
-measured by itself, without TCP and without the rest of the path. Whole paths get datagrams from host to host, which
-show the delay where it is made at the destination, and that forwarding works.
+Frames with their own EtherType leave by one end's interface, through its qdiscs like any packet, and are time-stamped
+by the kernel where they arrive; the switch behind drops them, since nobody has their address. So each direction of each
+link is measured by itself, without TCP and without the rest of the path. Whole paths get datagrams from host to host,
+which show delays that are applied at the destination, and that forwarding works.
 
-    delay      some small frames into an empty queue: the least time one of them took
+    delay      some small frames into an empty queue: the shortest time that one of them took
     bandwidth  full frames, so many that the queue never runs empty: bits over the time between arrivals
 
-One process sends and receives everything, a few directions at a time: not more than this machine can send without the
-links being kept waiting. Where a link still had to wait, or is not as asked, its direction is measured again alone; if
-waiting does not end it is marked `limited_by_machine`.
+One process sends and receives everything, a few directions at a time: no more than this machine can send without
+keeping links waiting. If a link still had to wait, or is not as asked, its direction is measured again alone; if it
+still has to wait, it is marked `limited_by_machine`.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ _HEADER = struct.Struct("!12sHHI")  # addresses, type, number of the direction, 
 _SMALL_BYTES = 64
 _SMALL_FRAMES = 7
 _SMALL_GAP_S = 2e-3
-# Full frames over which a rate is taken, beyond what a rested HTB lets pass at once: enough for 50 ms, within limits.
+# Full frames over which a rate is measured, beyond what an idle HTB lets pass at once: 50 ms of them, within limits.
 _TRAIN_S = 0.05
 _MIN_TRAIN, _MAX_TRAIN = 12, 400
-# First and last arrival move by a jitter: with so many jitters in between that is an error of 1 to 2 %. A rate over
-# less than half of that is none.
+# Jitter shifts the first and the last arrival: over this many jitters that is an error of 1 to 2 %. Over less than half
+# of that there is no telling the rate.
 _TRAIN_JITTERS = 100
 # A train on a slow link takes at most this long: its frames are smaller.
 _MAX_TRAIN_S = 1.5
-# Full frames that one process of Python can send and receive each second, and leave room for what it disturbs.
+# Full frames that one Python process can send and receive each second, with room for what it disturbs.
 _FRAMES_PER_S = 15_000.0
-# Beyond the time that it should take, a train may be as late as this.
+# How late a train may be, beyond the time that it should take.
 _PATIENCE_S = 1.0
-# How often a direction is measured whose rate is off by more than this.
+# How often a direction is measured at most, and by how much its rate may be off to stop earlier.
 _TRIALS, _GOOD_ENOUGH = 3, 0.02
 _MAX_DIRECTIONS = 400
 _MAX_PATHS = 240
@@ -95,20 +95,20 @@ class ProbedPath:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What was found."""
+    """The measurements."""
 
     directions: list[ProbedDirection]
     paths: list[ProbedPath]
     skipped: int
-    """Directions that were left out, of a very large network."""
+    """Directions of a very large network that were left out."""
     took_wall_s: float
 
 
 def probe_network(network: Network, check: Callable[[], None] = lambda: None) -> Probe:
     """Measure all directions, or a sample of a very large network's, and the paths of some pairs of hosts.
 
-    `check` is called often and may raise to break off. The network must be silent. Raises OSError where sockets are
-    refused, RunError where packets come to a standstill.
+    `check` is called often and may raise to abort. The network must be silent. Raises OSError if sockets are refused,
+    RunError if the network has stopped carrying packets.
     """
     began = time.monotonic()
     plan = network.plan
@@ -127,7 +127,7 @@ def probe_network(network: Network, check: Callable[[], None] = lambda: None) ->
     if (ailment := network.ailment()) is not None:
         raise RunError(ailment)
     return Probe(
-        # Where the destination delays whole paths, links have none of their own.
+        # If destinations delay whole paths, links have no delay of their own.
         directions=[_result(track, plan.dilation, plan.delay_backend != "nfqueue") for track in tracks],
         paths=paths,
         skipped=len(plan.directions) - len(chosen),
@@ -136,8 +136,9 @@ def probe_network(network: Network, check: Callable[[], None] = lambda: None) ->
 
 
 def _measure_again(loop: _Loop, track: _Track) -> None:
-    """A hiccup of the machine makes a link look slow, or starved, and nothing makes it look fast that is not: where the
-    rate is not as asked, the fastest of some trials alone is taken.
+    """If the rate is not as asked, take the fastest of some trials of this direction alone.
+
+    A hiccup of the machine makes a link look slow, or starved; nothing makes a slow link look fast.
     """
     asked = track.direction.wire.bandwidth_bps
     for _ in range(_TRIALS - 1):
@@ -170,7 +171,7 @@ class _Track:
     number: int
     direction: Direction
     limit: int
-    """Full frames that its queue, and its delay, can hold."""
+    """Full frames that its queue and its delay line can hold."""
     sender: socket.socket
     receiver: socket.socket
     frame_bytes: int
@@ -180,10 +181,10 @@ class _Track:
     delayed_s: float
     """The longest that a frame is held back before it may be sent, by this direction's own netem."""
     jitter_s: float
-    """Of that."""
+    """How much that varies."""
     sent: int = 0
     arrivals: list[tuple[int, float]] = field(default_factory=list)
-    """(number of the frame, when the kernel stamped it)."""
+    """(number of the frame, the kernel's time stamp)."""
     sent_at: list[float] = field(default_factory=list)
     highest: int = -1
     delay_s: float | None = None
@@ -202,7 +203,7 @@ class _Track:
 
 
 def _open_tracks(stack: contextlib.ExitStack, network: Network, chosen: Sequence[Direction]) -> list[_Track]:
-    """Two sockets for each direction, made in its ends' namespaces: a thread of its own enters them."""
+    """Two sockets for each direction, made in its ends' namespaces by a separate thread, which enters them."""
 
     sockets: list[socket.socket] = []
     stack.callback(_close_all, sockets)
@@ -210,16 +211,16 @@ def _open_tracks(stack: contextlib.ExitStack, network: Network, chosen: Sequence
     def open_all() -> list[_Track]:
         pairs: dict[int, list[socket.socket]] = {}
         places = sorted(
-            [(one.source, 0, number) for number, one in enumerate(chosen)]
-            + [(one.target, 1, number) for number, one in enumerate(chosen)]
+            [(direction.source, 0, number) for number, direction in enumerate(chosen)]
+            + [(direction.target, 1, number) for number, direction in enumerate(chosen)]
         )
         here = None
         for node, end, number in places:
             if node != here:
                 enter_network_namespace(network.pid(node))
                 here = node
-            one = chosen[number]
-            sock = _receiver(one.arrival) if end else _sender(one.interface)
+            direction = chosen[number]
+            sock = _receiver(direction.arrival) if end else _sender(direction.interface)
             sockets.append(sock)
             pairs.setdefault(number, [sock, sock])[end] = sock
         return [_track(number, chosen[number], network.plan, *pairs[number]) for number in range(len(chosen))]
@@ -229,7 +230,7 @@ def _open_tracks(stack: contextlib.ExitStack, network: Network, chosen: Sequence
 
 
 def _close_all(sockets: Sequence[socket.socket]) -> None:
-    """The kernel takes ten milliseconds over each packet socket, waiting for others to have seen it: many at a time."""
+    """Close many at a time: the kernel takes ten milliseconds for each packet socket, most of it waiting."""
     with ThreadPoolExecutor(max_workers=32) as pool:
         for _ in pool.map(socket.socket.close, sockets):
             pass
@@ -238,7 +239,7 @@ def _close_all(sockets: Sequence[socket.socket]) -> None:
 def _sender(interface: str) -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     sock.bind((interface, 0))
-    # What waits in the qdiscs counts as this socket's.
+    # What waits in the qdiscs counts towards this socket's buffer.
     sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)
     return sock
 
@@ -255,9 +256,8 @@ def _receiver(interface: str) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 4, ctypes.addressof(buffer)))
     sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    with contextlib.suppress(
-        OSError
-    ):  # Linux 4.20; without it our own frames come back, and are told by their number
+    # Since Linux 4.20; without it our own frames come back, and are told apart by their number.
+    with contextlib.suppress(OSError):
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     sock.bind((interface, _ETH_P_ALL))
     return sock
@@ -268,10 +268,10 @@ def _track(
 ) -> _Track:
     wire = direction.wire
     room = wire.waiting_room_packets
-    # Where netem makes the delay, what is on its way counts for its limit too.
+    # If netem makes the delay, what is on its way counts towards its limit, too.
     limit = shaping.asked_shape(wire, "netem").limit if plan.delay_backend == "netem" else room
     frame = min(FRAME_BYTES, max(_SMALL_BYTES, round(wire.bandwidth_bps * _MAX_TRAIN_S / _MIN_TRAIN / 8)))
-    # As much again as the first burst, which does not count.
+    # Twice the first burst, which does not count.
     burst = math.ceil(2 * shaping.burst_bytes(wire.bandwidth_bps) / frame)
     train_s = max(_TRAIN_S, _TRAIN_JITTERS * wire.jitter_s)
     train = min(_MAX_TRAIN, max(_MIN_TRAIN, math.ceil(wire.bandwidth_bps * train_s / frame / 8)))
@@ -292,10 +292,10 @@ def _track(
 
 
 def _batches(tracks: Sequence[_Track]) -> Iterator[list[_Track]]:
-    """Tracks that may run together; slow ones first, as many as there are."""
+    """Tracks that may run together, the slow ones first."""
     batch: list[_Track] = []
     load = 0.0
-    for track in sorted(tracks, key=lambda one: one.train / one.seconds):
+    for track in sorted(tracks, key=lambda track: track.train / track.seconds):
         frames_per_s = track.train / track.seconds
         if batch and load + frames_per_s > _FRAMES_PER_S:
             yield batch
@@ -324,8 +324,8 @@ class _Loop:
             track.begin()
         total = _SMALL_FRAMES if small else None
         began = time.monotonic()
-        slowest = max(one.delayed_s for one in tracks)
-        took = _SMALL_FRAMES * _SMALL_GAP_S if small else max(one.seconds for one in tracks)
+        slowest = max(track.delayed_s for track in tracks)
+        took = _SMALL_FRAMES * _SMALL_GAP_S if small else max(track.seconds for track in tracks)
         deadline = began + slowest + took + _PATIENCE_S
         while time.monotonic() < deadline:
             self._check()
@@ -354,7 +354,7 @@ class _Loop:
             try:
                 track.sender.send(frame)
             except (BlockingIOError, OSError):
-                # No room at the moment: the queue is far from empty.
+                # No room now: the queue is far from empty.
                 track.sent_at.pop()
                 return
             track.sent += 1
@@ -374,7 +374,7 @@ class _Loop:
 
 
 def _least_delay(track: _Track) -> float | None:
-    """Wall seconds; the middle one where delays are meant to vary."""
+    """Wall seconds; the median if delays are meant to vary."""
     taken = [at - track.sent_at[number] for number, at in track.arrivals]
     if not taken:
         return None
@@ -382,7 +382,7 @@ def _least_delay(track: _Track) -> float | None:
 
 
 def _starved(track: _Track) -> bool:
-    """Whether some frame came to the queue only after the one before it had left."""
+    """Whether some frame reached the queue only after the one before it had left."""
     return any(
         track.burst <= number < len(track.sent_at) - 1 and track.sent_at[number + 1] + track.delayed_s > at
         for number, at in track.arrivals
@@ -415,7 +415,7 @@ def _result(track: _Track, dilation: float, delays: bool) -> ProbedDirection:
 def _probe_paths(
     stack: contextlib.ExitStack, network: Network, pairs: Sequence[tuple[str, str]], check: Callable[[], None]
 ) -> list[ProbedPath]:
-    """Some datagrams from host to host, all pairs one after the other in each round."""
+    """Send some datagrams from host to host, to all pairs in turn in each round."""
     plan = network.plan
     hosts = {host.name: host for host in plan.hosts}
     sockets = _open_host_sockets(stack, network, sorted({name for pair in pairs for name in pair}))

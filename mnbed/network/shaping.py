@@ -1,11 +1,11 @@
 """Puts a link's properties on its two interfaces, and reads them back from the kernel.
 
-The arrangement is TCLink's: HTB for the rate and, below it, netem for delay, jitter and loss. Where the delay is made
-by `delay_queue`, a bfifo of the same waiting room stands in netem's place. All rates and times here are wall-clock.
+The arrangement is TCLink's: HTB for the rate and, below it, netem for delay, jitter and loss. If `delay_queue` makes
+the delay, a bfifo with the same waiting room takes netem's place. All rates and times here are wall-clock.
 
-Where a host's packets are limited by destination too, HTB's class for the link has one child for each branch, with a
-queue of its own, and one for all other destinations. A child is sure of its share and borrows from the link what
-others leave, up to its own rate: the link's rate and every branch's hold at the same time.
+If a host's packets are limited by destination, too, HTB's class for the link has a child with its own queue for each
+branch, and one for all other destinations. A child is guaranteed its share and borrows what others leave of the link,
+up to its own rate: the link's rate and every branch's hold at the same time.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from mininet.link import TCIntf, TCLink
 from mnbed.plan.model import Direction
 from mnbed.plan.properties import FRAME_BYTES, PROPERTIES, LinkProperties
 
-# HTB serves a class each time its tokens allow. A burst of one millisecond rides over the wake-ups of a busy machine;
-# three frames are the least that keeps a slow link gap-free.
+# HTB serves a class whenever its tokens allow. A burst of one millisecond bridges the wake-ups of a busy machine; three
+# frames are the least that keeps a slow link free of gaps.
 _BURST_S = 1e-3
 _MIN_BURST_FRAMES = 3
-# tc prints rates with four digits; beyond this a difference is a wrong setting.
+# tc prints rates with four digits; a larger difference is a wrong setting.
 _RATE_TOLERANCE = 0.001
 # What netem does, as far as tc shows it.
 _SHOWN = tuple(row for row in PROPERTIES if row.read_back is not None)
 
-# Children of the link's class: 2 takes what no branch takes, branches follow.
+# Children of the link's class: 2 gets what no branch takes, the branches follow.
 _REST, _FIRST_BRANCH = 2, 3
 _FIRST_HANDLE = 0x10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """One branch of an interface, ready to be put in force."""
+    """One branch of an interface, ready to be applied."""
 
     addresses: tuple[str, ...]
     """IPv4 addresses of its destinations."""
@@ -52,12 +52,12 @@ class Shape:
 
     rate_bps: float
     effects: Mapping[str, Any]
-    """Field of LinkProperties -> its value, of those that tc shows; as if nothing was asked where netem is not."""
+    """Field of LinkProperties -> its value, for those that tc shows; without netem as if nothing had been asked."""
     limit: int
     """Bytes for bfifo, packets for netem."""
 
     def record(self) -> dict[str, Any]:
-        """As environment.json has it."""
+        """The form in environment.json."""
         plain = asdict(self)
         return {"rate_bps": self.rate_bps, **plain["effects"], "limit": self.limit}
 
@@ -75,11 +75,11 @@ def leaves_of(
 def gso_bytes(wire: LinkProperties, leaves: Sequence[Leaf] = ()) -> int:
     """Largest segment a host may hand to its interface in one piece.
 
-    An eighth of the waiting room: TCP takes what its own host's queue drops for congestion, and with half of it links
-    of 200 to 500 Mbit/s lost 2 to 3 % of their rate; with an eighth, less than 0.2 %. In small queues a quarter does,
-    up to 5 frames, which spares the processor packets.
+    An eighth of the waiting room: TCP mistakes drops in its own host's queue for congestion, and with half the room
+    links of 200 to 500 Mbit/s lost 2 to 3 % of their rate; with an eighth, less than 0.2 %. In small queues it is a
+    quarter, up to 5 frames, which spares the processor packets.
     """
-    room = min(one.waiting_room_packets for one in (wire, *(leaf.wire for leaf in leaves)))
+    room = min(queue.waiting_room_packets for queue in (wire, *(leaf.wire for leaf in leaves)))
     return max(2 * FRAME_BYTES, min(65536, max(room // 8, min(room // 4, 5)) * FRAME_BYTES))
 
 
@@ -103,7 +103,7 @@ def _effects(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def burst_bytes(rate_bps: float) -> int:
-    """What a link that has rested lets pass at once."""
+    """What an idle link lets pass at once."""
     return max(_MIN_BURST_FRAMES * FRAME_BYTES, round(rate_bps * _BURST_S / 8))
 
 
@@ -119,8 +119,8 @@ def change_commands(
 ) -> list[str]:
     """Lines for `tc -batch` that give a shaped interface other properties; what waits in its queue stays there.
 
-    One thing netem cannot do: go back from a table of delays to none, that is to a uniform distribution. `feasible`
-    refuses it.
+    netem cannot go back from a table of delays to none, that is, to a uniform distribution; `plan.feasible` refuses
+    that.
     """
     return _put("change", device, wire, backend, leaves)
 
@@ -129,9 +129,9 @@ def _put(verb: str, device: str, wire: LinkProperties, backend: str, leaves: Seq
     if not leaves:
         return [_class(verb, device, 0, 1, wire, 1), _queue(verb, device, 1, 0, wire, backend)]
     lines = [_class(verb, device, 0, 1, wire, 1)]
-    for minor, one in enumerate((wire, *(leaf.wire for leaf in leaves)), start=_REST):
-        lines.append(_class(verb, device, 1, minor, one, len(leaves) + 1, wire.bandwidth_bps))
-        lines.append(_queue(verb, device, minor, minor, one, backend))
+    for minor, queue in enumerate((wire, *(leaf.wire for leaf in leaves)), start=_REST):
+        lines.append(_class(verb, device, 1, minor, queue, len(leaves) + 1, wire.bandwidth_bps))
+        lines.append(_queue(verb, device, minor, minor, queue, backend))
     return lines
 
 
@@ -144,13 +144,14 @@ def _class(
     sharers: int,
     shared_bps: float | None = None,
 ) -> str:
-    """One HTB class; of `sharers` under a link's class, it is sure of its share of the link's rate only."""
+    """One HTB class; one of `sharers` under a link's class is guaranteed its share of the link's rate only."""
     rate = wire.bandwidth_bps
-    sure = rate if shared_bps is None else min(rate, shared_bps / sharers)
+    guaranteed = rate if shared_bps is None else min(rate, shared_bps / sharers)
     burst = burst_bytes(rate)
     ceiling = "" if shared_bps is None else f"ceil {round(rate)}bit "
     return (
-        f"class {verb} dev {device} parent 5:{parent or ''} classid 5:{minor:x} htb rate {max(8, round(sure))}bit "
+        f"class {verb} dev {device} parent 5:{parent or ''} classid 5:{minor:x} htb "
+        f"rate {max(8, round(guaranteed))}bit "
         f"{ceiling}burst {burst} cburst {burst} quantum {FRAME_BYTES}"
     )
 
@@ -164,7 +165,7 @@ def _queue(verb: str, device: str, parent: int, number: int, wire: LinkPropertie
 
 
 def _filters(device: str, leaves: Sequence[Leaf]) -> list[str]:
-    """Which branch a destination belongs to, by a hash of its address's last byte: as quick for 200 as for two."""
+    """Which branch a destination belongs to, by a hash of its address's last byte: as fast for 200 as for two."""
     if not leaves:
         return []
     begin = f"filter add dev {device} parent 5: protocol ip prio 1"
@@ -190,7 +191,7 @@ def show_script(devices: list[str]) -> str:
 
 
 def json_documents(text: str) -> Iterator[Any]:
-    """The JSON documents that `tc -j -batch` prints one behind the other."""
+    """The JSON documents that `tc -j -batch` prints one after another."""
     decoder = json.JSONDecoder()
     position = 0
     while True:
@@ -204,15 +205,15 @@ def json_documents(text: str) -> Iterator[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Readback:
-    """What the kernel says of one interface."""
+    """What the kernel reports about one interface."""
 
     shape: Shape | None
-    """None where the interface is not shaped."""
+    """None if the interface is not shaped."""
     bytes_sent: int
     drops: int
     backlog_bytes: int
     branches: tuple[Shape, ...] = ()
-    """Where destinations have queues of their own, in the order of the plan's branches."""
+    """The queues by destination, if there are any, in the order of the plan's branches."""
 
 
 _CLASS = re.compile(r"^class htb 5:([0-9a-f]+) .*?\brate (\d+)([KMGT]?)bit ceil (\d+)([KMGT]?)bit")
@@ -220,7 +221,7 @@ _RATE_SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 def parse_shapes(text: str, devices: list[str]) -> dict[str, Readback]:
-    """Interface -> what the kernel says, from the output of `show_script(devices)`."""
+    """Interface -> what the kernel reports, from the output of `show_script(devices)`."""
     head, *lines = text.splitlines()
     # interface -> minor number of a class -> the most it may send
     rates: dict[str, dict[int, float]] = {device: {} for device in devices}
@@ -262,29 +263,29 @@ def _shape(rate_bps: float, options: Mapping[str, Any]) -> Shape:
     return Shape(rate_bps=rate_bps, effects=_effects(options), limit=int(options["limit"]))
 
 
-def differences(asked: Shape, found: Shape | None) -> list[str]:
-    """Every property that the kernel does not have as it was asked for, in words."""
-    if found is None:
-        return ["no shaping is there"]
+def differences(asked: Shape, actual: Shape | None) -> list[str]:
+    """Every property that differs in the kernel from what was asked, in words."""
+    if actual is None:
+        return ["not shaped at all"]
     wrong = []
-    if abs(found.rate_bps - asked.rate_bps) > _RATE_TOLERANCE * asked.rate_bps + 8:
-        wrong.append(f"rate {found.rate_bps:.0f} bit/s instead of {asked.rate_bps:.0f}")
+    if abs(actual.rate_bps - asked.rate_bps) > _RATE_TOLERANCE * asked.rate_bps + 8:
+        wrong.append(f"rate {actual.rate_bps:.0f} bit/s instead of {asked.rate_bps:.0f}")
     for row in _SHOWN:
-        has, wanted = found.effects[row.field], asked.effects[row.field]
+        has, wanted = actual.effects[row.field], asked.effects[row.field]
         if not row.close(has, wanted):
             wrong.append(f"{row.key} {row.kernel_text(has)} instead of {row.kernel_text(wanted)}")
-    if found.limit != asked.limit:
-        wrong.append(f"queue limit {found.limit} instead of {asked.limit}")
+    if actual.limit != asked.limit:
+        wrong.append(f"queue limit {actual.limit} instead of {asked.limit}")
     return wrong
 
 
-def branch_differences(leaves: Sequence[Leaf], found: Sequence[Shape], backend: str) -> list[str]:
-    """The same for queues by destination; the first that differs is named, and how many do."""
-    if len(leaves) != len(found):
-        return [f"{len(found)} queues by destination instead of {len(leaves)}"]
+def branch_differences(leaves: Sequence[Leaf], actual: Sequence[Shape], backend: str) -> list[str]:
+    """The same for queues by destination: the first that differs, and how many more do."""
+    if len(leaves) != len(actual):
+        return [f"{len(actual)} queues by destination instead of {len(leaves)}"]
     wrong = [
         f"towards {leaf.addresses[0]}: {', '.join(texts)}"
-        for leaf, shape in zip(leaves, found, strict=True)
+        for leaf, shape in zip(leaves, actual, strict=True)
         if (texts := differences(asked_shape(leaf.wire, backend), shape))
     ]
     return [f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else wrong[0]] if wrong else []
@@ -293,7 +294,7 @@ def branch_differences(leaves: Sequence[Leaf], found: Sequence[Shape], backend: 
 class ShapedIntf(TCIntf):  # type: ignore[misc]
     """An interface shaped by a LinkProperties.
 
-    Mininet's own TCIntf runs half a dozen shell commands per interface, prints tc's errors and goes on, and leaves
+    Mininet's own TCIntf runs half a dozen shell commands per interface, prints tc's errors and continues, and leaves
     links above 1 Gbit/s unshaped. This one only notes what is asked; `build` configures all interfaces of a node in
     one batch and reads them back.
     """
@@ -312,7 +313,7 @@ class ShapedIntf(TCIntf):  # type: ignore[misc]
         return {}
 
     def tc_commands(self) -> list[str]:
-        """Lines for `tc -batch` that put the noted properties in force."""
+        """Lines for `tc -batch` that apply the noted properties."""
         return [] if self.wire is None else tc_commands(self.name, self.wire, self.backend, self.leaves)
 
 

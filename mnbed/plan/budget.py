@@ -1,7 +1,7 @@
-"""What a plan costs: processor, memory, disk, wall time; and the dilation at which the processor suffices.
+"""What a plan costs: CPU, memory, disk, wall time; and the dilation at which the CPU suffices.
 
-Estimates from one measured step and from the constants below, each with its source; the verdict of a run measures anew.
-Demand is counted in processor seconds for each emulated second, so that it divides by the dilation.
+Estimates from a measured step and from the constants below, each with its source; a run's verdict measures again.
+Demand is counted in CPU seconds per emulated second, so that dilation divides it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,24 @@ from mnbed.plan.step_cost import StepCost
 # Beyond this share of the cores, steps and timers begin to come late.
 COMFORTABLE_SHARE = 0.7
 
-# What follows was measured on two cores of an AMD EPYC (Zen 5) at 2.6 GHz, over whole runs of 5 to 10 emulated seconds
-# with 6 and 8 nodes, at dilations 1 and 4: the agents' own processor time, with and without exchange.
+# The following was measured on two cores of an AMD EPYC (Zen 5) at 2.6 GHz, over whole runs of 5 to 10 emulated seconds
+# with 6 and 8 nodes, at dilations 1 and 4: the agents' own CPU time, with and without exchange.
 #
-# What a step costs in a run, of what it costs when it is timed: its agent's other thread takes turns with it,
-# interrupts and packets are worked off in its time, caches go cold. GN-LeNet, 8 nodes, dilation 3: 7.7 ms of 6.0 ms.
+# The cost of a step in a run relative to when it is timed alone: the agent's other thread takes turns with it,
+# interrupts and packets are processed in its time, caches go cold. GN-LeNet, 8 nodes, dilation 3: 7.7 ms, not 6.0 ms.
 STEP_FACTOR_IN_RUN = 1.3
-# An agent beside its training step: clock, snapshots, status, and caches that went cold between two steps.
+# The rest of an agent per step: clock, snapshots, status, and caches that went cold between steps.
 AGENT_CPU_S_PER_STEP = 0.3e-3
 AGENT_CPU_S_PER_ROUND = 0.5e-3
 # Cut, encode, queue, send or drop, decode at the other end, aggregate, journal.
 AGENT_CPU_S_PER_FRAGMENT = 20e-6
 # bench/round_cost.py: 1.3 ms for 4.3 MB in and out.
 AGENT_CPU_S_PER_BYTE = 0.5e-9
-# A full-size packet and its share of acknowledgements from socket to socket, wake-ups of both agents included: 21 us
-# over two links at 10 Mbit/s for each connection. Faster connections carry larger segments and need less, down to a
-# half.
+# A full-size packet and its share of acknowledgements from socket to socket, including wake-ups of both agents: 21 us
+# over two links at 10 Mbit/s per connection. Faster connections carry larger segments and need down to half of it.
 PACKET_CPU_S = 14e-6
 PACKET_CPU_S_PER_LINK = 3.5e-6
-# The delay process: 5 us where segments are large, 15 to 40 us where packets come one by one; 30 us in that run.
+# The delay process: 5 us for large segments, 15 to 40 us for single packets; 30 us in that run.
 NFQUEUE_CPU_S_PER_PACKET = 30e-6
 # Messages of agents twice a second, counters of links once a second.
 CONTROLLER_CPU_S_PER_WALL_S = 0.01
@@ -45,7 +44,7 @@ CONTROLLER_CPU_S_PER_HOST_WALL_S = 0.002
 # Copy, write, and the kernel's page cache.
 SNAPSHOT_CPU_S_PER_BYTE = 2e-9
 
-# GN-LeNet, where the model's size is not known.
+# GN-LeNet; assumed if the model's size is unknown.
 _USUAL_PARAMETERS = 89_834
 _PARAMETER_BYTES = 4
 _STARTUP_S = 4.0
@@ -55,60 +54,60 @@ _REPORT_S = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One line of the budget: what the processor does, and how much of it."""
+    """A line of the budget: a use of the CPU, and its cost."""
 
     name: str
     amount: str
-    """How often, in words: "400 steps of 6.1 ms"."""
+    """How much of it, as text: "400 steps of 6.1 ms"."""
     cpu_s: float
-    """Processor seconds for each emulated second."""
+    """CPU seconds per emulated second."""
     cpu_s_per_wall_s: float = 0.0
-    """Processor seconds for each wall second, whatever the dilation."""
+    """CPU seconds per wall second, whatever the dilation."""
 
     def cores(self, dilation: float) -> float:
-        """Cores that this keeps busy."""
+        """Number of cores that it keeps busy."""
         return self.cpu_s / dilation + self.cpu_s_per_wall_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Estimates for one run. `None`: unknown without the time of a step."""
+    """Estimates for a run. `None`: unknown without the cost of a step."""
 
     cores: int
     dilation: float
     sources: tuple[Source, ...]
-    """Every use of the processor; without training where the time of a step is unknown."""
+    """Every use of the CPU; without training if the cost of a step is unknown."""
     demand_cores: float | None
-    """Cores busy in all, at this dilation."""
+    """Total number of busy cores, at this dilation."""
     fitting_dilation: float | None
     """The smallest dilation, rounded up, at which the demand fits 70 % of the cores."""
     step_cpu_limit_s: float
-    """The most processor time a local step may take for the demand to fit 70 % of the cores at this dilation."""
+    """The most CPU time that a local step may take for the demand to fit 70 % of the cores at this dilation."""
     traffic_bps: float
-    """Payload and headers that all hosts together send, emulated; at most."""
+    """Upper limit of the payload and headers that all hosts together send, emulated."""
     memory_bytes: float
     snapshots: int
-    """Of all nodes together."""
+    """Number of snapshots of all nodes."""
     disk_bytes: int
-    """Of snapshots and journals, while the run lasts."""
+    """Size of snapshots and journals during the run."""
     evaluation_s: float | None
     wall_s: float
-    """From start to report, evaluation included where the step's time is known."""
+    """From start to report, including the evaluation if the cost of a step is known."""
 
     def warning(self) -> str | None:
-        """Plain words where the processor will not do, else None."""
+        """A warning if the CPU does not suffice; otherwise None."""
         if self.demand_cores is None or self.demand_cores <= COMFORTABLE_SHARE * self.cores:
             return None
         excess = "more than" if self.demand_cores > self.cores else "nearly all of"
         return (
-            f"the run needs {self.demand_cores:.1f} cores, {excess} this machine's {self.cores}: steps will come late "
+            f"the run needs {self.demand_cores:.1f} cores, {excess} this machine's {self.cores}: steps will be late "
             f"and the emulation will not be faithful; time.dilation {self.fitting_dilation:g} would fit "
             f"{COMFORTABLE_SHARE:.0%} of the cores"
         )
 
 
 def budget(plan: Plan, cores: int, step: StepCost | None) -> Budget:
-    """`step`: what a local step costs here; None: unknown."""
+    """The budget of a plan. `step`: the cost of a local step here; None: unknown."""
     experiment = plan.experiment
     num_parameters = (step and step.num_parameters) or _USUAL_PARAMETERS
     others = tuple(_other_sources(plan, num_parameters))
@@ -202,12 +201,16 @@ def _other_sources(plan: Plan, num_parameters: int) -> Iterator[Source]:
 
 
 def _sent_bps(plan: Plan, num_parameters: int) -> dict[str, float]:
-    """Host -> what it sends, emulated: whole models to as many peers as its algorithm may in each round, as far as its
-    own link and those of its peers let it. Links between switches are taken for wide enough.
+    """Host -> its traffic, emulated: whole models to as many peers as its algorithm may send to per round, limited by
+    its own link and those of its peers. Links between switches are assumed to be fast enough.
     """
-    own = {one.source: one.asked.bandwidth_bps for one in plan.directions.values()}
+    own = {direction.source: direction.asked.bandwidth_bps for direction in plan.directions.values()}
     up = {host.name: own[host.name] for host in plan.hosts}
-    down = {one.target: one.asked.bandwidth_bps for one in plan.directions.values() if one.target in up}
+    down = {
+        direction.target: direction.asked.bandwidth_bps
+        for direction in plan.directions.values()
+        if direction.target in up
+    }
     to_each: dict[str, float] = {}
     for host in plan.hosts:
         round_s = _local_steps(plan) * host.step_time_s
@@ -222,7 +225,7 @@ def _sent_bps(plan: Plan, num_parameters: int) -> dict[str, float]:
 
 
 def _mean_hops(plan: Plan) -> float:
-    """Links on the way between two peers, of some pairs."""
+    """Mean number of links between two peers, over some pairs."""
     pairs = [
         (host.name, host.peers[number % len(host.peers)])
         for number, host in enumerate(plan.hosts)
@@ -242,14 +245,14 @@ def _planned_sends(plan: Plan, host: HostPlan) -> tuple[float, int]:
 
 
 def _evaluation_s(plan: Plan, cores: int, step: StepCost, snapshots: int) -> float:
-    """A step is forward and backward over a batch; evaluating is forward alone, a third, over the samples."""
+    """A step is a forward and a backward pass over a batch; evaluation is only a forward pass, a third of that."""
     batch_size = getattr(plan.experiment.task, "batch_size", 1)
     samples = plan.experiment.evaluate.samples or 10_000
     return snapshots * samples / batch_size * step.cpu_s / 3 / cores
 
 
 def _round_up(value: float) -> float:
-    """To two significant digits, at least 0.01: a dilation a person would write."""
+    """To two significant digits, at least 0.01: a dilation that a person would write."""
     value = max(value, 0.01)
     scale = 10.0 ** (math.floor(math.log10(value)) - 1)
     # 12 digits first, or 2.3 / 0.1 = 23.000000000000004 would become 24.

@@ -1,7 +1,7 @@
-"""What the seed decides of an experiment: stragglers, step times, overlay. Each draw has a stream of its own.
+"""What the seed determines in an experiment: stragglers, step times, overlay. Each draw has a random stream of its own.
 
-Chosen nodes are those whose own numbers are the smallest, so one node more changes at most one choice. Impossible
-wishes are appended to `problems`, each beginning with its key, so that the user gets all of them at once.
+Each node draws a number and the smallest are chosen, so adding a node changes at most one choice. Impossible settings
+are appended to `problems`, each beginning with its key, so that the user sees all of them together.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from node_agent.streams import stream, stream_seed
 from topologies.reading import brief
 from topologies.regular import connected_regular, networkx_graph, small_world_edges
 
-# A distribution that so many draws in a row leave outside min and max has next to nothing inside.
+# If this many draws in a row are outside min and max, almost nothing of the distribution is inside.
 _MAX_DRAWS = 1000
-# Of the mean: a node that is faster still would need a machine of its own.
+# Share of the mean: an even faster node would need a machine of its own.
 _DEFAULT_MIN = 0.1
 
 
 def straggler_factors(experiment: Experiment, hosts: Sequence[str], problems: list[str]) -> dict[str, float]:
-    """Straggler -> what its access link's bandwidth is multiplied with: 1 / factor, give or take the spread."""
+    """Straggler -> factor of its access link's bandwidth: 1 / factor, varied by the spread."""
     wanted = experiment.network.stragglers
     names = _chosen("network.stragglers", wanted, experiment.seed, hosts, problems)
-    # A factor of 1 slows nobody, and so changes nothing.
+    # A factor of 1 slows no host, so it must not change any.
     spread = _spreads("network.stragglers", wanted.spread if wanted.factor > 1 else 0.0, experiment.seed)
     return {name: spread(name) / wanted.factor for name in names}
 
@@ -38,7 +38,7 @@ def straggler_factors(experiment: Experiment, hosts: Sequence[str], problems: li
 def step_times(
     experiment: Experiment, hosts: Sequence[str], step: StepCost | None, problems: list[str]
 ) -> list[float]:
-    """Each node's emulated time for one local step. `step`: for step_time `measured`."""
+    """Each node's emulated time for a local step. `step`: for step_time `measured`."""
     slow = experiment.compute.slow_nodes
     times = _base_times(experiment, len(hosts), step, problems)
     names = _chosen("compute.slow_nodes", slow, experiment.seed, hosts, problems)
@@ -50,7 +50,7 @@ def step_times(
 def _base_times(
     experiment: Experiment, num_hosts: int, step: StepCost | None, problems: list[str]
 ) -> list[float]:
-    """Step times before slow nodes are slowed. After a problem, some times that do no harm."""
+    """Step times before slow nodes are slowed down. After a problem, harmless placeholders."""
     wanted, key = experiment.compute.step_time, "compute.step_time"
     if isinstance(wanted, StepTimeDistribution):
         return [_drawn_time(wanted, experiment.seed, node, problems) for node in range(num_hosts)]
@@ -61,14 +61,14 @@ def _base_times(
         return list(wanted)
     if isinstance(wanted, str):
         if step is None:
-            problems.append(f"{key}: measured, and no step was measured")
+            problems.append(f"{key}: measured, but no step was measured")
             return [1e-3] * num_hosts
         return [step.emulated_s] * num_hosts
     return [wanted] * num_hosts
 
 
 def _drawn_time(wanted: StepTimeDistribution, seed: int, node: int, problems: list[str]) -> float:
-    """The node's draw, the first that lies within min and max."""
+    """The node's first draw within min and max."""
     rng = stream(seed, "step_time", node)
     mean = wanted.mean or 0.0
     low = mean * _DEFAULT_MIN if wanted.min is None else wanted.min
@@ -77,8 +77,9 @@ def _drawn_time(wanted: StepTimeDistribution, seed: int, node: int, problems: li
         drawn = _draw(wanted, mean, rng)
         if low <= drawn <= high:
             return drawn
-    text = f"compute.step_time: hardly any draw lies within min {format_duration(low)} and max {format_duration(high)}"
-    problems += [] if text in problems else [text]
+    text = f"compute.step_time: hardly any draw is between min {format_duration(low)} and max {format_duration(high)}"
+    if text not in problems:
+        problems.append(text)
     return low
 
 
@@ -119,7 +120,7 @@ def overlay_peers(experiment: Experiment, hosts: Sequence[str], problems: list[s
 
 
 def _overlay_edges(experiment: Experiment, hosts: Sequence[str], seed: int) -> list[tuple[int, int]]:
-    """Raises ValueError where there is no such graph of these hosts."""
+    """Raises ValueError if there is no such graph with these hosts."""
     overlay = experiment.overlay
     if overlay.kind == "edges":
         return _named_edges(overlay.edges or (), hosts)
@@ -154,7 +155,7 @@ def _named_edges(pairs: Sequence[tuple[str, str]] | str, hosts: Sequence[str]) -
         edges.append((places[a], places[b]))
     lonely = sorted(set(range(len(hosts))) - {end for edge in edges for end in edge})
     if lonely:
-        raise ValueError(f"{', '.join(hosts[node] for node in lonely[:5])}: no edge leads to them")
+        raise ValueError(f"{', '.join(hosts[node] for node in lonely[:5])}: no edge connects them to others")
     return edges
 
 
@@ -165,7 +166,7 @@ def _chosen(
     hosts: Sequence[str],
     problems: list[str],
 ) -> list[str]:
-    """The named hosts, or `count` drawn ones, in the hosts' order."""
+    """The named hosts, or `count` random ones, in the hosts' order."""
     if wanted.hosts is not None:
         return _named(key, wanted.hosts, wanted.count, hosts, problems)
     if wanted.count > len(hosts):
@@ -176,7 +177,7 @@ def _chosen(
 
 
 def _spreads(key: str, spread: float, seed: int) -> Callable[[str], float]:
-    """Each host's own factor around 1."""
+    """A function that draws each host's factor around 1."""
     return lambda name: 1 + stream(seed, key, "spread", name).uniform(-spread, spread)
 
 

@@ -1,4 +1,4 @@
-"""What entries of `network.events` unfold into before they are checked: who changes what, when, by which entry."""
+"""What entries of `network.events` unfold into before they are checked: what changes when, and by which entry."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from mnbed import units
 from mnbed.experiment.link_settings import PartialLinkSettings
 from mnbed.plan.model import Direction, NodeEvent, SetLink, SetPartition
 
-# A slip in a unit (a flap of 1us) must not fill the memory.
+# A mistake in a unit (a flap of 1us) must not fill the memory.
 MAX_EVENTS = 100_000
 
-Ends = tuple[str, str]
+DirectionEnds = tuple[str, str]
+"""(source, target) of a direction of a link."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Properties that some directions have from a time on, by one entry."""
+    """Properties that an entry gives to some directions from a time on."""
 
     at_s: float
     entry: int
-    directions: tuple[Ends, ...]
+    directions: tuple[DirectionEnds, ...]
     change: PartialLinkSettings | None
-    """None: what this entry had changed is as before again."""
+    """None: the entry's earlier change ends."""
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """From `start_s` to before `end_s` a direction's property is one entry's, and nobody else's."""
+    """From `start_s` until before `end_s`, only this entry may set the property of a direction."""
 
     start_s: float
     end_s: float
@@ -40,10 +41,10 @@ class Span:
 
 @dataclass
 class Story:
-    """Everything unfolded, and what was found wrong."""
+    """All unfolded entries, and the problems found."""
 
     changes: list[Change] = field(default_factory=list)
-    spans: dict[tuple[Ends, str], list[Span]] = field(default_factory=dict)
+    spans: dict[tuple[DirectionEnds, str], list[Span]] = field(default_factory=dict)
     links: list[SetLink] = field(default_factory=list)
     partitions: list[SetPartition] = field(default_factory=list)
     nodes: list[NodeEvent] = field(default_factory=list)
@@ -59,11 +60,11 @@ class Story:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What entries may speak of."""
+    """What entries may refer to."""
 
     graph: nx.Graph
     hosts: Sequence[str]
-    directions: Mapping[Ends, Direction]
+    directions: Mapping[DirectionEnds, Direction]
     duration_s: float
     dilation: float
     seed: int
@@ -74,7 +75,9 @@ def in_time(number: int, key: str, at_s: float, world: World, story: Story) -> b
         return True
     shown = units.format_duration
     story.wrong(
-        number, key, f"{shown(at_s)} is not before the run's end, time.duration, {shown(world.duration_s)}"
+        number,
+        key,
+        f"{shown(at_s)} is not before the end of the run, time.duration, {shown(world.duration_s)}",
     )
     return False
 
@@ -85,7 +88,7 @@ def end_in_time(number: int, key: str, begin_s: float, seconds: float, world: Wo
         story.wrong(
             number,
             key,
-            f"{shown(seconds)} from {shown(begin_s)} on end after the run does, at {shown(world.duration_s)}",
+            f"{shown(seconds)} from {shown(begin_s)} on lasts beyond the end of the run, {shown(world.duration_s)}",
         )
 
 
@@ -94,12 +97,14 @@ def until_in_time(number: int, begin_s: float, until_s: float, world: World, sto
     if until_s <= begin_s:
         story.wrong(number, "until", f"{shown(until_s)} is not after at, {shown(begin_s)}")
     elif until_s > world.duration_s:
-        story.wrong(number, "until", f"{shown(until_s)} is after the run's end, {shown(world.duration_s)}")
+        story.wrong(
+            number, "until", f"{shown(until_s)} is after the end of the run, {shown(world.duration_s)}"
+        )
     else:
         return True
     return False
 
 
 def tidy(seconds: float) -> float:
-    """12 digits: a sum of decimals must not become 0.30000000000000004."""
+    """Rounds to 12 digits: a sum of decimals must not become 0.30000000000000004."""
     return float(f"{seconds:.12g}")

@@ -1,7 +1,6 @@
 """Whether a machine can do what an experiment asks: delay backend, congestion control, number of hosts.
 
-Pure: works on MachineFacts. What the facts leave unknown (None) is taken for granted; `machine.unknown` names
-it.
+Pure: works on MachineFacts. Facts that are unknown (None) are assumed to be fine; `machine.unknown` names them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from mnbed.plan.link_property import unable
 from mnbed.plan.properties import PROPERTIES, LinkProperties
 
 # Proportional memory, measured with GN-LeNet on Python 3.11: an agent forked from the warm parent takes 16 MB
-# and grows with what it queues; one started by itself takes 130 MB; Mininet's shell of a node 3 MB.
+# and grows with what it queues; one started separately takes 130 MB; Mininet's shell of a node 3 MB.
 AGENT_BYTES = {"prefork": 25e6, "exec": 150e6}
 _SHELL_BYTES = 3e6
 # The controller, and the warm parent with torch and a data set.
@@ -27,7 +26,7 @@ _PEER_BYTES = 64e3
 _FILES_PER_NODE = 10
 # A connection to each peer and one from it, in an agent.
 _FILES_PER_PEER = 2
-# Libraries, logs, data; and in an agent room for connections that are about to end or turn out not to be peers.
+# Libraries, logs, data and, in an agent, connections that are about to end or turn out not to be from peers.
 _FILES_BASE = 256
 _NETEM_REMEDY = (
     "install the module sch_netem: linux-modules-extra-$(uname -r) on Ubuntu, kernel-modules-extra on Fedora and RHEL; "
@@ -36,7 +35,7 @@ _NETEM_REMEDY = (
 
 
 def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts: MachineFacts) -> str:
-    """ "netem", "nfqueue", or "none" where nothing is to be delayed or lost. Raises MachineError."""
+    """ "netem", "nfqueue", or "none" if nothing is to be delayed or lost. Raises MachineError."""
     links = list(links)
     keys = [row.key for row in unable(PROPERTIES, links, "none")]
     if not keys:
@@ -48,14 +47,14 @@ def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts
         chosen = asked
         if getattr(facts, asked) is False:
             raise MachineError(
-                f"network.delay_backend: {asked} was asked for, and this kernel has none",
+                f"network.delay_backend: {asked} was asked for, but this kernel does not have it",
                 _NETEM_REMEDY
                 if asked == "netem"
                 else "install iptables, and a kernel with NFQUEUE; or use netem",
             )
     for row in unable(PROPERTIES, links, chosen):
         raise MachineError(
-            f"network.link.{row.key}: asked for, which the backend {chosen} cannot do; {' or '.join(row.backends)} can",
+            f"network.link.{row.key}: the backend {chosen} cannot do this; {' or '.join(row.backends)} can",
             _NETEM_REMEDY if facts.netem is False else f"set network.delay_backend to {row.backends[0]}",
         )
     return chosen
@@ -64,9 +63,13 @@ def delay_backend(experiment: Experiment, links: Iterable[LinkProperties], facts
 def check_distributions(
     asked: Iterable[LinkProperties], later: Iterable[LinkProperties], backend: str
 ) -> None:
-    """`later`: what events make of links. Raises MachineError where netem cannot follow: it never forgets a table."""
-    tables = any(one.jitter_s and one.distribution != "uniform" for one in (*asked, *later))
-    if backend == "netem" and tables and any(one.jitter_s and one.distribution == "uniform" for one in later):
+    """`later`: links after events. Raises MachineError if netem cannot follow: it cannot drop a table once loaded."""
+    tables = any(link.jitter_s and link.distribution != "uniform" for link in (*asked, *later))
+    if (
+        backend == "netem"
+        and tables
+        and any(link.jitter_s and link.distribution == "uniform" for link in later)
+    ):
         raise MachineError(
             "network.events: a link's distribution becomes uniform, which netem cannot change to during a run",
             "use one distribution throughout, or set network.delay_backend to nfqueue",
@@ -74,7 +77,7 @@ def check_distributions(
 
 
 def _automatic(facts: MachineFacts, keys: Sequence[str]) -> str:
-    """`keys`: the properties that need it."""
+    """`keys`: the properties that need a backend."""
     if facts.netem:
         return "netem"
     if facts.nfqueue:
@@ -82,14 +85,14 @@ def _automatic(facts: MachineFacts, keys: Sequence[str]) -> str:
     if facts.netem is None:
         return "netem"
     raise MachineError(
-        f"a link {', '.join(keys)} was asked for, and this kernel has neither netem nor a usable NFQUEUE",
+        f"a link {', '.join(keys)} was asked for, but this kernel has neither netem nor a usable NFQUEUE",
         f"{_NETEM_REMEDY}; or install iptables, for NFQUEUE; or "
         + ("set every delay to 0" if keys == ["delay"] else f"do without {', '.join(keys)}"),
     )
 
 
 def check_congestion_control(experiment: Experiment, facts: MachineFacts) -> None:
-    """Raises MachineError where the kernel is known not to have it."""
+    """Raises MachineError if the kernel is known not to have it."""
     wanted = experiment.network.tcp.congestion_control
     available = facts.congestion_controls
     if available and wanted not in available:
@@ -100,12 +103,12 @@ def check_congestion_control(experiment: Experiment, facts: MachineFacts) -> Non
 
 
 def datapath(experiment: Experiment, facts: MachineFacts) -> str | None:
-    """With Open vSwitch "kernel", or "userspace" where the kernel has no datapath; else None. Raises MachineError."""
+    """For Open vSwitch "kernel", or "userspace" if the kernel has no datapath; otherwise None. Raises MachineError."""
     if experiment.network.switch != "ovs":
         return None
     if facts.openvswitch is None:
         raise MachineError(
-            "network.switch: ovs was asked for, and Open vSwitch is not installed",
+            "network.switch: ovs was asked for, but Open vSwitch is not installed",
             "sudo apt-get install openvswitch-switch; or set network.switch to bridge",
         )
     if facts.ovs_kernel is not False:
@@ -113,7 +116,7 @@ def datapath(experiment: Experiment, facts: MachineFacts) -> str | None:
     if facts.ovs_userspace is not False:
         return "userspace"
     raise MachineError(
-        "network.switch: ovs was asked for, and Open vSwitch has no datapath here: the kernel has neither the module "
+        "network.switch: ovs was asked for, but Open vSwitch has no datapath here: the kernel has neither the module "
         "openvswitch nor tap devices and packet sockets",
         "load it (`sudo modprobe openvswitch`), or make /dev/net/tun usable; or set network.switch to bridge",
     )
@@ -126,12 +129,12 @@ def memory_bytes(experiment: Experiment, num_hosts: int, num_switches: int, num_
 
 
 def open_files(num_hosts: int, num_switches: int, num_peers: int) -> int:
-    """Files that the busiest process of a run has open: the controller, or an agent with `num_peers` peers."""
+    """Open files of the process with the most: the controller, or an agent with `num_peers` peers."""
     return _FILES_BASE + max(_FILES_PER_NODE * (num_hosts + num_switches), _FILES_PER_PEER * num_peers)
 
 
 def check_size(experiment: Experiment, num_hosts: int, num_switches: int, facts: MachineFacts) -> None:
-    """Raises MachineError, with the number of hosts that it can do, where files or memory do not suffice."""
+    """Raises MachineError, with the possible number of hosts, if open files or memory do not suffice."""
     switches_per_host = num_switches / num_hosts
 
     def peers(hosts: int) -> int:
@@ -159,7 +162,7 @@ def check_size(experiment: Experiment, num_hosts: int, num_switches: int, facts:
         if have and need(num_hosts) > have:
             possible = next((hosts for hosts in range(num_hosts, 0, -1) if need(hosts) <= have), 0)
             raise MachineError(
-                f"network.topology: {num_hosts} hosts need about {need(num_hosts):,.0f} {what}, and this machine has "
+                f"network.topology: {num_hosts} hosts need about {need(num_hosts):,.0f} {what}, but this machine has "
                 f"{have:,.0f}: enough for {possible} hosts",
                 remedy,
             )

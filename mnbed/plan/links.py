@@ -20,9 +20,9 @@ from mnbed.plan.properties import PROPERTIES, LinkProperties, PairProperties
 from topologies import rules
 from topologies.reading import brief
 
-# Of the median bandwidth of the hosts' access links: below it a host is a straggler.
+# Share of the hosts' median access bandwidth below which a host is a straggler.
 SLOW_SHARE = 0.5
-# An access link that does not limit.
+# Bandwidth of an access link that is not to limit anything.
 UNLIMITED_BPS = 10e9
 
 
@@ -33,7 +33,7 @@ def plan_links(
     dilation: float,
     problems: list[str],
 ) -> tuple[LinkPlan, ...]:
-    """One LinkPlan for each edge, host ends first, with the interface names that Mininet gives in this order."""
+    """A LinkPlan per edge, host ends first, with the interface names that Mininet assigns in this order."""
     ports = {node: 0 if data["kind"] == "host" else 1 for node, data in graph.nodes(data=True)}
 
     def next_interface(node: str) -> str:
@@ -67,20 +67,20 @@ def plan_links(
         links.append(LinkPlan(forward=directions[0], backward=directions[1], straggler=a in stragglers))
     links = _with_slow_ones(graph, links)
     links = with_branches(graph, links, dilation)
-    # One complaint for each kind of trouble, not one for each link.
-    found: dict[str, str] = {}
+    # One message per kind of problem, not one per link.
+    first_by_key: dict[str, str] = {}
     for link in links:
-        for one in link.directions:
-            for key, text in (problem for part in _parts(one) for problem in direction_problems(part)):
-                found.setdefault(key, text)
-    problems += [f"{key}: {text}" for key, text in found.items()]
+        for direction in link.directions:
+            for key, text in (problem for part in _parts(direction) for problem in direction_problems(part)):
+                first_by_key.setdefault(key, text)
+    problems += [f"{key}: {text}" for key, text in first_by_key.items()]
     return tuple(links)
 
 
 def _with_slow_ones(graph: nx.Graph, links: list[LinkPlan]) -> list[LinkPlan]:
-    """A host that is slow for another reason than `stragglers`, as by the topology's file, is one all the same."""
+    """Marks hosts as stragglers that are slow for other reasons than `stragglers`, such as the topology's file."""
     rates = {
-        link.a: min(one.asked.bandwidth_bps for one in link.directions)
+        link.a: min(direction.asked.bandwidth_bps for direction in link.directions)
         for link in links
         if graph.nodes[link.a]["kind"] == "host"
     }
@@ -93,11 +93,11 @@ def _with_slow_ones(graph: nx.Graph, links: list[LinkPlan]) -> list[LinkPlan]:
 
 
 Groups = dict[str, list[tuple[tuple[str, ...], PairProperties]]]
-"""Host -> (destinations, what lies between), in the hosts' order."""
+"""Host -> (destinations, properties of the path to them), in the hosts' order."""
 
 
 def _parts(direction: Direction) -> Iterator[Direction]:
-    """It, and what it is for each branch."""
+    """The direction itself, and combined with each of its branches."""
     yield direction
     for branch in direction.branches:
         asked, wire = direction.asked.towards(branch.asked), direction.wire.towards(branch.wire)
@@ -105,7 +105,7 @@ def _parts(direction: Direction) -> Iterator[Direction]:
 
 
 def with_branches(graph: nx.Graph, links: list[LinkPlan], dilation: float) -> list[LinkPlan]:
-    """The links, with what the graph's `paths` and `per_pair` ask for on the hosts' access links."""
+    """The links, with the branches that the graph's `paths` and `per_pair` ask for on the hosts' access links."""
     hosts = rules.hosts(graph)
     if graph.graph.get("per_pair"):
         links, pairs = _per_pair(links)
@@ -134,10 +134,10 @@ def with_branches(graph: nx.Graph, links: list[LinkPlan], dilation: float) -> li
 
 
 def _by_region(graph: nx.Graph, hosts: list[str]) -> Groups:
-    """Host -> (destinations, what is between), a group for each region or for each host in it."""
+    """Groups of destinations, one per region or one per host in it."""
     between: dict[tuple[str, str], PairProperties] = {}
     for path in graph.graph["paths"]:
-        found = PairProperties(
+        properties = PairProperties(
             **{
                 row.field: value
                 for row in PROPERTIES
@@ -145,7 +145,7 @@ def _by_region(graph: nx.Graph, hosts: list[str]) -> Groups:
             }
         )
         a, b = path["between"]
-        between[a, b] = between[b, a] = found
+        between[a, b] = between[b, a] = properties
     regions = {host: graph.nodes[host].get("region") for host in hosts}
     groups: Groups = {}
     for host in hosts:
@@ -161,7 +161,7 @@ def _by_region(graph: nx.Graph, hosts: list[str]) -> Groups:
 
 
 def _per_pair(links: list[LinkPlan]) -> tuple[list[LinkPlan], dict[tuple[str, str], PairProperties]]:
-    """Access links without a limit of their own, and (from, to) -> the lower of both ends' rates."""
+    """Access links without a limit of their own, and (from, to) -> the lower rate of both ends."""
     rates_up = {link.a: link.forward.asked.bandwidth_bps for link in links}
     rates_down = {link.a: link.backward.asked.bandwidth_bps for link in links}
     pairs = {
@@ -171,12 +171,12 @@ def _per_pair(links: list[LinkPlan]) -> tuple[list[LinkPlan], dict[tuple[str, st
         if a != b
     }
 
-    def unlimited(one: Direction) -> Direction:
-        scale = UNLIMITED_BPS / one.asked.bandwidth_bps
+    def unlimited(direction: Direction) -> Direction:
+        scale = UNLIMITED_BPS / direction.asked.bandwidth_bps
         return replace(
-            one,
-            asked=replace(one.asked, bandwidth_bps=UNLIMITED_BPS),
-            wire=replace(one.wire, bandwidth_bps=one.wire.bandwidth_bps * scale),
+            direction,
+            asked=replace(direction.asked, bandwidth_bps=UNLIMITED_BPS),
+            wire=replace(direction.wire, bandwidth_bps=direction.wire.bandwidth_bps * scale),
         )
 
     return [
@@ -187,7 +187,7 @@ def _per_pair(links: list[LinkPlan]) -> tuple[list[LinkPlan], dict[tuple[str, st
 def _own_properties(
     experiment: Experiment, graph: nx.Graph, problems: list[str]
 ) -> dict[tuple[str, str], list[PartialLinkSettings]]:
-    """(source, target) -> what `network.links` says of that direction, in the file's order."""
+    """(source, target) -> entries of `network.links` for that direction, in the file's order."""
     own: dict[tuple[str, str], list[PartialLinkSettings]] = {}
     for number, entry in enumerate(experiment.network.links):
         a, b = entry.link
@@ -201,7 +201,7 @@ def _own_properties(
 
 
 def no_such_link(graph: nx.Graph, a: str, b: str) -> str:
-    """Why the graph has no link between these two, in words that help to find the right one."""
+    """A message that there is no such link, with hints to find the right one."""
     for node in (a, b):
         if node not in graph:
             shown = sorted(graph, key=rules.natural_order)
@@ -209,13 +209,13 @@ def no_such_link(graph: nx.Graph, a: str, b: str) -> str:
             return f"no node {brief(node)} in the network; it has: {', '.join(shown)}"
     neighbours = sorted(graph.neighbors(a), key=rules.natural_order)
     shown = neighbours if len(neighbours) <= 12 else [*neighbours[:6], "...", neighbours[-1]]
-    return f"no link {a} - {b}; {a} is linked to: {', '.join(shown)}"
+    return f"no link {a} - {b}; {a} has links to: {', '.join(shown)}"
 
 
 def _properties(
     experiment: Experiment, edge: Mapping[str, Any], factor: float, backward: bool
 ) -> LinkProperties:
-    """Later ones win, property by property: `link`, the graph's edge, `link.reverse`; then a straggler's factor."""
+    """For each property the last of these wins: `link`, the graph's edge, `link.reverse`; then the factor applies."""
     link = experiment.network.link
     asked = merged(LinkProperties(bandwidth_bps=link.bandwidth), link)
     asked = replace(
@@ -227,11 +227,11 @@ def _properties(
 
 
 def merged(asked: LinkProperties, *changes: LinkSettings | PartialLinkSettings) -> LinkProperties:
-    """The properties with those changes, the later ones over the earlier."""
+    """The properties with those changes; later ones override earlier ones."""
     for change in changes:
         given = [(row, getattr(change, row.key)) for row in PROPERTIES]
         new = [row.changes(value) for row, value in given if value is not None]
-        asked = replace(asked, **{name: value for one in new for name, value in one.items()})
+        asked = replace(asked, **{name: value for fields in new for name, value in fields.items()})
     return asked
 
 
@@ -242,7 +242,7 @@ def in_words(change: PartialLinkSettings, *, brief: bool = False) -> str:
 
 
 def direction_problems(direction: Direction) -> Iterator[tuple[str, str]]:
-    """(key, what is wrong with it)"""
+    """(key, problem)"""
     where = f"on link {direction.source} - {direction.target}"
     for row in PROPERTIES:
         for text in row.problems(direction.asked, direction.wire, where):

@@ -32,11 +32,11 @@ MAX_SNAPSHOTS_PER_NODE = 10_000
 
 
 def make_plan(experiment: Experiment, facts: MachineFacts, step: StepCost | None = None) -> Plan:
-    """Decide everything that a run of the experiment does on a machine with those facts.
+    """Decides everything that a run of the experiment does on a machine with those facts.
 
-    `step`: what a local step costs here. Without it, dilation auto is 1, and step_time cannot be `measured`.
-    Raises InputError with all that is wrong with the experiment, one line each, beginning with the key;
-    MachineError where this machine cannot do it. What the facts leave unknown is taken for granted.
+    `step`: the cost of a local step here. Without it, dilation auto is 1, and step_time cannot be `measured`.
+    Raises InputError with all problems of the experiment, one line each, beginning with the key;
+    MachineError if this machine cannot do it. Unknown facts are assumed to be fine.
     """
     asked = experiment.time.dilation
     if isinstance(asked, str):
@@ -51,7 +51,7 @@ def _automatic_dilation(plan: Plan, facts: MachineFacts, step: StepCost) -> floa
     fitting = budget.fitting_dilation(plan, facts.cores, step)
     if fitting > MAX_DILATION:
         raise MachineError(
-            f"time.dilation: auto comes to {fitting:,.0f}, and at most {MAX_DILATION:,.0f} is allowed: this machine, "
+            f"time.dilation: auto would be {fitting:,.0f}, but at most {MAX_DILATION:,.0f} is allowed: this machine, "
             f"with {facts.cores} cores, is too small",
             "use fewer nodes, a longer compute.step_time, a smaller model, or a larger machine",
         )
@@ -66,10 +66,10 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     problems: list[str] = []
     stragglers = draws.straggler_factors(experiment, names, problems)
     step_times = draws.step_times(experiment, names, step, problems)
-    problems[:0] = _time_problems(experiment, min(step_times))
+    problems = [*_time_problems(experiment, min(step_times)), *problems]
     peers = draws.overlay_peers(experiment, names, problems)
     links = plan_links(experiment, graph, stragglers, dilation, problems)
-    # A wrong overlay has too few peers by itself: one complaint is enough.
+    # A wrong overlay also has too few peers: one message is enough.
     if not problems:
         num_parameters = None if step is None else step.num_parameters
         problems += soundness.algorithm_problems(experiment, peers, num_parameters)
@@ -88,14 +88,16 @@ def _plan_at(dilation: float, experiment: Experiment, facts: MachineFacts, step:
     )
     if problems:
         raise InputError("\n".join(problems))
-    asked = [one.asked for link in links for one in link.directions]
+    asked = [direction.asked for link in links for direction in link.directions]
     asked += [
-        one.asked.towards(branch.asked)
+        direction.asked.towards(branch.asked)
         for link in links
-        for one in link.directions
-        for branch in one.branches
+        for direction in link.directions
+        for branch in direction.branches
     ]
-    later = [one.asked for event in timeline if isinstance(event, Reshape) for one in event.directions]
+    later = [
+        direction.asked for event in timeline if isinstance(event, Reshape) for direction in event.directions
+    ]
     backend = feasible.delay_backend(experiment, [*asked, *later], facts)
     feasible.check_distributions(asked, later, backend)
     feasible.check_congestion_control(experiment, facts)
@@ -163,8 +165,8 @@ def _time_problems(experiment: Experiment, step_time: float) -> list[str]:
         )
     elif duration / every > MAX_SNAPSHOTS_PER_NODE:
         problems.append(
-            f"evaluate.every: got {shown(every)}; that makes {duration / every:,.0f} snapshots of each node, "
-            f"and {MAX_SNAPSHOTS_PER_NODE:,} are allowed"
+            f"evaluate.every: got {shown(every)}; that makes {duration / every:,.0f} snapshots per node, "
+            f"but at most {MAX_SNAPSHOTS_PER_NODE:,} are allowed"
         )
     return problems
 
@@ -172,7 +174,7 @@ def _time_problems(experiment: Experiment, step_time: float) -> list[str]:
 def plan_routes(
     hosts: Sequence[HostPlan], switches: Sequence[str], links: Sequence[LinkPlan]
 ) -> dict[str, dict[str, str]]:
-    """Every switch's table: destination host's MAC -> outgoing interface."""
+    """Forwarding table of every switch: destination host's MAC -> outgoing interface."""
     access: dict[str, LinkPlan] = {}
     neighbours: dict[str, dict[str, float]] = {switch: {} for switch in switches}
     interface: dict[tuple[str, str], str] = {}
@@ -185,7 +187,7 @@ def plan_routes(
             interface[link.a, link.b] = link.a_interface
             neighbours[link.a][link.b] = link.forward.asked.delay_s
             neighbours[link.b][link.a] = link.backward.asked.delay_s
-    # Hosts on one switch share its tree.
+    # Hosts on the same switch share its tree.
     trees = {
         switch: routes.tree_towards(neighbours, switch) for switch in {link.b for link in access.values()}
     }

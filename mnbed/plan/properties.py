@@ -1,7 +1,7 @@
-"""Properties of one direction of a link, and the table that says of each all that is done with it: PROPERTIES.
+"""Properties of one direction of a link, and PROPERTIES, the table that defines everything about each of them.
 
-Merging, planning, feasibility, shaping and the prompt go through the table. Pure: `network/shaping.py` puts the
-properties on interfaces and reads them back.
+Merging, planning, feasibility, shaping and the prompt use the table. Pure: `network/shaping.py` applies the properties
+to interfaces and reads them back.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from mnbed.plan.link_property import BACKENDS, PromptWords, Property, within
 from topologies.burst_loss import NO_BURSTS, NONE, BurstLoss, format_burst_loss, parse_burst_loss
 from topologies.units import format_bandwidth, format_duration, parse_bandwidth, parse_duration
 
-# Fewer packets than this and TCP cannot fill a link at all, whatever its delay.
+# With a shorter queue than this, TCP cannot fill a link, whatever its delay.
 MIN_QUEUE_PACKETS = 20
 # One full Ethernet frame as HTB and bfifo count it: 1500 bytes of IP and a 14-byte header.
 FRAME_BYTES = 1514
-# Below 8 kbit/s one full frame lasts longer than TCP's first retransmission timeout.
+# Below 8 kbit/s, sending a full frame takes longer than TCP's first retransmission timeout.
 MIN_WIRE_BPS = 8e3
 # HTB's classic rate field holds bytes per second in 32 bits: 34.36 Gbit/s.
 MAX_WIRE_BPS = 34e9
 # netem counts 64 ns ticks in 32 bits: 274 s.
 MAX_WIRE_DELAY_S = 200.0
-# tc keeps times in ticks of 64 ns and prints shares with six digits; beyond this a difference is a wrong setting.
+# tc keeps times in ticks of 64 ns and prints shares with six digits; larger differences mean a wrong setting.
 TIME_TOLERANCE_S = 2e-6
 SHARE_TOLERANCE = 1e-6
-# The names of iproute2's tables for netem; "uniform" needs none.
+# The names of iproute2's tables for netem; "uniform" needs no table.
 DISTRIBUTIONS = ("normal", "uniform", "pareto", "paretonormal")
 
 
@@ -37,27 +37,27 @@ class LinkProperties:
     """One direction of a link, in emulated units."""
 
     bandwidth_bps: float
-    """Rate, bit/s, Ethernet header included."""
+    """Rate in bit/s, including Ethernet headers."""
     delay_s: float = 0.0
     """One-way delay, seconds."""
     jitter_s: float = 0.0
-    """Spread of the delay, seconds: its standard deviation, or half the width of a uniform distribution."""
+    """Variation of the delay, seconds: its standard deviation, or half the width of a uniform distribution."""
     distribution: str = "normal"
-    """How the delay is spread: one of DISTRIBUTIONS."""
+    """Distribution of the jitter: one of DISTRIBUTIONS."""
     loss: float = 0.0
     """Probability of losing a packet, 0 to 1."""
     burst_loss: BurstLoss = NO_BURSTS
-    """Instead of `loss`: losing packets in bursts."""
+    """Loss in bursts, instead of `loss`."""
     reorder: float = 0.0
-    """Probability that a packet is sent without delay, past those that wait, 0 to 1."""
+    """Probability that a packet skips the delay and overtakes others, 0 to 1."""
     queue_packets: int | None = None
-    """Waiting room in full-size packets; None: by `queue_bdp`."""
+    """Queue length in full-size packets; None: determined by `queue_bdp`."""
     queue_bdp: float = 1.0
-    """Waiting room in bandwidth-delay products of this link's own round trip; at least 20 packets."""
+    """Queue length in bandwidth-delay products of this link's own round trip; at least 20 packets."""
 
     @property
     def waiting_room_packets(self) -> int:
-        """Waiting room in front of the link, in full-size packets; the same at every dilation."""
+        """Length of the queue in front of the link, in full-size packets; independent of the dilation."""
         if self.queue_packets is not None:
             return self.queue_packets
         product = self.bandwidth_bps * 2 * self.delay_s / 8 / FRAME_BYTES
@@ -66,19 +66,20 @@ class LinkProperties:
 
     @property
     def loss_share(self) -> float:
-        """Packets lost in the long run, one by one or in bursts, 0 to 1."""
+        """Share of packets lost in the long run, singly or in bursts, 0 to 1."""
         return self.loss or self.burst_loss.loss_share
 
     def dilated(self, dilation: float) -> LinkProperties:
-        """The properties to put on the wire when one emulated second lasts `dilation` wall seconds.
+        """The properties on the wire when an emulated second lasts `dilation` wall seconds.
 
-        The bandwidth-delay product, and with it the queue, is the same at every dilation.
+        The bandwidth-delay product, and so the queue, does not depend on the dilation.
         """
         return replace(self, **_dilated(self, dilation))
 
     def towards(self, pair: PairProperties) -> LinkProperties:
-        """What a packet meets on this link whose way on is limited by that pair's properties too: the lower rate, both
-        delays. Same unit of time for both.
+        """This link combined with the properties of the pair of hosts: the lower rate, the sum of the delays, ...
+
+        Both must use the same unit of time.
         """
         both = {
             row.field: row.together([mine, theirs])
@@ -92,7 +93,7 @@ class LinkProperties:
 
 @dataclass(frozen=True, kw_only=True)
 class PairProperties:
-    """What lies between two hosts, or between their regions, beside the links that the graph has; one direction."""
+    """Properties between two hosts or their regions, in addition to the links in the graph; one direction."""
 
     bandwidth_bps: float | None = None
     """None: not limited."""
@@ -101,41 +102,45 @@ class PairProperties:
     loss: float = 0.0
 
     def dilated(self, dilation: float) -> PairProperties:
-        """In wall-clock units, when one emulated second lasts `dilation` wall seconds."""
+        """In wall-clock units, when an emulated second lasts `dilation` wall seconds."""
         return replace(self, **_dilated(self, dilation))
 
 
-def _dilated(one: LinkProperties | PairProperties, dilation: float) -> dict[str, Any]:
-    values = ((row, getattr(one, row.field, None)) for row in PROPERTIES)
+def _dilated(properties: LinkProperties | PairProperties, dilation: float) -> dict[str, Any]:
+    values = ((row, getattr(properties, row.field, None)) for row in PROPERTIES)
     return {row.field: row.dilated(value, dilation) for row, value in values if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PathProperties:
-    """What the directions along one way through the network do to a packet together, queues aside."""
+    """The combined properties of the directions along a path through the network, without queues."""
 
     delay_s: float = 0.0
     jitter_s: float = 0.0
     distribution: str = "normal"
     loss: float = 0.0
     bursts: tuple[tuple[int, BurstLoss], ...] = ()
-    """(which of the directions along the way, from 0, how it loses) of those that lose in bursts, in order."""
+    """(position along the path from 0, its bursts) of the directions that lose packets in bursts, in order."""
 
 
 def along(directions: Iterable[LinkProperties], pair: PairProperties | None = None) -> PathProperties:
-    """Delays add up, and so do the variances of independent jitters; a packet arrives where no link loses it.
+    """Combines a path: delays and the variances of independent jitters add up; a packet arrives if no link loses it.
 
-    Jitters of one distribution keep its name, though only the normal distribution keeps its shape in a sum.
+    If all jitters have the same distribution, so has their sum, although exactly so only for the normal distribution.
     """
     directions = list(directions)
     pair = pair or PairProperties()
-    names = {one.distribution for one in directions if one.jitter_s}
+    names = {direction.distribution for direction in directions if direction.jitter_s}
     return PathProperties(
         distribution=names.pop() if len(names) == 1 else "normal",
-        bursts=tuple((number, one.burst_loss) for number, one in enumerate(directions) if one.burst_loss),
+        bursts=tuple(
+            (number, direction.burst_loss)
+            for number, direction in enumerate(directions)
+            if direction.burst_loss
+        ),
         **{
             row.field: row.together(
-                [*(getattr(one, row.field) for one in directions), getattr(pair, row.field)]
+                [*(getattr(direction, row.field) for direction in directions), getattr(pair, row.field)]
             )
             for row in PROPERTIES
             if row.together is not None and row.field in _OF_PATHS
@@ -171,20 +176,20 @@ def _jitter_problems(asked: LinkProperties, wire: LinkProperties, where: str) ->
     yield from _time_problem(asked.jitter_s, wire.jitter_s, where)
     if asked.jitter_s > asked.delay_s:
         jitter, delay = format_duration(asked.jitter_s), format_duration(asked.delay_s)
-        yield f"{jitter} {where} is above its delay, {delay}: delays would be below zero"
+        yield f"{jitter} {where} is above its delay, {delay}: delays would be negative"
 
 
 def _burst_problems(asked: LinkProperties, _wire: LinkProperties, where: str) -> Iterator[str]:
     if asked.burst_loss and asked.loss:
         yield (
-            f"{format_burst_loss(asked.burst_loss)} {where}, which has loss {asked.loss:g} too: a link loses packets "
-            "one by one or in bursts; set loss: 0, or burst_loss: none"
+            f"{format_burst_loss(asked.burst_loss)} {where}, which also has loss {asked.loss:g}: a link loses packets "
+            "either singly or in bursts; set loss: 0, or burst_loss: none"
         )
 
 
 def _reorder_problems(asked: LinkProperties, _wire: LinkProperties, where: str) -> Iterator[str]:
     if asked.reorder and not asked.delay_s:
-        yield f"{asked.reorder:g} {where}, which has no delay: nothing can overtake"
+        yield f"{asked.reorder:g} {where}, which has no delay, so no packet can overtake another"
 
 
 def _queue_fields(value: int | str) -> dict[str, Any]:
@@ -199,7 +204,7 @@ def _jitter_words(wire: LinkProperties) -> str:
 
 
 def _distribution_words(wire: LinkProperties) -> str:
-    # Without a table netem draws from the uniform distribution.
+    # Without a table, netem draws from the uniform distribution.
     return f" distribution {wire.distribution}" if wire.jitter_s and wire.distribution != "uniform" else ""
 
 
@@ -228,7 +233,7 @@ _GEMODEL = {"p": "p", "r": "r", "loss_bad": "1-h", "loss_good": "1-k"}
 
 
 def _option(outer: str, inner: str) -> Callable[[Mapping[str, Any]], float]:
-    """One number of those that tc shows of netem; 0 where it shows none."""
+    """A number that tc shows for netem; 0 if it shows none."""
     return lambda options: float(options.get(outer, {}).get(inner, 0.0))
 
 

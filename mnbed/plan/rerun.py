@@ -1,7 +1,7 @@
-"""What a run directory keeps so that running its experiment again is the same run.
+"""The experiment as kept in a run directory, so that running it again is the same run.
 
-An experiment may leave a choice to the machine (`auto`, `measured`, null). The plan has made it, and the kept
-experiment says what came of it, so that another machine, or this one at another moment, does not choose anew.
+An experiment may leave choices to the machine (`auto`, `measured`, null). The kept experiment contains the plan's
+choices, so that another machine, or this one at another time, does not choose again.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 from mnbed.experiment.sections import Experiment
 from mnbed.plan.model import Plan
 
-# On up to this many nodes the ledger is written unless the experiment says otherwise.
+# With at most this many nodes the ledger is kept, unless the experiment says otherwise.
 _LEDGER_MAX_NODES = 64
 
 
 def keeps_ledger(plan: Plan) -> bool:
-    """Whether each fragment's life is recorded: as the experiment says, else on small networks."""
+    """Whether each fragment's life is recorded: as the experiment says, by default on small networks."""
     asked = plan.experiment.agents.ledger
     return len(plan.hosts) <= _LEDGER_MAX_NODES if asked is None else asked
 
 
 def left_to_machine(experiment: Experiment) -> dict[str, Any]:
-    """Key -> the word that left the choice to the machine."""
+    """Key -> the word with which the experiment leaves the choice to the machine."""
     asked = {
         "compute.step_time": experiment.compute.step_time,
         "network.delay_backend": experiment.network.delay_backend,
@@ -33,9 +33,9 @@ def left_to_machine(experiment: Experiment) -> dict[str, Any]:
 
 
 def rerunnable(plan: Plan, *, real_data: bool = False) -> Experiment:
-    """The plan's experiment with every choice written out: on any machine that can do it, it plans the same run.
+    """The plan's experiment with every choice written out: any machine that can run it plans the same run.
 
-    real_data: the run found its data, so no stand-in may take their place the next time.
+    real_data: the run used real data, so no stand-in may replace it the next time.
     """
     experiment = plan.experiment
     task = experiment.task

@@ -1,7 +1,7 @@
-"""What an experiment's algorithm and task say to it themselves before anything starts: settings that contradict the
-overlay, an algorithm that cannot be made, a split that the data does not allow, targets that no score can reach.
+"""Objections of an experiment's algorithm and task before anything starts: settings that contradict the overlay, an
+algorithm that cannot be created, a split that the data does not allow, targets that no score can reach.
 
-Data is not loaded: what only the data can tell is named by `unchecked`.
+Data is not loaded; `unchecked` names what only the data can show.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from node_agent.partition import samples_needed, too_few_samples
 from node_agent.streams import stream
 from node_agent.tasks import task_class
 
-# Where the model has not been measured yet: as GN-LeNet has, about.
+# Assumed if the model has not been measured yet: about the size of GN-LeNet.
 _USUAL_PARAMETERS = 100_000
 
 
 def algorithm_problems(
     experiment: Experiment, peers: Sequence[Sequence[int]], num_parameters: int | None
 ) -> list[str]:
-    """What the algorithm says to the numbers of peers that nodes have; `peers`: of each node."""
+    """The algorithm's objections to the numbers of peers; `peers`: of each node."""
     settings = experiment.algorithm
     if isinstance(settings, ForeignSettings):
-        return []  # whoever may import it has asked it
-    one_of_each = {len(row): index for index, row in enumerate(peers)}
-    found = [check_settings(settings, count) for count in sorted(one_of_each)]
-    problems = [f"algorithm.{problem}" for problem in dict.fromkeys(found) if problem is not None]
+        return []  # the process that may import it has asked it
+    node_by_count = {len(row): index for index, row in enumerate(peers)}
+    objections = [check_settings(settings, count) for count in sorted(node_by_count)]
+    problems = [f"algorithm.{problem}" for problem in dict.fromkeys(objections) if problem is not None]
     if problems:
         return problems
-    for _, index in sorted(one_of_each.items()):
+    for _, index in sorted(node_by_count.items()):
         if problem := _not_made(experiment, peers, index, num_parameters or _USUAL_PARAMETERS):
             return [problem]
     return []
@@ -42,7 +42,7 @@ def algorithm_problems(
 def _not_made(
     experiment: Experiment, peers: Sequence[Sequence[int]], index: int, num_parameters: int
 ) -> str | None:
-    """Why that node's algorithm cannot be made; None where it can."""
+    """Why that node's algorithm cannot be created; None if it can."""
     settings = asdict(experiment.algorithm)
     overlay: Mapping[int, tuple[int, ...]] = {node: tuple(peers[node]) for node in (index, *peers[index])}
     context = Context(
@@ -59,14 +59,14 @@ def _not_made(
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         return (
-            f"algorithm: {settings['name']} cannot be made for a node with {len(peers[index])} peers: "
+            f"algorithm: {settings['name']} cannot be created for a node with {len(peers[index])} peers: "
             f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
         )
     return None
 
 
 def task_problems(experiment: Experiment, num_nodes: int) -> list[str]:
-    """Targets outside the score's range, and a split for which there are too few samples."""
+    """Targets outside the range of the score, and a split that needs more samples than there are."""
     task = task_class(experiment.task.name)
     score, _ = task.METRIC
     least, most = task.RANGE
@@ -84,7 +84,7 @@ def task_problems(experiment: Experiment, num_nodes: int) -> list[str]:
 
 
 def unchecked(experiment: Experiment, num_nodes: int) -> list[str]:
-    """What only the loaded data will tell, in words."""
+    """Descriptions of what only the loaded data can show."""
     known = task_class(experiment.task.name).training_samples(experiment.task)
     partition = getattr(experiment.task, "partition", None)
     if known is not None and (partition is None or samples_needed(partition, num_nodes) <= known[0]):

@@ -1,4 +1,4 @@
-"""What one local step of an experiment's own model costs on this machine; `run/step_measurement.py` finds it out."""
+"""The cost of a local step of an experiment's model on this machine; `run/step_measurement.py` measures it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mnbed.experiment.fields import twelve_digits
 
-# Above these a figure is of a bad moment. Measured on 2 cores with GN-LeNet: with 8 % of the cores taken by others the
-# repetitions differ by 7 %; with 59 %, by 31 %, and a step seems 16 % dearer.
+# Above these limits the machine was too busy to measure. Measured on 2 cores with GN-LeNet: when others use 8 % of the
+# cores, repetitions differ by 7 %; when they use 59 %, by 31 %, and a step seems 16 % more expensive.
 MAX_OTHERS_BUSY = 0.2
 MAX_STOLEN = 0.02
 MAX_SPREAD = 0.25
@@ -15,54 +15,54 @@ MAX_SPREAD = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class StepMoment:
-    """The machine while a step was timed. None: this machine does not tell."""
+    """The state of the machine while a step was timed. None: not available on this machine."""
 
     spread: float
-    """How much dearer the dearest repetition was than the cheapest, as a fraction of that."""
+    """How much slower the slowest repetition was than the fastest, as a fraction of the fastest."""
     others_busy: float | None = None
-    """Share of the cores that other processes kept busy meanwhile."""
+    """Share of the cores that other processes used meanwhile."""
     stolen: float | None = None
-    """Share of the cores' time that the hypervisor gave to others."""
+    """Share of the cores' time that the hypervisor gave to other machines."""
     load_average: float | None = None
-    """Of the last minute, when timing began, for each core."""
+    """Load average per core over the last minute, when timing began."""
 
     def complaint(self) -> str | None:
-        """Why a step timed then may look dearer than it is; None: a good moment."""
-        found = []
+        """Why the measured cost may be too high; None if the machine was quiet enough."""
+        reasons = []
         if self.others_busy is not None and self.others_busy > MAX_OTHERS_BUSY:
-            found.append(f"other processes kept {self.others_busy:.0%} of the cores busy")
+            reasons.append(f"other processes kept {self.others_busy:.0%} of the cores busy")
         if self.stolen is not None and self.stolen > MAX_STOLEN:
-            found.append(f"the hypervisor took {self.stolen:.0%} of the cores' time")
+            reasons.append(f"the hypervisor took {self.stolen:.0%} of the cores' time")
         if self.spread > MAX_SPREAD:
-            found.append(f"repetitions differed by {self.spread:.0%}")
-        return ", ".join(found) or None
+            reasons.append(f"repetitions differed by {self.spread:.0%}")
+        return ", ".join(reasons) or None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
-    """One local step."""
+    """The cost of a local step."""
 
     wall_s: float
-    """With the machine otherwise idle."""
+    """Wall time on an otherwise idle machine."""
     cpu_s: float
-    """Processor time of all threads, with the machine otherwise idle."""
+    """CPU time of all threads on an otherwise idle machine."""
     num_parameters: int | None = None
-    """Of the model; None: unknown."""
+    """Number of parameters of the model; None: unknown."""
     busy_cpu_s: float | None = None
-    """Processor time beside as many other agents as keep 70 % of the cores busy; None: not measured, as alone."""
+    """CPU time while other agents keep 70 % of the cores busy; None: not measured, the same as alone."""
     moment: StepMoment | None = None
-    """What the machine did meanwhile; None: not known, as for a figure that the user gave."""
+    """The machine meanwhile; None: unknown, for example if the user gave the cost."""
 
     @property
     def emulated_s(self) -> float:
-        """What `step_time: measured` makes of it, in digits that an experiment file keeps."""
+        """The value of `step_time: measured`, rounded to the digits that an experiment file keeps."""
         return twelve_digits(self.wall_s)
 
     @property
     def demand_s(self) -> float:
-        """Processor time of a step in a run: what plans reckon with."""
+        """CPU time of a step in a run, which plans assume."""
         return self.cpu_s if self.busy_cpu_s is None else self.busy_cpu_s
 
 
 UNMEASURED = StepCost(wall_s=1e-3, cpu_s=1e-6)
-"""Stands for the step of an experiment that is only being checked, before time is spent on measuring."""
+"""A placeholder for experiments that are only being checked, so that no time is spent on measuring."""

@@ -1,10 +1,10 @@
-"""From `network.events` to the elementary events of a plan, in order of time; and what contradicts itself on the way.
+"""Unfolds `network.events` into the elementary events of a plan, in order of time, and finds contradictions.
 
-Three steps: every entry is unfolded into what happens to links, groups and nodes at which times; for each of these the
-story is checked from its beginning to its end (nothing goes down twice, nobody dies twice, no two entries shape one
-direction at once); then links' properties are worked out, as each change builds on those before it.
+This takes three steps. Every entry is unfolded into changes of links, groups and nodes at given times. The sequence of
+changes is checked: no link goes down twice, no node dies twice, no two entries shape a direction at the same time.
+Finally the links' properties are computed, because each change builds on earlier ones.
 
-Pure, as all planning is: churn is drawn from the seed, traces were read when the file was loaded.
+Pure, like all planning: churn is drawn from the seed, and traces were read when the file was loaded.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from mnbed.experiment.event_settings import (
     EventSettings,
     Flap,
     Heal,
+    LinkAction,
     LinkChange,
-    LinkState,
     Partition,
     Point,
     Trace,
@@ -33,7 +33,7 @@ from mnbed.experiment.link_settings import PartialLinkSettings
 from mnbed.plan.event_story import (
     MAX_EVENTS,
     Change,
-    Ends,
+    DirectionEnds,
     Span,
     Story,
     World,
@@ -66,40 +66,42 @@ def expand(
     seed: int,
     problems: list[str],
 ) -> tuple[Event, ...]:
-    """The timeline; what is wrong with the entries is added to `problems`, one line each, beginning with the key."""
-    directions = {(one.source, one.target): one for link in links for one in link.directions}
+    """The timeline. Problems with the entries are added to `problems`, one line each, beginning with the key."""
+    directions = {
+        (direction.source, direction.target): direction for link in links for direction in link.directions
+    }
     world = World(
         graph=graph, hosts=hosts, directions=directions, duration_s=duration_s, dilation=dilation, seed=seed
     )
     story = Story()
     for number, entry in enumerate(entries):
-        if isinstance(entry, (LinkChange, LinkState, Flap, Trace)):
+        if isinstance(entry, (LinkChange, LinkAction, Flap, Trace)):
             _unfold_links(number, entry, world, story)
         elif isinstance(entry, (Partition, Heal)):
             unfold_partition(number, entry, world, story)
         elif not isinstance(entry, Churn):
             unfold_nodes(number, entry, world, story)
         if story.size > MAX_EVENTS:
-            story.wrong(number, None, f"more than {MAX_EVENTS:,} changes in all; is a time too short?")
+            story.wrong(number, None, f"more than {MAX_EVENTS:,} changes in total; is a time too short?")
             break
     unfold_churn(entries, world, story)
     _check_spans(story)
     _check_links(story)
     check_partitions(story)
     check_nodes(story, world)
-    found: list[Event] = []
+    events: list[Event] = []
     if not story.problems:
-        found = [*_reshapes(story, world), *story.links, *story.partitions, *story.nodes]
+        events = [*_reshapes(story, world), *story.links, *story.partitions, *story.nodes]
     problems += dict.fromkeys(story.problems)
-    # Stable: events of one instant come in the file's order.
-    return tuple(sorted(sorted(found, key=lambda event: event.entry), key=lambda event: event.at_s))
+    # A stable sort: simultaneous events stay in the file's order.
+    return tuple(sorted(sorted(events, key=lambda event: event.entry), key=lambda event: event.at_s))
 
 
 # Links
 
 
 def _unfold_links(
-    number: int, entry: LinkChange | LinkState | Flap | Trace, world: World, story: Story
+    number: int, entry: LinkChange | LinkAction | Flap | Trace, world: World, story: Story
 ) -> None:
     key = "link" if entry.link is not None else "links"
     pairs = [pair for pair in dict.fromkeys(entry.pairs) if _known_link(number, pair, world, story, key)]
@@ -109,7 +111,7 @@ def _unfold_links(
         _unfold_change(number, entry, pairs, world, story)
     elif isinstance(entry, Trace):
         _unfold_trace(number, entry, pairs, world, story)
-    elif isinstance(entry, LinkState):
+    elif isinstance(entry, LinkAction):
         if entry.for_ is not None:
             end_in_time(number, "for", entry.at, entry.for_, world, story)
         for pair in pairs:
@@ -120,24 +122,26 @@ def _unfold_links(
         _unfold_flap(number, entry, pairs, world, story)
 
 
-def _known_link(number: int, pair: Ends, world: World, story: Story, key: str) -> bool:
+def _known_link(number: int, pair: DirectionEnds, world: World, story: Story, key: str) -> bool:
     if world.graph.has_edge(*pair):
         return True
     story.wrong(number, key, no_such_link(world.graph, *pair))
     return False
 
 
-def _both_ways(pairs: Iterable[Ends], one_way: bool) -> tuple[Ends, ...]:
+def _both_ways(pairs: Iterable[DirectionEnds], one_way: bool) -> tuple[DirectionEnds, ...]:
     return tuple(ends for a, b in pairs for ends in ([(a, b)] if one_way else [(a, b), (b, a)]))
 
 
-def _name(pairs: Sequence[Ends], one_way: bool) -> str:
+def _name(pairs: Sequence[DirectionEnds], one_way: bool) -> str:
     arrow = "->" if one_way else "-"
     shown = [f"{a} {arrow} {b}" for a, b in pairs[:3]]
     return ", ".join(shown) + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
 
 
-def _unfold_change(number: int, entry: LinkChange, pairs: list[Ends], world: World, story: Story) -> None:
+def _unfold_change(
+    number: int, entry: LinkChange, pairs: list[DirectionEnds], world: World, story: Story
+) -> None:
     directions = _both_ways(pairs, entry.one_way)
     change = _only(entry)
     name = _name(pairs, entry.one_way)
@@ -163,11 +167,11 @@ def _unfold_change(number: int, entry: LinkChange, pairs: list[Ends], world: Wor
 
 
 def _only(entry: PartialLinkSettings) -> PartialLinkSettings:
-    """The properties alone, without the entry's times and links."""
+    """Only the properties, without the entry's times and links."""
     return PartialLinkSettings(**{name: getattr(entry, name) for name in changed_keys(entry)})
 
 
-def _unfold_flap(number: int, entry: Flap, pairs: list[Ends], world: World, story: Story) -> None:
+def _unfold_flap(number: int, entry: Flap, pairs: list[DirectionEnds], world: World, story: Story) -> None:
     if entry.until is not None:
         if not until_in_time(number, entry.at, entry.until, world, story):
             return
@@ -178,7 +182,9 @@ def _unfold_flap(number: int, entry: Flap, pairs: list[Ends], world: World, stor
         if until > world.duration_s:
             end = units.format_duration(world.duration_s)
             story.wrong(
-                number, "times", f"{entry.times} end at {units.format_duration(until)}, after the run, {end}"
+                number,
+                "times",
+                f"{entry.times} flaps end at {units.format_duration(until)}, after the run, {end}",
             )
             return
     if (until - entry.at) / (entry.down + entry.up) * 2 * len(pairs) > MAX_EVENTS:
@@ -192,12 +198,12 @@ def _unfold_flap(number: int, entry: Flap, pairs: list[Ends], world: World, stor
         cycle += 1
 
 
-def _add_state(story: Story, number: int, pair: Ends, at_s: float, up: bool) -> None:
+def _add_state(story: Story, number: int, pair: DirectionEnds, at_s: float, up: bool) -> None:
     text = f"{pair[0]} - {pair[1]} {'up' if up else 'down'}"
     story.links.append(SetLink(at_s=at_s, text=text, entry=number, a=pair[0], b=pair[1], up=up))
 
 
-def _unfold_trace(number: int, entry: Trace, pairs: list[Ends], world: World, story: Story) -> None:
+def _unfold_trace(number: int, entry: Trace, pairs: list[DirectionEnds], world: World, story: Story) -> None:
     if not entry.points:
         story.wrong(
             number, "points", "no points; give trace: FILE.csv, mahimahi: FILE, or points: [[0s, 5mbit], ...]"
@@ -208,8 +214,10 @@ def _unfold_trace(number: int, entry: Trace, pairs: list[Ends], world: World, st
         by_link.setdefault(point.link, []).append(point)
     for link, points in by_link.items():
         if (link is None) != bool(entry.pairs):
-            given = "names no link" if link is None else f"names the link {link}, and so does the entry"
-            story.wrong(number, "points", f"a point {given}; give either the entry a link, or each point one")
+            given = "names no link" if link is None else f"names the link {link}, but so does the entry"
+            story.wrong(
+                number, "points", f"a point {given}; give a link either for the entry or for each point"
+            )
             return
         mine = pairs
         if link is not None:
@@ -222,7 +230,7 @@ def _unfold_trace(number: int, entry: Trace, pairs: list[Ends], world: World, st
 
 
 def _unfold_points(
-    number: int, entry: Trace, pairs: list[Ends], points: list[Point], world: World, story: Story
+    number: int, entry: Trace, pairs: list[DirectionEnds], points: list[Point], world: World, story: Story
 ) -> None:
     period = entry.period if entry.repeat is not False else None
     if period is not None and points[-1].at_s >= period:
@@ -258,14 +266,14 @@ def _unfold_points(
                     text=f"{name}: {in_words(change, brief=True)}",
                 )
             )
-    for key in [one.key for one in TRACED if any(one.key in point.values for point in points)]:
+    for key in [row.key for row in TRACED if any(row.key in point.values for point in points)]:
         for ends in directions:
             span = Span(start_s=entry.at + points[0].at_s, end_s=last, entry=number)
             story.spans.setdefault((ends, key), []).append(span)
 
 
 def _check_spans(story: Story) -> None:
-    """No two entries may change one property of one direction at the same time."""
+    """Refuses two entries that change the same property of a direction at the same time."""
     for (ends, key), spans in story.spans.items():
         spans.sort(key=lambda span: (span.start_s, span.end_s))
         for earlier, later in itertools.pairwise(spans):
@@ -275,15 +283,15 @@ def _check_spans(story: Story) -> None:
                 story.wrong(
                     second,
                     key,
-                    f"at {when} network.events[{first}] shapes the same, {key} of {ends[0]} - {ends[1]}: "
-                    "leave one out, or move it",
+                    f"at {when} network.events[{first}] also sets {key} of {ends[0]} - {ends[1]}: "
+                    "remove or move one of them",
                 )
 
 
 def _check_links(story: Story) -> None:
-    """A link that is down goes up before it goes down again."""
+    """Refuses a link that goes down twice or up twice."""
     down: dict[frozenset[str], int] = {}
-    # Up before down at one instant: a flap may follow another.
+    # Up before down at the same instant: a flap may follow another.
     for event in sorted(story.links, key=lambda event: (event.at_s, not event.up, event.entry)):
         link = frozenset((event.a, event.b))
         if event.up:
@@ -291,23 +299,26 @@ def _check_links(story: Story) -> None:
                 story.wrong(
                     event.entry,
                     "at",
-                    f"{event.text} at {units.format_duration(event.at_s)}: it is up already",
+                    f"{event.text} at {units.format_duration(event.at_s)}: it is already up",
                 )
             elif down[link] != event.entry and not _is_manual(event, story):
-                story.wrong(event.entry, "at", f"{event.text}: network.events[{down[link]}] has it down then")
+                story.wrong(
+                    event.entry, "at", f"{event.text}: network.events[{down[link]}] keeps it down until later"
+                )
             down.pop(link, None)
         elif link in down:
             story.wrong(
                 event.entry,
                 "at",
-                f"{event.text} at {units.format_duration(event.at_s)}: network.events[{down[link]}] has it down",
+                f"{event.text} at {units.format_duration(event.at_s)}: "
+                f"network.events[{down[link]}] has already taken it down",
             )
         else:
             down[link] = event.entry
 
 
 def _is_manual(event: SetLink, story: Story) -> bool:
-    """An entry of its own that takes the link up: it may end what another has begun."""
+    """Whether the entry only takes the link up: it may end what another entry began."""
     return not any(other.entry == event.entry and not other.up for other in story.links)
 
 
@@ -315,10 +326,10 @@ def _is_manual(event: SetLink, story: Story) -> bool:
 
 
 def _reshapes(story: Story, world: World) -> Iterator[Reshape]:
-    """Each change, with all properties that its directions have from then on."""
-    active: dict[Ends, dict[int, PartialLinkSettings]] = {ends: {} for ends in world.directions}
+    """Each change, with all properties of its directions from then on."""
+    active: dict[DirectionEnds, dict[int, PartialLinkSettings]] = {ends: {} for ends in world.directions}
     complained: set[tuple[int, str]] = set()
-    # What ends comes before what begins at the same instant.
+    # At the same instant, ends come before beginnings.
     for change in sorted(
         story.changes, key=lambda change: (change.at_s, change.change is not None, change.entry)
     ):
@@ -341,7 +352,7 @@ def _reshapes(story: Story, world: World) -> Iterator[Reshape]:
 
 
 def _over(before: PartialLinkSettings | None, change: PartialLinkSettings) -> PartialLinkSettings:
-    """Both changes of one entry, the later over the earlier."""
+    """Two changes of an entry combined; the later overrides the earlier."""
     if before is None:
         return change
     return replace(before, **{name: getattr(change, name) for name in changed_keys(change)})

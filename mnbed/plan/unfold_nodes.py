@@ -1,4 +1,4 @@
-"""Events of nodes and of groups of them: crashes, pauses, churn, partitions; and stories that cannot be."""
+"""Unfolds and checks events of nodes and groups of nodes: crashes, pauses, churn, partitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mnbed.plan.model import NodeEvent, SetPartition
 from node_agent.streams import stream
 from topologies.reading import brief
 
-# So many live nodes are the least that churn leaves: one alone has nobody to talk to.
+# Churn leaves at least this many nodes alive: a single one has no peer.
 _MIN_ALIVE = 2
 
 
@@ -39,7 +39,7 @@ def unfold_partition(number: int, entry: Partition | Heal, world: World, story: 
     groups = entry.partition
     if len(groups) < 2 or not all(groups):
         story.wrong(
-            number, "partition", "it must have two groups or more, with a host in each: [[h1, h2], [h3]]"
+            number, "partition", "it must have at least two groups, with a host in each: [[h1, h2], [h3]]"
         )
         return
     names = [name for group in groups for name in group]
@@ -62,10 +62,12 @@ def check_partitions(story: Story) -> None:
         when = units.format_duration(event.at_s)
         if event.groups and holder is not None:
             story.wrong(
-                event.entry, "at", f"{when} lies in the partition of network.events[{holder}]: heal it first"
+                event.entry,
+                "at",
+                f"{when} is during the partition of network.events[{holder}]: heal that first",
             )
         elif not event.groups and holder is None:
-            story.wrong(event.entry, "at", f"at {when} there is no partition to heal")
+            story.wrong(event.entry, "at", f"there is no partition to heal at {when}")
         holder = event.entry if event.groups else None
 
 
@@ -120,7 +122,7 @@ def _add_node(story: Story, number: int, name: str, at_s: float, action: str, st
 
 
 def unfold_churn(entries: Sequence[EventSettings], world: World, story: Story) -> None:
-    """After all other nodes' stories are known: churn leaves those nodes alone, and leaves two alive."""
+    """Call this after all other events of nodes: churn does not touch their nodes, and leaves two alive."""
     churns = [(number, entry) for number, entry in enumerate(entries) if isinstance(entry, Churn)]
     named = {event.node for event in story.nodes}
     for ordinal, (number, entry) in enumerate(churns):
@@ -133,13 +135,17 @@ def unfold_churn(entries: Sequence[EventSettings], world: World, story: Story) -
                 continue
             taken = sorted(set(entry.nodes) & named)
             if taken:
-                story.wrong(number, "nodes", f"{', '.join(taken)}: other entries say what happens to them")
+                story.wrong(
+                    number,
+                    "nodes",
+                    f"{', '.join(taken)}: other entries already determine what happens to them",
+                )
                 continue
         nodes = (
             entry.nodes if entry.nodes is not None else [name for name in world.hosts if name not in named]
         )
         if not nodes:
-            story.wrong(number, "nodes", "no host is left for it: other entries name them all")
+            story.wrong(number, "nodes", "no host is left for it: other entries name all of them")
             continue
         if entry.per_s * (entry.until - entry.at) > MAX_EVENTS / 2:
             story.wrong(
@@ -155,7 +161,7 @@ def unfold_churn(entries: Sequence[EventSettings], world: World, story: Story) -
 def _draw_churn(
     number: int, entry: Churn, nodes: list[str], rng: np.random.Generator, world: World, story: Story
 ) -> None:
-    """Crashes are a Poisson process; each takes one of the nodes that live then."""
+    """Draws crashes as a Poisson process; each hits one of the nodes that are alive."""
     others = [event for event in story.nodes if event.action in ("kill", "restart")]
     back_s: dict[str, float] = {}
     at_s = entry.at
@@ -163,7 +169,9 @@ def _draw_churn(
         dead = {event.node for event in _last_before(others, at_s) if event.action == "kill"}
         dead |= {name for name, back in back_s.items() if back > at_s}
         alive = [name for name in nodes if name not in dead]
-        choice = rng.integers(len(nodes))  # drawn in any case, so that one spared crash shifts none after it
+        choice = rng.integers(
+            len(nodes)
+        )  # always drawn, so that a crash that is spared does not change later ones
         if not alive or len(world.hosts) - len(dead) <= _MIN_ALIVE:
             continue
         name = alive[choice % len(alive)]
@@ -182,23 +190,23 @@ def _last_before(events: Collection[NodeEvent], at_s: float) -> Iterator[NodeEve
     yield from last.values()
 
 
-# What a node must be for an action, and what it is then.
+# The states in which a node can take an action, and the state after it.
 _BEFORE = {
-    "kill": ("runs", "is paused"),
-    "pause": ("runs",),
-    "resume": ("is paused",),
-    "restart": ("is dead",),
+    "kill": ("running", "paused"),
+    "pause": ("running",),
+    "resume": ("paused",),
+    "restart": ("dead",),
 }
-_AFTER = {"kill": "is dead", "pause": "is paused", "resume": "runs", "restart": "runs"}
+_AFTER = {"kill": "dead", "pause": "paused", "resume": "running", "restart": "running"}
 
 
 def check_nodes(story: Story, world: World) -> None:
-    state = dict.fromkeys(world.hosts, "runs")
+    state = dict.fromkeys(world.hosts, "running")
     for event in sorted(story.nodes, key=lambda event: (event.at_s, event.entry)):
         if state[event.node] not in _BEFORE[event.action]:
             when = units.format_duration(event.at_s)
-            story.wrong(
-                event.entry, "at", f"{event.action} of {event.node} at {when}: it {state[event.node]} then"
-            )
+            what = f"{event.action} of {event.node} at {when}"
+            already = "already " if state[event.node] == _AFTER[event.action] else ""
+            story.wrong(event.entry, "at", f"{what}: it is {already}{state[event.node]}")
         else:
             state[event.node] = _AFTER[event.action]

@@ -27,10 +27,10 @@ from mnbed.network.mark import marked
 from mnbed.plan.model import Plan
 from mnbed.prompt.shape_words import PROPERTIES, answer, parse_change, shape_help
 from mnbed.prompt.workbench import Workbench
+from mnbed.run.agent_state import DOWN, AgentState
 from mnbed.run.job import Job, Outcome
 from mnbed.run.lock import run_lock
 from mnbed.run.signals import Signals
-from mnbed.run.supervisor import AgentState
 from mnbed.units import format_bandwidth, format_duration
 
 _TAIL_LINES = 20
@@ -114,7 +114,7 @@ class Prompt(CLI):  # type: ignore[misc]
 
     @classmethod
     def open(cls, bench: Workbench) -> Prompt:
-        """Until the user leaves, or standard input ends; `leave` is still to be called."""
+        """Runs until the user leaves or standard input ends; the caller then calls `leave`."""
         # Mininet's verbs print through its log, by default to standard error.
         lg.ch.setStream(sys.stdout)
         setLogLevel("info")
@@ -144,7 +144,7 @@ class Prompt(CLI):  # type: ignore[misc]
                 node.waitOutput()
 
     def leave(self) -> None:
-        """End what goes on, and say what came of it."""
+        """End whatever is running, and report its results."""
         self._bench.on_end = lambda: None
         for capture in self._bench.stop_captures():
             _tell_capture(capture)
@@ -154,7 +154,7 @@ class Prompt(CLI):  # type: ignore[misc]
         self._tell_outcome()
 
     def onecmd(self, line: str) -> Any:
-        """One line. Nothing that goes wrong in a verb ends the prompt: the network would go with it."""
+        """One line. No error in a verb ends the prompt: the network would go with it."""
         self._busy = True
         try:
             return super().onecmd(line)
@@ -172,7 +172,7 @@ class Prompt(CLI):  # type: ignore[misc]
         return None
 
     def waitForNode(self, node: Any) -> None:
-        """Until the command in that node has ended, with what it prints; keys go to it, and so does Ctrl-C.
+        """Wait until the command in that node has ended, and print its output; keys and Ctrl-C go to it.
 
         Mininet's own waits for ever for a shell that has ended, and feeds it with a script's next lines.
         """
@@ -183,7 +183,7 @@ class Prompt(CLI):  # type: ignore[misc]
             quietRun("stty -icanon min 1")
         while node.waiting:
             try:
-                # Mininet holds the other end of the shell's terminal, too: nothing tells when the shell ends.
+                # Mininet also holds the other end of the shell's terminal, so nothing signals that the shell has ended.
                 found = poller.poll(_LOOK_MS)
                 for descriptor, _ in found:
                     if descriptor == keys:
@@ -197,7 +197,7 @@ class Prompt(CLI):  # type: ignore[misc]
                 node.sendInt()
 
     def default(self, line: str) -> None:
-        """A command in a node, or nothing that is known."""
+        """A command in a node, or an unknown word."""
         node = self.mn.nameToNode.get(line.split()[0]) if line.split() else None
         if node is not None and node.shell.poll() is not None:
             raise InputError(f"the shell of {node.name} has ended: nothing more can be run there by hand")
@@ -239,7 +239,7 @@ class Prompt(CLI):  # type: ignore[misc]
         super().do_x(line)
 
     def _announce_end(self) -> None:
-        """From the run's thread: a prompt that waits for a line says nothing by itself."""
+        """Called from the run's thread: a prompt that waits for a line prints nothing by itself."""
         if self.isatty() and not self._busy:
             print("\n*** the run has ended; Enter shows its results", flush=True)
 
@@ -286,7 +286,7 @@ class Prompt(CLI):  # type: ignore[misc]
             agent.name,
             self._bench.plan.labels.get(agent.name, ""),
             _state(agent),
-            "" if agent.pid is None or agent.gone else str(agent.pid),
+            "" if agent.pid is None else str(agent.pid),
             "" if status is None else str(status["round"]),
             "" if status is None else str(status["steps"]),
             "" if loss is None else f"{loss:.3f}",
@@ -472,14 +472,4 @@ def _tell_capture(capture: Capture) -> None:
 
 
 def _state(agent: AgentState) -> str:
-    if agent.failure is not None:
-        return "failed"
-    if agent.down:
-        return "stopped"
-    if agent.ended:
-        return "ended"
-    if agent.paused:
-        return "paused"
-    if agent.ready is None:
-        return "starting"
-    return "training" if agent.status else "ready"
+    return "stopped" if agent.phase in DOWN else agent.phase.value

@@ -1,7 +1,7 @@
 """What one can do to a standing network and its agents by hand; `prompt.py` gives these things names and words.
 
-All quantities are emulated. A run that is started here is a whole run, with a directory and results of its own, in a
-thread beside the prompt.
+All quantities are emulated. A run started here is a complete run, with its own directory and results, in a thread
+beside the prompt.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from mnbed.plan.links import direction_problems, in_words, merged, no_such_link
 from mnbed.plan.model import Direction, Plan
 from mnbed.plan.properties import PROPERTIES, LinkProperties
 from mnbed.records.controller import Change
+from mnbed.run.agent_state import DOWN, AgentState, Phase
 from mnbed.run.job import Job, Outcome
-from mnbed.run.supervisor import AgentState
+from mnbed.run.supervisor import Supervisor
 from mnbed.run.user_side import UserSide
 
 # Over which a rate is measured.
@@ -44,7 +45,7 @@ class LinkState:
     target: str
     asked: LinkProperties
     rate_bps: float
-    """Carried just now, Ethernet headers included."""
+    """Carried at this moment, including Ethernet headers."""
     bytes_sent: int
     drops: int
     backlog_bytes: int
@@ -61,7 +62,7 @@ class Workbench:
         self.network = network
         self.plan: Plan = network.plan
         self._live = live
-        # Not the run's own, which is busy for long.
+        # Not the run's own, which is busy for long periods.
         self._side = side
         self._out = out
         self._ended_job = job
@@ -81,7 +82,7 @@ class Workbench:
     @classmethod
     @contextlib.contextmanager
     def of(cls, network: Network, out: Path, job: Job | None = None) -> Iterator[Workbench]:
-        """On leaving, captures and a run that is still going end; what was collected is kept and evaluated."""
+        """On leaving, captures end, and so does a run in progress; what was collected is kept and evaluated."""
         with UserSide.start() as side, LiveNetwork.of(network) as live:
             bench = cls(network, live, side, out, job)
             try:
@@ -122,7 +123,10 @@ class Workbench:
         """Take a link down, both ways, or up again. Raises InputError, RunError."""
         self.direction(a, b)
         self._live.set_link(a, b, up)
-        (self._shut.discard if up else self._shut.add)(frozenset((a, b)))
+        if up:
+            self._shut.discard(frozenset((a, b)))
+        else:
+            self._shut.add(frozenset((a, b)))
         self._note(
             f"{a} - {b} {'up' if up else 'down'} by hand", {"kind": "reshape", "directions": [[a, b], [b, a]]}
         )
@@ -181,7 +185,7 @@ class Workbench:
         return capture
 
     def stop_captures(self) -> list[Capture]:
-        """End all of them; returns those that were going on."""
+        """End all of them; returns those that were running."""
         captures, self._captures = self._captures, []
         for capture in captures:
             capture.stop()
@@ -196,14 +200,14 @@ class Workbench:
 
     @property
     def job(self) -> Job | None:
-        """The run that goes on, or the last one."""
+        """The run in progress, or the last one."""
         return self._job
 
     @property
     def agents(self) -> Mapping[str, AgentState]:
-        """What is known of each agent of the present or last run; empty before the first."""
-        session = self._job.session if self._job is not None else None
-        return session.agents if session is not None else {}
+        """What is known of each agent of the current or last run; empty before the first."""
+        supervisor = self._job.supervisor if self._job is not None else None
+        return supervisor.agents if supervisor is not None else {}
 
     def start_run(self) -> Path:
         """Start agents on all hosts; returns the run directory. Raises InputError, RunError."""
@@ -227,32 +231,25 @@ class Workbench:
 
     def start_agent(self, name: str, state: str) -> None:
         """Start one agent that was stopped. Raises InputError, MnbedError."""
-        agent = self._agent(name)
-        if not agent.down:
+        supervisor, agent = self._agent(name)
+        if agent.phase not in DOWN:
             raise InputError(f"{name} is running")
-        assert self._job is not None
-        assert self._job.session is not None
-        self._job.session.restart(name, state)
+        supervisor.restart(name, state)
         self._note(f"{name} started by hand", {"kind": "node", "host": name, "action": "restart"})
 
     def stop_agent(self, name: str) -> None:
         """End one agent's process; the run goes on. Raises InputError."""
-        agent = self._agent(name)
-        if agent.down or agent.ended:
+        supervisor, agent = self._agent(name)
+        if agent.phase in DOWN or agent.phase is Phase.ENDED:
             raise InputError(f"{name} is not running")
-        assert self._job is not None
-        assert self._job.session is not None
-        self._job.session.kill(name)
+        supervisor.kill(name)
         self._note(f"{name} stopped by hand", {"kind": "node", "host": name, "action": "kill"})
 
     def restart_agent(self, name: str, state: str) -> None:
         """Stop and start one agent. Raises InputError, MnbedError."""
-        agent = self._agent(name)
-        if not agent.down:
+        _, agent = self._agent(name)
+        if agent.phase not in DOWN:
             self.stop_agent(name)
-            deadline = time.monotonic() + 5.0
-            while not agent.gone and time.monotonic() < deadline:
-                time.sleep(0.02)
         self.start_agent(name, state)
 
     def stop_run(self) -> None:
@@ -277,7 +274,7 @@ class Workbench:
             raise InputError(f"no host {name!r}; there are: {', '.join(known)}")
         return self._side.tail(self._job.run.path, name, count)
 
-    def _agent(self, name: str) -> AgentState:
+    def _agent(self, name: str) -> tuple[Supervisor, AgentState]:
         if not self.running:
             raise InputError("no run is going on: `start` starts one")
         if not self.agents:
@@ -285,15 +282,15 @@ class Workbench:
         if name not in self.agents:
             raise InputError(f"no agent {name!r}; there are: {', '.join(self.agents)}")
         assert self._job is not None
-        assert self._job.session is not None
-        if self._job.session.over:
+        assert self._job.supervisor is not None
+        if self._job.supervisor.over:
             raise InputError(
                 "training has ended, and the run is being evaluated: `start` starts another after it"
             )
         agent = self.agents[name]
-        if agent.ready is None and not agent.down:
+        if agent.ready is None and agent.phase not in DOWN:
             raise InputError(f"{name} is still starting")
-        return agent
+        return self._job.supervisor, agent
 
     def _execute(self, job: Job) -> None:
         try:
@@ -305,7 +302,7 @@ class Workbench:
         self.on_end()
 
     def _note(self, text: str, change: Change) -> None:
-        """What is done by hand belongs into the journal of the run that it happens to."""
+        """What is done by hand belongs in the journal of the run that it affects."""
         job = self._job
         now = None if job is None else job.emulated_now()
         if not self.running or job is None or job.journal is None or now is None:

@@ -68,9 +68,9 @@ class MachineSample(TypedDict):
     delay_cpu: float | None
     """Cores that the NFQUEUE delay kept busy."""
     run_delay: float | None
-    """Share of the time that an agent stood ready without a core."""
+    """Share of the time that an agent was ready to run but had no core."""
     pressure: float | None
-    """Share of the time that any process did."""
+    """Share of the time that any process was."""
 
 
 class Machine(MachineSample, Stamped):
@@ -80,7 +80,7 @@ class Machine(MachineSample, Stamped):
 
 
 class Slept(Stamped):
-    """The controller stood still while agents trained."""
+    """The controller was suspended while agents trained."""
 
     event: NotRequired[Literal["slept"]]
     wall_s: float
@@ -152,7 +152,7 @@ class LinkCounters(Stamped):
 
 
 class ShapingChecked(Stamped):
-    """The qdiscs at the end, against what they should be then."""
+    """Differences between the qdiscs at the end and what they should be then."""
 
     event: NotRequired[Literal["shaping_checked"]]
     differences: list[str]

@@ -27,7 +27,7 @@ class SweepEntry:
     digest: str
     """Of the resolved experiment: another one is another run."""
     directory: str | None = None
-    """Of the run, relative to the sweep's; null: there is none."""
+    """The run's, relative to the sweep's; null: there is none."""
     status: str | None = None
     """As summary.json has it; null: not run yet."""
     verdict: str | None = None
@@ -35,7 +35,7 @@ class SweepEntry:
     message: str | None = None
     """The last line that a failed run printed."""
     dilation: float | None = None
-    """Chosen for all runs that this one is compared with; null: the experiment says its own."""
+    """Chosen for all runs that this one is compared with; null: the experiment sets its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class SweepRecord:
     runs: tuple[SweepEntry, ...]
     """All of the sweep as its file is now, in their order."""
     former: tuple[SweepEntry, ...] = ()
-    """Completed runs of the sweep as its file was before: found again should it be so once more."""
+    """Completed runs from earlier versions of the sweep's file: they count again if it changes back."""
 
     @property
     def dilations(self) -> Mapping[str, float]:

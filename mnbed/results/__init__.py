@@ -1,6 +1,6 @@
-"""From a finished (or failed, or interrupted) run directory to results: tables, scores, verdict, summary, report.
+"""Turns the directory of a run, finished or not, into results: tables, scores, verdict, summary, report.
 
-Works from the run directory alone, so that `mnbed run` and a later `mnbed report` are the same code.
+Uses only the run directory, so that `mnbed run` and a later `mnbed report` share the same code.
 May import: experiment, records, run_directory, units, programs, errors; node_agent, topologies.
 """
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def make_results(run: RunDirectory, *, report: bool = True) -> Summary:
     """Collect the journals, write tables, summary.json and (with `report`) the page; can be repeated at any time.
 
-    Evaluation is a step of its own (`results.evaluate`), since it may take minutes: what evaluation.jsonl does not hold
-    is missing in the results, not computed. Raises InputError where the directory holds no run.
+    Evaluation is a separate step (`results.evaluate`), because it may take minutes: scores that are not yet in
+    evaluation.jsonl are missing from the results. Raises InputError if the directory is not a run's.
     """
     from mnbed.results.collect import collect
     from mnbed.results.metrics import write_metrics

@@ -1,14 +1,13 @@
-"""Brings everything a run left together: journals into events.jsonl, messages.csv, links.csv, and into memory.
+"""Collects everything that a run left: journals into events.jsonl, messages.csv, links.csv, and into memory.
 
-What is missing or damaged is listed in `problems`, never passed over in silence and never a reason to stop: a run that
-failed is the one whose journals are wanted most.
+Whatever is missing or damaged is listed in `problems`. It is never silently ignored and never a reason to stop, since
+the journals of a failed run are the ones needed most.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -26,13 +25,14 @@ from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
 from node_agent.records import End, Error, Ready, Rejected, Round, Snapshot, Waiting
 from topologies import plain_yaml
+from topologies.rules import natural_order
 
 CONTROLLER = "controller"
 
 
 @dataclass
 class NodeRecords:
-    """What one agent wrote, the ledger aside."""
+    """The records of an agent, without the ledger."""
 
     name: str
     straggler: bool
@@ -41,12 +41,12 @@ class NodeRecords:
     rejected: list[Rejected] = field(default_factory=list)
     errors: list[Error] = field(default_factory=list)
     waiting: Waiting | None = None
-    """The last wait that outlasted a round's computing."""
+    """The last wait that was longer than the computing time of a round."""
     ready: Ready | None = None
     end: End | None = None
 
     def keep(self, record: Record) -> None:
-        """Take in one record; events that no result is made of are only in events.jsonl."""
+        """Keep a record; events that no result depends on are only in events.jsonl."""
         if record["event"] == "round":
             self.rounds.append(record)
         elif record["event"] == "snapshot":
@@ -63,7 +63,7 @@ class NodeRecords:
             self.errors.append(record)
 
     def counters(self) -> Counters | None:
-        """The last totals known: at its end or, of a killed agent, at its last snapshot. None: it never had any."""
+        """The last known totals: at its end or, if it was killed, at its last snapshot. None if there are none."""
         last = self.end or (self.snapshots[-1] if self.snapshots else None)
         if last is None:
             return None
@@ -76,7 +76,7 @@ class NodeRecords:
         return max((t for record in last if (t := time_of(record)) is not None), default=None)
 
     def steps(self) -> int:
-        """Local steps that it is known to have done."""
+        """Local steps that it has certainly done."""
         return max(
             (record.get("steps", 0) for record in (*self.rounds[-1:], *self.snapshots[-1:])), default=0
         )
@@ -91,10 +91,10 @@ class Collected:
     nodes: Mapping[str, NodeRecords]
     controller: list[ControllerRecord]
     life: Mapping[str, FragmentLife] | None
-    """Sender -> what became of its fragments; None where no ledger was kept."""
+    """Sender -> what became of its fragments; None if no ledger was kept."""
     links: list[LinkRow]
     problems: list[str]
-    """What was missing or damaged, one sentence each."""
+    """Sentences about what was missing or damaged."""
     num_records: int
 
     @overload
@@ -117,7 +117,7 @@ class Collected:
 
 
 def collect(run: RunDirectory) -> Collected:
-    """Read everything, write events.jsonl, messages.csv (where a ledger was kept) and links.csv.
+    """Read everything, write events.jsonl, messages.csv (if a ledger was kept) and links.csv.
 
     Raises InputError where the directory holds no run.
     """
@@ -141,14 +141,14 @@ def collect(run: RunDirectory) -> Collected:
         controller=controller,
         life=None if ledger.empty else ledger.life(),
         links=links,
-        # A damaged journal may say the same thing many times.
+        # A damaged journal may cause the same message many times.
         problems=list(dict.fromkeys([*problems, *merger.problems])),
         num_records=len(merger),
     )
 
 
 def _journal_bytes(run: RunDirectory) -> int:
-    """Of all journals; one that goes away meanwhile counts for nothing."""
+    """Total size of all journals; one that disappears meanwhile counts as empty."""
     sizes = []
     for path in run.nodes.glob("*.jsonl"):
         with contextlib.suppress(OSError):
@@ -157,7 +157,7 @@ def _journal_bytes(run: RunDirectory) -> int:
 
 
 def read_experiment(run: RunDirectory) -> dict[str, Any]:
-    """The resolved experiment. Raises InputError where there is none."""
+    """The resolved experiment. Raises InputError if there is none."""
     try:
         text = run.experiment.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -174,13 +174,6 @@ def read_experiment(run: RunDirectory) -> dict[str, Any]:
     if not isinstance(experiment, dict):
         raise InputError(f"{run.experiment}: not an experiment: it has no sections")
     return experiment
-
-
-def natural_order(name: str) -> tuple[tuple[int, str], ...]:
-    """Sort key that reads digits as numbers: h2 before h10."""
-    return tuple(
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part
-    )
 
 
 def read_environment(run: RunDirectory, problems: list[str]) -> Environment:
@@ -211,15 +204,15 @@ def _node_records(
     run: RunDirectory, environment: Environment, merger: Merger, ledger: Ledger, problems: list[str]
 ) -> dict[str, NodeRecords]:
     hosts = {host["name"]: bool(host.get("straggler")) for host in environment.get("hosts") or ()}
-    found = {path.stem for path in run.nodes.glob("*.jsonl")} - {CONTROLLER}
-    names = [*hosts, *sorted(found - hosts.keys(), key=natural_order)]
-    missing = [name for name in names if name not in found]
+    with_journal = {path.stem for path in run.nodes.glob("*.jsonl")} - {CONTROLLER}
+    names = [*hosts, *sorted(with_journal - hosts.keys(), key=natural_order)]
+    missing = [name for name in names if name not in with_journal]
     if missing:
         problems.append(f"no journal of {', '.join(missing)}: never started, or lost")
     nodes = {}
     for name in names:
         node = nodes[name] = NodeRecords(name, hosts.get(name, False))
-        if name in found:
+        if name in with_journal:
             _read_node(run.node_journal(name), node, merger, ledger, problems)
     return nodes
 

@@ -1,4 +1,4 @@
-"""A comparison as people want it: a table on the console, a page, figures, and CSV files for figures of their own."""
+"""Presents a comparison: a table on the console, an HTML page, a figure, and CSV files for users' own figures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mnbed.errors import InputError
 from mnbed.results.comparison import Comparison, Group, Spread, Target
 from mnbed.results.files import replacing
 from mnbed.results.likeness import seeds, seeds_text
+from mnbed.results.page import template
 from mnbed.results.plot_style import new_figure, save, style
 from mnbed.results.text import UNKNOWN, fraction, number, seconds, size
 from mnbed.results.text import score as score_text
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
 
-# Okabe and Ito, as in the other figures; dashes help where colours do not.
+# The palette of Okabe and Ito, as in the other figures; dashes help those who cannot tell the colours apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1d21", "#6b7078")
 _RUNS = "runs.csv"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
@@ -34,7 +35,7 @@ def spread_text(spread: Spread, form: Any) -> str:
 
 
 def target_text(target: Target) -> str:
-    """Time to a target, and how many seeds reached it where not all did."""
+    """Time to a target, and how many seeds reached it if not all did."""
     if not target.reached:
         return "not reached"
     text = spread_text(target.times_s, seconds)
@@ -55,11 +56,11 @@ def speedup_text(target: Target, is_baseline: bool) -> str:
 
 
 def table_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """(header, a row for each group)"""
+    """(header, a row per group)"""
     metric = comparison.metric
     header = ["", "seeds", f"final {metric}", "stragglers", "averaged model", "rounds", "sent"]
-    for target in comparison.targets:
-        shown = f"{target:g}" if metric != "accuracy" else fraction(target)
+    for score in comparison.targets:
+        shown = f"{score:g}" if metric != "accuracy" else fraction(score)
         header += [
             f"to {shown}",
             *([_speedup_name(comparison)] if comparison.baseline else []),
@@ -77,11 +78,11 @@ def table_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             spread_text(group.rounds, lambda value: number(float(f"{value:.3g}"))),
             spread_text(group.gigabytes, lambda value: size(value * 1e9)),
         ]
-        for found in group.targets:
-            row.append(target_text(found))
+        for target in group.targets:
+            row.append(target_text(target))
             if comparison.baseline:
-                row.append(speedup_text(found, group.is_baseline))
-            row.append(spread_text(found.bytes, size))
+                row.append(speedup_text(target, group.is_baseline))
+            row.append(spread_text(target.bytes, size))
         rows.append([*row, group.verdicts])
     return header, rows
 
@@ -91,15 +92,15 @@ def _speedup_name(comparison: Comparison) -> str:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    """What stands above the table."""
+    """The notes above the table."""
     notes = [f"warning: {warning}" for warning in comparison.warnings]
     if comparison.standin:
-        notes.append("STAND-IN data: these figures say nothing about the real task")
+        notes.append("STAND-IN data: these results say nothing about the real task")
     return notes
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """The table, transposed where it is wider than long: a column for each group."""
+    """Print the table, with a column per group."""
     from rich.table import Table
 
     header, rows = table_rows(comparison)
@@ -115,9 +116,9 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
-    """compare.html, compare.csv, curves.csv, runs.csv, and the figure as SVG and PNG; returns the page.
+    """Write compare.html, compare.csv, curves.csv, runs.csv, and the figure as SVG and PNG; returns the page.
 
-    Raises InputError where they cannot be written.
+    Raises InputError if they cannot be written.
     """
     try:
         return _write(comparison, folder)
@@ -128,21 +129,21 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
 
 
 def fresh_folder(comparison: Comparison, beside: Path) -> Path:
-    """A folder that holds no other comparison: beside, or beside-2, ...; one of the very same runs is made anew."""
+    """A folder without another comparison: beside, or beside-2, ...; one with the same runs is reused."""
     runs = _run_paths(comparison)
     folders = [beside, *(beside.with_name(f"{beside.name}-{number}") for number in range(2, 1000))]
     for folder in folders:
         if not folder.exists() or _runs_in(folder) == runs:
             return folder
-    raise InputError(f"{beside} to {folders[-1].name} are there already", "give another folder with --out")
+    raise InputError(f"{beside} to {folders[-1].name} already exist", "give another folder with --out")
 
 
 def _run_paths(comparison: Comparison) -> set[str]:
-    return {str(one.run.path.resolve()) for group in comparison.groups for one in group.runs}
+    return {str(compared.run.path.resolve()) for group in comparison.groups for compared in group.runs}
 
 
 def _runs_in(folder: Path) -> set[str] | None:
-    """The runs that the comparison in a folder is of; None where there is none."""
+    """The runs of the comparison in that folder; None if there is no comparison."""
     try:
         with (folder / _RUNS).open(newline="") as file:
             return {row["directory"] for row in csv.DictReader(file)}
@@ -161,50 +162,37 @@ def _write(comparison: Comparison, folder: Path) -> Path:
     page = folder / "compare.html"
     with replacing(page) as partial:
         partial.write_text(
-            _template().render(
+            template("compare.html.j2").render(
                 comparison=comparison, header=header, rows=rows, figure=svg, runs=_run_rows(comparison)
             )
         )
     return page
 
 
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mnbed.results", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("compare.html.j2")
-
-
 def _run_rows(comparison: Comparison) -> list[list[str]]:
     return [
         [
             group.label,
-            str(one.summary.seed),
-            one.run.run_id,
-            one.summary.verdict,
-            score_text(one.score.final_mean, comparison.metric),
-            f"{one.summary.dilation:g}" if one.summary.dilation else UNKNOWN,
+            str(compared.summary.seed),
+            compared.run.run_id,
+            compared.summary.verdict,
+            score_text(compared.score.final_mean, comparison.metric),
+            f"{compared.summary.dilation:g}" if compared.summary.dilation else UNKNOWN,
         ]
         for group in comparison.groups
-        for one in group.runs
+        for compared in group.runs
     ]
 
 
 def _facets(comparison: Comparison) -> list[tuple[str, list[Group]]]:
-    """Groups that differ in the baseline's axis (else the last one) share an axis of the figure."""
+    """Groups by panel of the figure: those that differ only in the baseline's axes, or in the last axis, share one."""
     axes = list(comparison.groups[0].cell)
     varied = set(comparison.baseline) or set(axes[-1:])
-    found: dict[str, list[Group]] = {}
+    facets: dict[str, list[Group]] = {}
     for group in comparison.groups:
         rest = ", ".join(value for axis, value in group.cell.items() if axis not in varied)
-        found.setdefault(rest, []).append(group)
-    return list(found.items())
+        facets.setdefault(rest, []).append(group)
+    return list(facets.items())
 
 
 def _figure(comparison: Comparison) -> Figure:
@@ -234,7 +222,7 @@ def _figure(comparison: Comparison) -> Figure:
 
 
 def _band(group: Group, metric: str) -> tuple[list[float], list[float]]:
-    """(low, high); cut where no score can be: of two seeds an interval may be wider than the axis."""
+    """(low, high), limited to possible scores: with two seeds, an interval may be wider than the axis."""
     most = 1.0 if metric == "accuracy" else math.inf
     half_widths = [row[2] or 0.0 for row in group.curve]
     low = [max(0.0, row[1] - half) for row, half in zip(group.curve, half_widths, strict=True)]
@@ -275,9 +263,9 @@ def _write_table(comparison: Comparison, folder: Path) -> None:
             row += [" ".join(map(str, seeds(group.runs))), len(group.runs), group.degraded]
             row += [group.final.mean, group.final.std, group.stragglers_final.mean]
             row += [group.mean_model.mean, group.rounds.mean, group.gigabytes.mean]
-            for found in group.targets:
-                row += [found.reached, found.times_s.mean, found.times_s.std]
-                row += [found.speedup.mean, found.bytes.mean]
+            for target in group.targets:
+                row += [target.reached, target.times_s.mean, target.times_s.std]
+                row += [target.speedup.mean, target.bytes.mean]
             writer.writerow(row)
 
 
@@ -293,14 +281,20 @@ def _write_runs(comparison: Comparison, folder: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["group", "seed", "verdict", "dilation", "final", "directory"])
         for group in comparison.groups:
-            for one in group.runs:
-                summary = one.summary
-                row = [group.label, summary.seed, summary.verdict, summary.dilation, one.score.final_mean]
-                writer.writerow([*row, one.run.path.resolve()])
+            for compared in group.runs:
+                summary = compared.summary
+                row = [
+                    group.label,
+                    summary.seed,
+                    summary.verdict,
+                    summary.dilation,
+                    compared.score.final_mean,
+                ]
+                writer.writerow([*row, compared.run.path.resolve()])
 
 
 def markdown(comparison: Comparison) -> str:
-    """The table for a text: a column for each group."""
+    """The table as Markdown, with a column per group."""
     header, rows = table_rows(comparison)
     lines: list[Sequence[str]] = [["", *(row[0] for row in rows)], ["---"] * (len(rows) + 1)]
     lines += [[header[place], *(row[place] for row in rows)] for place in range(1, len(header))]

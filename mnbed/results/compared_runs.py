@@ -1,7 +1,7 @@
-"""The runs that are to be compared, read from their directories: what each is a run of, and under which conditions.
+"""Reads the runs to be compared from their directories: what each is a run of, and under which conditions.
 
-A sweep says itself which cell a run belongs to. Runs that were named one by one, or come from several sweeps, are
-grouped by the keys in which their experiments differ.
+A sweep itself says which cell a run belongs to. Runs given one by one, or from several sweeps, are grouped by the
+keys in which their experiments differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mnbed.run_directory import RunDirectory
 from node_agent.algorithms import canonical_name
 from topologies import plain_yaml
 
-# Say nothing about what was compared: names and places, and what is recorded or asked of the results.
+# Keys irrelevant to a comparison: names and places, and what is recorded or reported.
 _NOT_COMPARED = (
     "seed",
     "name",
@@ -32,23 +32,23 @@ _NOT_COMPARED = (
     "evaluate.keep_snapshots",
     "task.on_missing",
 )
-# What a run found rather than was told, where its experiment left it to the machine.
+# Values with which an experiment leaves a choice to the machine.
 _LEFT_TO_MACHINE = {"auto", "measured"}
 _MAX_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRun:
-    """One run, and what it is a run of."""
+    """A run to be compared, and what it is a run of."""
 
     run: RunDirectory
     summary: Summary
     cell: Mapping[str, str]
-    """Axis -> value: what tells its group from the others."""
+    """Axis -> value; identifies its group."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Key of the experiment -> value as text; those that could make a difference."""
+    """Key of the experiment -> value as text, for the keys that could make a difference."""
     environment: Environment = field(default_factory=Environment)
-    """What environment.json holds; nothing where it cannot be read."""
+    """Content of environment.json; empty if it cannot be read."""
 
     @property
     def label(self) -> str:
@@ -56,7 +56,7 @@ class ComparedRun:
 
     @property
     def score(self) -> ScoreSummary:
-        """Of the metric that the task is compared by."""
+        """The score by which runs of the task are compared."""
         return task_score(self.summary)
 
     @property
@@ -71,40 +71,41 @@ class RunSet:
 
     runs: tuple[ComparedRun, ...]
     sweep: Path | None = None
-    """The sweep whose runs they all are; None: named one by one, or of several."""
+    """The sweep that all runs belong to; None if they were given one by one or belong to several."""
     baseline: Mapping[str, str] = field(default_factory=dict)
-    """As the sweep says it."""
+    """As given in the sweep."""
     notes: tuple[str, ...] = ()
-    """What the user should know of what was left out."""
+    """What the user should know about runs that were left out."""
 
     @property
     def values(self) -> dict[str, list[str]]:
         """Axis -> the values that its runs have."""
-        axes = dict.fromkeys(axis for one in self.runs for axis in one.cell)
-        return {axis: list(dict.fromkeys(one.cell.get(axis, "") for one in self.runs)) for axis in axes}
+        axes = dict.fromkeys(axis for compared in self.runs for axis in compared.cell)
+        return {axis: list(dict.fromkeys(run.cell.get(axis, "") for run in self.runs)) for axis in axes}
 
 
 def read_runs(paths: Sequence[Path]) -> RunSet:
-    """The runs of those run directories and sweeps that have a summary. Raises InputError."""
+    """The runs in those run directories and sweeps that have a summary. Raises InputError."""
     notes: list[str] = []
-    found: list[ComparedRun] = []
+    compared: list[ComparedRun] = []
     baseline: dict[str, str] = {}
     sweeps = [path for path in paths if is_sweep(path)]
     for path in paths:
         if path in sweeps:
             runs, baseline, missing = _sweep_runs(path)
-            found += runs
+            compared += runs
             notes += missing
         else:
-            found.append(_read_run(_run_directory(path), {}))
-    unique = {one.run.path.resolve(): one for one in found}
-    if len(unique) < len(found):
-        notes.append("a run that was given more than once counts once")
+            compared.append(_read_run(_run_directory(path), {}))
+    unique = {run.run.path.resolve(): run for run in compared}
+    if len(unique) < len(compared):
+        notes.append("a run given more than once is counted once")
     if not unique:
         raise InputError(
-            "; ".join(["no run with results was given", *notes]), "run them first: mnbed run, or mnbed sweep"
+            "; ".join(["no run with results among these", *notes]),
+            "run them first: mnbed run, or mnbed sweep",
         )
-    unknown = [one.run.run_id for one in unique.values() if not one.environment]
+    unknown = [run.run.run_id for run in unique.values() if not run.environment]
     if unknown:
         more = f" and {len(unknown) - _MAX_NAMED} more" if len(unknown) > _MAX_NAMED else ""
         notes.append(
@@ -125,13 +126,13 @@ def _run_directory(path: Path) -> RunDirectory:
         return RunDirectory(path)
     if not path.exists():
         raise InputError(f"{path}: no such directory", "give run directories, or the directory of a sweep")
-    inside = sorted(one.parent.name for one in path.glob("*/experiment.yaml"))
+    inside = sorted(file.parent.name for file in path.glob("*/experiment.yaml"))
     if inside:
         raise InputError(
-            f"{path} is neither a run directory nor a sweep's, but holds {len(inside)} of them",
-            f"name those to compare: {path}/{inside[-1]} ...; all of them: {path}/*",
+            f"{path} is neither a run directory nor a sweep, but contains run directories",
+            f"give those to compare: {path}/{inside[-1]} ...; all of them: {path}/*",
         )
-    raise InputError(f"{path} is neither a run directory nor a sweep's")
+    raise InputError(f"{path} is neither a run directory nor a sweep")
 
 
 def _read_run(directory: RunDirectory, cell: Mapping[str, str]) -> ComparedRun:
@@ -140,20 +141,20 @@ def _read_run(directory: RunDirectory, cell: Mapping[str, str]) -> ComparedRun:
     settings = {key: value for key, value in settings.items() if not key.startswith(_NOT_COMPARED)}
     if ALGORITHM_NAME in settings:
         settings[ALGORITHM_NAME] = canonical_name(settings[ALGORITHM_NAME])
-    # What the machine chose, also for runs whose experiment still has the word that left it to the machine.
+    # What the machine chose, also for runs whose experiment still says `auto`.
     if summary.dilation is not None:
         settings["time.dilation"] = f"{summary.dilation:g}"
     if summary.delay_backend is not None:
         settings["network.delay_backend"] = summary.delay_backend
     digest = environment.get("algorithm_digest")
     if digest is not None and "algorithm.module" in settings:
-        # By what it holds, wherever it lies.
+        # Identified by its content, not by its place.
         settings["algorithm.module"] = f"{Path(settings['algorithm.module']).name} #{str(digest)[:6]}"
     return ComparedRun(run=directory, summary=summary, cell=cell, settings=settings, environment=environment)
 
 
 def _sweep_runs(path: Path) -> tuple[list[ComparedRun], dict[str, str], list[str]]:
-    """(its runs that have completed, its baseline, a note about the others)"""
+    """(completed runs, baseline, a note about the other runs)"""
     sweep = read_sweep(path)
     others = [
         f"{entry.label} seed {entry.seed} ({entry.status or 'not run yet'})"
@@ -176,26 +177,26 @@ def _sweep_runs(path: Path) -> tuple[list[ComparedRun], dict[str, str], list[str
 
 
 def _with_cells(runs: Sequence[ComparedRun]) -> Iterable[ComparedRun]:
-    """Their cells are the keys in which their experiments differ."""
-    keys = sorted({key for one in runs for key in one.settings})
-    differing = [key for key in keys if len({one.settings.get(key, "none") for one in runs}) > 1]
-    # What the machine chose differs by chance: no reason to set runs apart, unless there is no other.
-    by_chance = {key for one in runs for key in _by_chance(one)}
+    """The runs, with the keys in which their experiments differ as cells."""
+    keys = sorted({key for compared in runs for key in compared.settings})
+    differing = [key for key in keys if len({compared.settings.get(key, "none") for compared in runs}) > 1]
+    # What the machine chose differs by chance and does not define groups.
+    by_chance = {key for compared in runs for key in _by_chance(compared)}
     axes = [key for key in differing if key not in by_chance]
     short = short_names(axes)
-    for one in runs:
-        cell = {key: value_label(key, short[key], one.settings.get(key, "none")) for key in axes}
+    for compared in runs:
+        cell = {key: value_label(key, short[key], compared.settings.get(key, "none")) for key in axes}
         if ALGORITHM_NAME in cell:
-            # The name says the rest where each algorithm comes with settings of its own.
+            # The name stands for the other settings if each algorithm has its own.
             cell = {key: value for key, value in cell.items() if not key.startswith("algorithm.")} | {
-                ALGORITHM: _algorithm_label(one.settings, [other.settings for other in runs])
+                ALGORITHM: _algorithm_label(compared.settings, [other.settings for other in runs])
             }
         yield ComparedRun(
-            run=one.run,
-            summary=one.summary,
+            run=compared.run,
+            summary=compared.summary,
             cell=cell,
-            settings=one.settings,
-            environment=one.environment,
+            settings=compared.settings,
+            environment=compared.environment,
         )
 
 
@@ -205,27 +206,27 @@ def _by_chance(run: ComparedRun) -> set[str]:
     left = run.environment.get("left_to_machine")
     if isinstance(left, dict):
         return by_sweep | set(left)
-    # Older directories: the experiment was kept as it was asked for, and of the backend nothing is known.
+    # Older directories kept the experiment as asked for, and say nothing about the backend.
     asked = {key for key, value in run.settings.items() if value in _LEFT_TO_MACHINE}
     auto = {"time.dilation"} if run.environment.get("dilation_asked") == "auto" else set()
     return by_sweep | asked | auto | {"network.delay_backend"}
 
 
 def _dilation_of_sweep(path: Path) -> bool:
-    """Whether the run is one of a sweep that chose its dilation."""
+    """Whether the run belongs to a sweep that chose its dilation."""
     try:
         return path.name in read_sweep(path.parent).dilations
     except InputError:
         return False
 
 
-def _algorithm_label(one: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:
-    """The algorithm's name, and the settings in which others of that name differ."""
-    same = [other for other in all_settings if other.get(ALGORITHM_NAME) == one.get(ALGORITHM_NAME)]
+def _algorithm_label(settings: Mapping[str, str], all_settings: Sequence[Mapping[str, str]]) -> str:
+    """The algorithm's name, and the settings in which runs of that name differ."""
+    same = [other for other in all_settings if other.get(ALGORITHM_NAME) == settings.get(ALGORITHM_NAME)]
     keys = sorted({key for other in same for key in other if key.startswith("algorithm.")})
     differing = [key for key in keys if len({other.get(key) for other in same}) > 1]
-    more = [f"{key.rpartition('.')[2]}={one.get(key, 'none')}" for key in differing]
-    return " ".join([one.get(ALGORITHM_NAME, "none"), *more])
+    more = [f"{key.rpartition('.')[2]}={settings.get(key, 'none')}" for key in differing]
+    return " ".join([settings.get(ALGORITHM_NAME, "none"), *more])
 
 
 def _experiment(directory: RunDirectory) -> dict[str, Any]:
@@ -241,7 +242,7 @@ def _experiment(directory: RunDirectory) -> dict[str, Any]:
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     if not isinstance(value, dict):
         return {prefix: value if isinstance(value, str) else json.dumps(value, default=str)}
-    found: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for key, item in value.items():
-        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
+        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat

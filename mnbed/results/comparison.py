@@ -1,8 +1,8 @@
 """Several runs side by side: groups of seeds, curves with confidence bands, time and bytes to a target, speed-ups.
 
-Pure figures of runs that `compared_runs.py` has read; `compare_report.py` writes them down. What cannot be compared is
-refused: another task, stand-in data beside real data, a degraded emulation beside a faithful one. Runs that differ
-in more than what is compared are named in a warning, and no speed-up is made of them unless it is asked for unpaired.
+Pure computation on runs that `compared_runs.py` has read; `compare_report.py` presents the result. Runs that cannot be
+compared are refused: different tasks, stand-in next to real data, degraded next to faithful emulations. A warning names
+further differences between the runs, and such runs get a speed-up only if an unpaired one is asked for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DEGRADED = "degraded"
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A quantity over seeds."""
+    """The values of a quantity over seeds."""
 
     values: tuple[float, ...]
 
@@ -38,12 +38,12 @@ class Spread:
 
     @property
     def std(self) -> float | None:
-        """Of the sample; None for a single value."""
+        """Sample standard deviation; None for a single value."""
         return stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def half_width(self) -> float | None:
-        """Of the 95 % confidence interval of the mean, by Student's t; None for a single value."""
+        """Half width of the 95 % confidence interval of the mean (Student's t); None for a single value."""
         if len(self.values) < 2:
             return None
         from scipy.stats import t
@@ -54,20 +54,20 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One group and one target."""
+    """How a group reached a target."""
 
     target: float
     times_s: Spread
-    """Emulated; of the seeds that reached it."""
+    """Emulated times of the seeds that reached it."""
     bytes: Spread
-    """Sent by all nodes until then."""
+    """Bytes sent by all nodes until then."""
     reached: int
     of: int
     speedup: Spread
-    """The baseline's time over this one's: by seed, of seeds where both reached it; or, unpaired, the baseline's mean
-    time over that of each run."""
+    """The baseline's time divided by this group's: per seed, where both reached it; or, unpaired, the baseline's mean
+    time divided by that of each run."""
     at_least: float | None
-    """Where only this group reached it: the baseline's whole duration over the time needed, the least of all seeds."""
+    """If only this group reached it: the baseline's whole duration divided by the time needed, minimum over seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +84,13 @@ class Group:
     gigabytes: Spread
     targets: tuple[Target, ...]
     curve: tuple[tuple[float, float, float | None], ...]
-    """(emulated time, mean over seeds, half width of its confidence interval)"""
+    """(emulated time, mean over seeds, half width of the confidence interval)"""
     is_baseline: bool
 
     @property
     def degraded(self) -> int:
-        """How many of its runs were not faithful."""
-        return sum(one.summary.verdict != "faithful" for one in self.runs)
+        """Number of its runs that were not faithful."""
+        return sum(compared.summary.verdict != "faithful" for compared in self.runs)
 
     @property
     def verdicts(self) -> str:
@@ -98,7 +98,7 @@ class Group:
         return "faithful" if not self.degraded else f"{self.degraded} of {len(self.runs)} {_DEGRADED}"
 
     def marked(self, name: str) -> str:
-        """A name of this group as a table or a figure shows it: what was not faithful is marked."""
+        """The group's name as shown in tables and figures, with a mark if some runs were not faithful."""
         return f"{name} ({self.verdicts})" if self.degraded else name
 
 
@@ -108,7 +108,7 @@ class Comparison:
 
     metric: str
     best: str
-    """max or min: which of the metric is best."""
+    """max or min: whether a high or a low value of the metric is better."""
     groups: tuple[Group, ...]
     targets: tuple[float, ...]
     baseline: Mapping[str, str]
@@ -116,34 +116,37 @@ class Comparison:
     standin: bool
     warnings: tuple[str, ...]
     unpaired: bool = False
-    """Speed-ups are of means, not seed by seed."""
+    """Whether speed-ups are computed from means instead of per seed."""
 
 
 def compare(
-    found: RunSet,
+    run_set: RunSet,
     *,
     baseline: Mapping[str, str] | None = None,
     targets: Sequence[float] = (),
     anyway: bool = False,
     unpaired: bool = False,
 ) -> Comparison:
-    """Raises InputError where runs cannot be compared, unless wanted `anyway`, or the baseline is none of them.
+    """The comparison of those runs.
 
-    baseline: axis -> value; every group is measured against the one that differs from it in these axes alone. None: as
-    the sweep says. unpaired: speed-ups are made of means, also of runs that are not alike; else those are refused.
+    baseline: axis -> value; each group is measured against the one that differs from it only in these axes. None: the
+    sweep's own. unpaired: compute speed-ups from means, even if other settings differ; otherwise those are refused.
+    Raises InputError if runs cannot be compared, unless `anyway` is set, or if the baseline is not among them.
     """
-    runs = found.runs
+    runs = run_set.runs
     _check_targets(targets, runs[0].summary.metric)
-    warnings = [*found.notes, *_obstacles(found, anyway)]
-    chosen = _baseline(found, baseline, warnings)
-    groups = {key: [one for one in runs if tuple(one.cell.values()) == key] for key in _cells(runs)}
-    against = _against(groups, chosen, found.sweep is not None, unpaired, warnings)
-    meant = _meant(found, chosen)
+    warnings = [*run_set.notes, *_obstacles(run_set, anyway)]
+    chosen = _baseline(run_set, baseline, warnings)
+    groups = {
+        key: [compared for compared in runs if tuple(compared.cell.values()) == key] for key in _cells(runs)
+    }
+    against = _against(groups, chosen, run_set.sweep is not None, unpaired, warnings)
+    meant = _meant(run_set, chosen)
     if not unpaired:
-        _check_pairs(groups, against, meant, found)
-    warnings += _unlike(groups, chosen if found.sweep is not None else {}, meant)
+        _check_pairs(groups, against, meant, run_set)
+    warnings += _unlike(groups, chosen if run_set.sweep is not None else {}, meant)
     warnings += _all_degraded(runs)
-    wanted = sorted({*targets, *(float(name) for one in runs for name in one.summary.time_to)})
+    wanted = sorted({*targets, *(float(name) for compared in runs for name in compared.summary.time_to)})
     return Comparison(
         metric=runs[0].summary.metric,
         best=runs[0].summary.best,
@@ -154,14 +157,14 @@ def compare(
         targets=tuple(wanted),
         baseline=chosen,
         task=runs[0].summary.task or "",
-        standin=any(one.summary.standin for one in runs),
+        standin=any(compared.summary.standin for compared in runs),
         warnings=tuple(dict.fromkeys(warnings)),
         unpaired=unpaired,
     )
 
 
 def _check_targets(targets: Sequence[float], metric: str) -> None:
-    """Raises InputError where a target is none that the metric could reach."""
+    """Raises InputError for a target that the metric cannot reach."""
     for target in targets:
         if not math.isfinite(target) or target <= 0:
             raise InputError(f"--target {target:g}: it must be above 0")
@@ -170,10 +173,10 @@ def _check_targets(targets: Sequence[float], metric: str) -> None:
             raise InputError(f"--target {target:g}: an accuracy is a fraction{meant}")
 
 
-def _remedy(found: RunSet) -> str:
-    if found.sweep is not None and any(one.summary.verdict != "faithful" for one in found.runs):
-        return "repeat what was degraded: mnbed sweep FILE --redo-degraded; or say --anyway"
-    return "compare runs that are alike, or say --anyway"
+def _remedy(run_set: RunSet) -> str:
+    if run_set.sweep is not None and any(compared.summary.verdict != "faithful" for compared in run_set.runs):
+        return "repeat the degraded runs with mnbed sweep FILE --redo-degraded, or use --anyway"
+    return "compare runs of the same kind, or use --anyway"
 
 
 Cell = tuple[str, ...]
@@ -181,17 +184,17 @@ Cell = tuple[str, ...]
 
 
 def _cells(runs: Sequence[ComparedRun]) -> list[Cell]:
-    return list(dict.fromkeys(tuple(one.cell.values()) for one in runs))
+    return list(dict.fromkeys(tuple(compared.cell.values()) for compared in runs))
 
 
-def _baseline(found: RunSet, given: Mapping[str, str] | None, warnings: list[str]) -> dict[str, str]:
-    """In the words of the cells. Raises InputError where the one that was given is none of them."""
+def _baseline(run_set: RunSet, given: Mapping[str, str] | None, warnings: list[str]) -> dict[str, str]:
+    """The baseline in terms of the cells. Raises InputError if the given one does not exist."""
     if given:
-        return find_baseline(given, found.values, "--baseline")
+        return find_baseline(given, run_set.values, "--baseline")
     try:
-        return find_baseline(found.baseline, found.values, "baseline")
+        return find_baseline(run_set.baseline, run_set.values, "baseline")
     except InputError:
-        shown = ", ".join(found.baseline.values())
+        shown = ", ".join(run_set.baseline.values())
         warnings.append(f"no run of the sweep's baseline, {shown}, has completed: no speed-ups")
         return {}
 
@@ -203,7 +206,7 @@ def _against(
     unpaired: bool,
     warnings: list[str],
 ) -> dict[Cell, Cell]:
-    """Each group -> the one that its speed-up is measured against. Raises InputError where there is none."""
+    """Group -> the group that its speed-up is measured against. Raises InputError if there is none."""
     if not baseline:
         return {}
     shown = ", ".join(baseline.values())
@@ -221,44 +224,46 @@ def _against(
             warnings.append(f"{runs[0].label}: no run of its baseline, {shown}, has completed: no speed-up")
         else:
             raise InputError(
-                f"{runs[0].label}: no run of {shown} is otherwise like it, to measure its speed-up against",
-                "give such a run, leave --baseline out"
-                + ("" if unpaired else ", or say --unpaired where it may be unlike"),
+                f"{runs[0].label}: no run of {shown} has otherwise the same settings, to measure its speed-up against",
+                "add such a run, leave out --baseline"
+                + ("" if unpaired else ", or use --unpaired to allow other differences"),
             )
     return against
 
 
-def _meant(found: RunSet, baseline: Mapping[str, str]) -> set[str]:
-    """What runs of one setting may differ in: the baseline's axes, and a sweep's own, by key or by section."""
-    return {*baseline, *(found.values if found.sweep is not None else ())}
+def _meant(run_set: RunSet, baseline: Mapping[str, str]) -> set[str]:
+    """The keys or sections in which compared runs may differ: the axes of the baseline, and of a sweep."""
+    return {*baseline, *(run_set.values if run_set.sweep is not None else ())}
 
 
 def _check_pairs(
     groups: Mapping[Cell, Sequence[ComparedRun]],
     against: Mapping[Cell, Cell],
     meant: set[str],
-    found: RunSet,
+    run_set: RunSet,
 ) -> None:
-    """Raises InputError where a speed-up would be of runs that differ in more than what is compared."""
+    """Raises InputError if the runs of a speed-up would differ in more than what is compared."""
     problems: list[str] = []
     for key, other in against.items():
         if key == other:
             continue
         pair = {groups[key][0].label: groups[key], groups[other][0].label: groups[other]}
         problems += [
-            one.text for one in differences(pair, meant) if one.grave and not _pardoned(one, pair, found)
+            difference.text
+            for difference in differences(pair, meant)
+            if difference.grave and not _pardoned(difference, pair, run_set)
         ]
     if problems:
         lines = "\n".join(f"    {text}" for text in dict.fromkeys(problems))
         raise InputError(
-            f"no speed-up can be told from runs that are not alike:\n{lines}",
-            "make them alike, leave --baseline out, or say --unpaired to divide means all the same",
+            f"no speed-up can be computed, because of differences between the runs:\n{lines}",
+            "remove the differences, leave out --baseline, or use --unpaired to divide the means regardless",
         )
 
 
-def _pardoned(one: Difference, pair: Mapping[str, Sequence[ComparedRun]], found: RunSet) -> bool:
-    """A sweep that is not done yet has pairs of some seeds: those are compared."""
-    if one.what != "seeds" or found.sweep is None:
+def _pardoned(difference: Difference, pair: Mapping[str, Sequence[ComparedRun]], run_set: RunSet) -> bool:
+    """Whether an unfinished sweep lacks some seeds, but has pairs of others that can be compared."""
+    if difference.what != "seeds" or run_set.sweep is None:
         return False
     first, second = ({run.summary.seed for run in runs} for runs in pair.values())
     return bool(first & second)
@@ -267,44 +272,48 @@ def _pardoned(one: Difference, pair: Mapping[str, Sequence[ComparedRun]], found:
 def _unlike(
     groups: Mapping[Cell, Sequence[ComparedRun]], baseline: Mapping[str, str], meant: set[str]
 ) -> list[str]:
-    """What differs beside what is compared, among the groups that are alike but for the baseline's axes."""
+    """Further differences between groups that are meant to differ only in the baseline's axes."""
     settings: dict[Cell, dict[str, Sequence[ComparedRun]]] = {}
     for runs in groups.values():
         rest = (
             tuple(value for axis, value in runs[0].cell.items() if axis not in baseline) if baseline else ()
         )
         settings.setdefault(rest, {})[runs[0].label] = runs
-    return [one.text for side_by_side in settings.values() for one in differences(side_by_side, meant)]
+    return [
+        difference.text
+        for side_by_side in settings.values()
+        for difference in differences(side_by_side, meant)
+    ]
 
 
 def _all_degraded(runs: Sequence[ComparedRun]) -> list[str]:
-    if all(one.summary.verdict != "faithful" for one in runs):
-        return ["no emulation was faithful: the figures are this machine's as much as the algorithms'"]
+    if all(compared.summary.verdict != "faithful" for compared in runs):
+        return ["no emulation was faithful: the results reflect this machine as much as the algorithms"]
     return []
 
 
-def _obstacles(found: RunSet, anyway: bool) -> list[str]:
-    """Why the runs should not be compared. Raises InputError with it, unless it is wanted `anyway`."""
-    obstacles = list(_found_obstacles(found.runs))
+def _obstacles(run_set: RunSet, anyway: bool) -> list[str]:
+    """Why the runs should not be compared. Raises InputError with the reasons, unless `anyway` is set."""
+    obstacles = list(_found_obstacles(run_set.runs))
     if obstacles and not anyway:
-        raise InputError("; ".join(obstacles), _remedy(found))
+        raise InputError("; ".join(obstacles), _remedy(run_set))
     return obstacles
 
 
 def _found_obstacles(runs: Sequence[ComparedRun]) -> Iterable[str]:
     for what, values in (
-        ("tasks", {f"{one.summary.task}" for one in runs}),
-        ("metrics", {one.summary.metric for one in runs}),
+        ("tasks", {f"{compared.summary.task}" for compared in runs}),
+        ("metrics", {compared.summary.metric for compared in runs}),
     ):
         if len(values) > 1:
             yield f"the runs have different {what}: {', '.join(sorted(values))}"
-    if len({bool(one.summary.standin) for one in runs}) > 1:
-        yield "some runs have real data, others a stand-in"
-    degraded = [one.run.run_id for one in runs if one.summary.verdict != "faithful"]
+    if len({bool(compared.summary.standin) for compared in runs}) > 1:
+        yield "some runs use real data, others a stand-in"
+    degraded = [compared.run.run_id for compared in runs if compared.summary.verdict != "faithful"]
     if degraded and len(degraded) < len(runs):
         more = f" and {len(degraded) - 3} more" if len(degraded) > 3 else ""
         yield f"some emulations were faithful, others degraded: {', '.join(degraded[:3])}{more}"
-    ended = [one.run.run_id for one in runs if one.summary.status != COMPLETED]
+    ended = [compared.run.run_id for compared in runs if compared.summary.status != COMPLETED]
     if ended:
         yield f"not completed: {', '.join(ended[:3])}"
 
@@ -319,13 +328,13 @@ def _group(
         label=runs[0].label,
         cell=runs[0].cell,
         runs=tuple(runs),
-        final=spread(one.score.final_mean for one in runs),
-        stragglers_final=spread(one.score.stragglers_final_mean for one in runs),
-        mean_model=spread(one.score.mean_model for one in runs),
-        rounds=spread(one.summary.rounds.mean for one in runs),
+        final=spread(compared.score.final_mean for compared in runs),
+        stragglers_final=spread(compared.score.stragglers_final_mean for compared in runs),
+        mean_model=spread(compared.score.mean_model for compared in runs),
+        rounds=spread(compared.summary.rounds.mean for compared in runs),
         gigabytes=spread(
-            None if one.summary.traffic.bytes_sent is None else one.summary.traffic.bytes_sent / 1e9
-            for one in runs
+            None if compared.summary.traffic.bytes_sent is None else compared.summary.traffic.bytes_sent / 1e9
+            for compared in runs
         ),
         targets=tuple(_target(target, runs, baseline, unpaired) for target in targets),
         curve=_mean_curve(runs),
@@ -336,9 +345,9 @@ def _group(
 def _target(
     target: float, runs: Sequence[ComparedRun], baseline: Sequence[ComparedRun], unpaired: bool
 ) -> Target:
-    reached = [(one, t) for one in runs if (t := _time_to(one, target)) is not None]
+    reached = [(compared, t) for compared in runs if (t := _time_to(compared, target)) is not None]
     ratios, bounds = (_unpaired_ratios if unpaired else _paired_ratios)(target, reached, baseline)
-    spent = [found for one, t in reached if (found := bytes_until(one.run, t)) is not None]
+    spent = [sent for compared, t in reached if (sent := bytes_until(compared.run, t)) is not None]
     return Target(
         target=target,
         times_s=Spread(values=tuple(t for _, t in reached)),
@@ -350,22 +359,22 @@ def _target(
     )
 
 
-def _time_to(one: ComparedRun, target: float) -> float | None:
-    return time_to(one.curve, target, one.summary.best)
+def _time_to(compared: ComparedRun, target: float) -> float | None:
+    return time_to(compared.curve, target, compared.summary.best)
 
 
 Ratios = tuple[list[float], list[float]]
-"""(the baseline's time over a run's, the baseline's whole duration over a run's time where it never got there)"""
+"""(baseline's time / run's time, baseline's duration / run's time where the baseline never reached the target)"""
 
 
 def _paired_ratios(
     target: float, reached: Sequence[tuple[ComparedRun, float]], baseline: Sequence[ComparedRun]
 ) -> Ratios:
     """Seed by seed: the same seed means the same stragglers and the same split of the data."""
-    others = {one.summary.seed: one for one in baseline}
+    others = {compared.summary.seed: compared for compared in baseline}
     ratios, bounds = [], []
-    for one, t in reached:
-        other = others.get(one.summary.seed)
+    for compared, t in reached:
+        other = others.get(compared.summary.seed)
         if other is None or t <= 0:
             continue
         base = _time_to(other, target)
@@ -387,7 +396,7 @@ def _unpaired_ratios(
 
 
 def bytes_until(run: RunDirectory, t: float) -> float | None:
-    """Bytes that all nodes have sent by that emulated time, between instants by a straight line; None: not known."""
+    """Bytes that all nodes had sent by that emulated time, interpolated between instants; None: unknown."""
     totals: dict[float, float] = {}
     try:
         with run.metrics.open(newline="") as file:
@@ -404,8 +413,8 @@ def bytes_until(run: RunDirectory, t: float) -> float | None:
 
 
 def _mean_curve(runs: Sequence[ComparedRun]) -> tuple[tuple[float, float, float | None], ...]:
-    """At instants that all seeds have."""
-    curves = [dict(one.curve) for one in runs]
+    """The mean curve, at instants that all seeds have."""
+    curves = [dict(compared.curve) for compared in runs]
     common = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     rows = []
     for t in common:

@@ -1,4 +1,4 @@
-"""A run's summary as a short table on the console, for `mnbed run` and `mnbed report`."""
+"""Prints a run's summary as a short table, for `mnbed run` and `mnbed report`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print what the run came to: status and verdict with their reasons, then the figures."""
+    """Print the outcome of the run: status and verdict with their reasons, then the numbers."""
     from rich.table import Table
     from rich.text import Text
 
@@ -44,16 +44,16 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
         )
         rows.append(("accuracy", text, ""))
     rows += [
-        (key, f"{number(found.final_mean)} mean of nodes, {number(found.mean_model)} averaged model", "")
-        for key, found in summary.scores.items()
+        (key, f"{number(further.final_mean)} mean of nodes, {number(further.mean_model)} averaged model", "")
+        for key, further in summary.scores.items()
     ]
     rows += [
         ("loss", f"{number(loss.final_mean)} mean of nodes, {number(loss.mean_model)} averaged model", ""),
     ]
     if summary.stragglers:
-        found = task_score(summary)
-        slow = score(found.stragglers_final_mean, summary.metric)
-        others = score(found.others_final_mean, summary.metric)
+        compared = task_score(summary)
+        slow = score(compared.stragglers_final_mean, summary.metric)
+        others = score(compared.others_final_mean, summary.metric)
         rows.append(("stragglers", f"{summary.stragglers}: {summary.metric} {slow}, others {others}", ""))
     for target, t in summary.time_to.items():
         rows.append((f"to {target}", "not reached" if t is None else f"{seconds(t)} emulated", ""))

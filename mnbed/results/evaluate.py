@@ -1,10 +1,10 @@
-"""Test scores of every snapshot and of each instant's averaged model, on all cores, after the network is down.
+"""Evaluates every snapshot and the averaged model of each instant, on all cores, after the network is down.
 
     python -m mnbed.results.evaluate RUNDIR [--workers N]
 
-is a process of its own: it loads the task once, forks workers that share it, prints {"done": k, "total": n} on standard
-output after each model and appends to evaluation.jsonl as it goes, so that a second start only does what is left.
-`run_evaluation` starts it and follows it.
+is a separate process: it loads the task once, forks workers that share it, prints {"done": k, "total": n} on standard
+output after each model and appends to evaluation.jsonl as it goes, so that running it again only does what is left.
+`run_evaluation` starts it and follows its progress.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from mnbed.errors import MachineError, MnbedError, RunError
 from mnbed.programs import our_program
 from mnbed.results.collect import read_environment, read_experiment
-from mnbed.results.scores import Job, Score, pending_jobs, remove_snapshots, snapshot_jobs
+from mnbed.results.scores import EvaluationJob, Score, pending_jobs, remove_snapshots, snapshot_jobs
 from mnbed.run_directory import RunDirectory
 from node_agent import full_disk
 
@@ -42,32 +42,32 @@ if TYPE_CHECKING:
 
 __all__ = ["remove_snapshots", "run_evaluation"]
 
-# One line of progress may end a Ctrl-C's wait; what a failed process said last is what explains it.
+# Of a failed process's error output: what it printed last explains the failure.
 _LAST_LINES = 5
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
-# The workers fill the cores; threads of several processes on one core only wait for each other.
+# The workers already fill the cores; more threads would only wait for each other.
 _SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class BadSnapshot(Exception):
-    """A snapshot that cannot be evaluated; the text is for the report."""
+    """A snapshot that cannot be evaluated; the report shows the text."""
 
 
 # --- the controller's side ---
 
 
 def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> None:
-    """Evaluate what is not evaluated yet; `progress(done, total)` is called for every model.
+    """Evaluate whatever is not evaluated yet; `progress(done, total)` is called for every model.
 
-    Blocks. On any exception in here, Ctrl-C included, the process and its workers are gone before it travels on.
-    Raises RunError with the last lines the process wrote, where it failed; MachineError where the disk is full.
+    Blocks. On any exception, Ctrl-C included, the process and its workers are ended before it propagates. Raises
+    RunError with the last lines that the process printed if it fails; MachineError if the disk is full.
     """
     if not pending_jobs(run):
         return
     command = our_program("mnbed.results.evaluate", str(run.path))
     with tempfile.TemporaryFile("w+") as errors:
-        # A session of its own: Ctrl-C is the caller's to handle, and the whole group can be ended at once.
+        # A session of its own: the caller handles Ctrl-C, and the whole process group can be killed together.
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -86,7 +86,7 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
         if status == errno.ENOSPC:
             raise MachineError(
                 f"evaluation: {_last_lines(errors)}",
-                f"make room on the disk that holds {run.path}; then `mnbed report` on it evaluates the rest",
+                f"make room on the disk that holds {run.path}; then `mnbed report` evaluates the rest",
             )
         if status != 0:
             raise RunError(f"evaluation failed ({_cause(status)}): {_last_lines(errors)}")
@@ -112,7 +112,7 @@ def _cause(status: int) -> str:
 def _last_lines(file: IO[str]) -> str:
     file.seek(0)
     lines = [line.strip() for line in file.read().splitlines() if line.strip()]
-    return " | ".join(lines[-_LAST_LINES:]) or "it said nothing"
+    return " | ".join(lines[-_LAST_LINES:]) or "no error output"
 
 
 # --- the process ---
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        # Whoever followed the progress is gone, and with it the wish for a result.
+        # Whoever followed the progress is gone and no longer wants a result.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except OSError as error:
@@ -171,7 +171,7 @@ def _say(done: int, total: int) -> None:
 
 @contextlib.contextmanager
 def _appending(path: Path) -> Iterator[IO[str]]:
-    """Open for appending, after a line that an earlier process left torn."""
+    """Open for appending, after completing a line that an earlier process left truncated."""
     with path.open("a+b") as file:
         if file.tell() > 0:
             file.seek(-1, os.SEEK_END)
@@ -192,25 +192,27 @@ def _load_task(experiment: dict[str, Any], data_root: Path) -> Task:
     try:
         task.load()
     except DataMissing as error:
-        raise RunError(f"the test data cannot be had: {error}", error.remedy) from None
+        raise RunError(f"the test data is not available: {error}", error.remedy) from None
     return task
 
 
 def _data_root(run: RunDirectory) -> Path:
-    """Where the run's own agents found the data."""
+    """Where the run's agents found the data."""
     problems: list[str] = []
-    found = read_environment(run, problems).get("data_root")
-    if not isinstance(found, str):
+    data_root = read_environment(run, problems).get("data_root")
+    if not isinstance(data_root, str):
         why = problems[0] if problems else "environment.json has no data_root"
         raise RunError(
-            f"where the data is, is not known: {why}", f'write {{"data_root": PATH}} to {run.environment}'
+            f"the location of the data is unknown: {why}", f'write {{"data_root": PATH}} to {run.environment}'
         )
-    return Path(found)
+    return Path(data_root)
 
 
-def _scores(task: Task, num_samples: int | None, jobs: Sequence[Job], workers: int) -> Iterator[Score]:
-    """Every job's score, as they come."""
-    # What the workers share with this process is there by the fork: nothing of the task is sent to them.
+def _scores(
+    task: Task, num_samples: int | None, jobs: Sequence[EvaluationJob], workers: int
+) -> Iterator[Score]:
+    """The score of every job, in the order in which they finish."""
+    # The workers inherit the task by fork; nothing of it is sent to them.
     _Worker.task, _Worker.num_samples = task, num_samples
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(
@@ -231,7 +233,7 @@ def _scores(task: Task, num_samples: int | None, jobs: Sequence[Job], workers: i
 
 
 class _Worker:
-    """What a worker has from its parent, and makes once."""
+    """What a worker inherits from its parent or builds once."""
 
     task: Task
     num_samples: int | None
@@ -241,14 +243,14 @@ class _Worker:
 def _begin_worker(parent: int) -> None:
     from node_agent.training import FlatModel
 
-    # A parent ended by SIGKILL cannot end its workers; the kernel does, and it may have happened already.
+    # A parent killed by SIGKILL cannot end its workers, so the kernel does; it may already have been killed.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
     _Worker.model = FlatModel(_Worker.task.make_model())
 
 
-def _score(job: Job) -> Score:
+def _score(job: EvaluationJob) -> Score:
     import torch
 
     score: Score = {"node": job.node, "instant": job.instant, "t": job.t}
@@ -257,16 +259,16 @@ def _score(job: Job) -> Score:
     except BadSnapshot as error:
         return {**score, "error": str(error)}
     with torch.no_grad():
-        found = _Worker.task.evaluate(_Worker.model.module, _Worker.num_samples)
-    # JSON has no NaN; a model may be finite and its loss not.
-    numbers = {key: float(value) if math.isfinite(value) else None for key, value in found.items()}
+        scores = _Worker.task.evaluate(_Worker.model.module, _Worker.num_samples)
+    # JSON has no NaN; the loss of a finite model may still not be finite.
+    numbers = {key: float(value) if math.isfinite(value) else None for key, value in scores.items()}
     return {**score, **numbers}
 
 
 def mean_parameters(files: Sequence[Path], num_parameters: int) -> NDArray[np.float64]:
-    """The mean of those snapshots, shape (num_parameters,); what cannot be read does not count.
+    """The mean of those snapshots, shape (num_parameters,); unreadable ones are left out.
 
-    Raises BadSnapshot, saying what is wrong with the first, where none can be.
+    Raises BadSnapshot, with the problem of the first, if none can be read.
     """
     total, num_good = np.zeros(num_parameters), 0
     first: BadSnapshot | None = None
@@ -285,7 +287,7 @@ def read_snapshot(file: Path, num_parameters: int) -> NDArray[np.float32]:
     """The flat parameters in that file. Raises BadSnapshot."""
     try:
         with file.open("rb") as opened:
-            # Not np.load: it takes archives and pickles, too.
+            # Not np.load, which also accepts archives and pickles.
             values = np.lib.format.read_array(opened, allow_pickle=False)
     except OSError as error:
         raise BadSnapshot(f"{file.name}: {error.strerror or error}") from None

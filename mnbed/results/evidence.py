@@ -1,4 +1,4 @@
-"""What a run's journals hold for the verdict: evidence, without a judgement."""
+"""The evidence for the verdict, taken from a run's journals without judging it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from node_agent.records import Rejected, Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class NodeEvidence:
-    """What one node's journal says of its pace."""
+    """How well a node kept its pace, from its journal."""
 
     name: str
     steps: int
@@ -27,18 +27,18 @@ class NodeEvidence:
     """Sum of all overruns, emulated seconds."""
     frames_rejected: int
     ended_s: float | None
-    """Emulated time at which it ended by itself; None: it did not."""
+    """Emulated time at which it ended normally; None if it did not."""
     step_time_s: float | None = None
     snapshots_late: tuple[tuple[float, float], ...] = ()
-    """(instant, when the model in it was there): where that is far from the instant."""
+    """(instant, time of the model in it), for snapshots where these are far apart."""
     timer_waits: int = 0
     timer_late_s: float = 0.0
-    """Sum over all waits of how late they woke up, emulated seconds."""
+    """Total lateness of all wake-ups, emulated seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DelayEvidence:
-    """What the NFQUEUE delay says of itself; None: it left no such figure."""
+    """Statistics of the NFQUEUE delay; None: not recorded."""
 
     packets: int | None
     late_over_1ms: int | None
@@ -46,12 +46,12 @@ class DelayEvidence:
     late_max_s: float | None
     """Wall seconds."""
     lost: int | None
-    """Packets that the kernel dropped for want of room in a queue or a socket."""
+    """Packets that the kernel dropped because a queue or a socket was full."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """One figure of the probe before training; emulated units."""
+    """A result of the probe before training, in emulated units."""
 
     where: str
     asked: float
@@ -60,17 +60,17 @@ class Probed:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineEvidence:
-    """The machine while agents trained, sampled about once a wall second. None: not known."""
+    """The machine during training, sampled about once per wall second. None: unknown."""
 
     cpu_busy: Sequence[float] = ()
-    """Share of all cores that was busy, each sample."""
+    """Busy share of all cores, per sample."""
     run_delay: float | None = None
-    """Mean share of the time that agents stood ready and waited for a core."""
+    """Mean share of the time that agents were runnable but waited for a core."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """One event of the experiment that was applied."""
+    """An event of the experiment that was applied."""
 
     text: str
     planned_s: float
@@ -79,45 +79,45 @@ class Applied:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that the verdict looks at."""
+    """Everything that the verdict is based on."""
 
     status: str
     duration_s: float | None
-    """As the experiment asks."""
+    """As set in the experiment."""
     nodes: Sequence[NodeEvidence]
     died: Mapping[str, str]
-    """Agent that died -> cause, which names the agent."""
+    """Agent that died -> cause, including its name."""
     delay: DelayEvidence | None
-    """None: there was no such delay, or the controller broke off before it could tell."""
+    """None if there was no such delay, or the controller ended before it could record it."""
     problems: Sequence[str]
-    """Journals that are missing or damaged."""
+    """Missing or damaged journals."""
     reported: Sequence[str]
-    """Reasons that the controller gave."""
+    """Reasons given by the controller."""
     dilation: float = 1.0
     bandwidths: Sequence[Probed] = ()
-    """Directions of links, bit/s."""
+    """Bandwidth of directions of links, bit/s."""
     delays: Sequence[Probed] = ()
-    """One way over links or whole paths, seconds."""
+    """One-way delay of links or whole paths, seconds."""
     differences: Sequence[str] = ()
-    """What the kernel's shaping was at the end, where it was not what it should have been."""
+    """Where the kernel's shaping at the end was not as it should have been."""
     machine: MachineEvidence = field(default_factory=MachineEvidence)
     applied: Sequence[Applied] = ()
     slept_wall_s: Sequence[float] = ()
-    """How long the controller stood still, each time, while agents trained."""
+    """How long the controller was suspended, each time, during training."""
     round_trips: Sequence[RoundTrip] = ()
-    """Empty where events changed what they should be."""
+    """Empty if events changed the links' delays."""
     progress: Sequence[NodeProgress] = ()
 
 
 def evidence_of(collected: Collected, status: str) -> Evidence:
-    """What the journals hold for the verdict; `status` is the run's."""
+    """The evidence in the journals; `status` is the run's."""
     finished = collected.last("finished")
     checked = collected.last("shaping_checked")
     return Evidence(
         status=status,
         duration_s=duration_s(collected),
         nodes=[_node_evidence(collected, name) for name in collected.nodes],
-        # The last cause is the best known: an agent's own words may come after its exit status.
+        # The last cause is the best: an agent's own message may arrive after its exit status.
         died={
             str(record.get("agent")): str(record.get("cause") or f"{record.get('agent')}: cause unknown")
             for record in collected.controller
@@ -143,7 +143,7 @@ def evidence_of(collected: Collected, status: str) -> Evidence:
 
 
 def progress_of(collected: Collected) -> list[NodeProgress]:
-    """How far each node got, in the order of the nodes."""
+    """The progress of each node, in the order of the nodes."""
     end_s = emulated_s(collected)
     if end_s is None:
         return []
@@ -154,7 +154,7 @@ def progress_of(collected: Collected) -> list[NodeProgress]:
     ]
     task = collected.experiment.get("task")
     local_steps = task.get("local_steps") if isinstance(task, Mapping) else None
-    found = [
+    nodes = [
         node_progress(
             node,
             end_s=end_s,
@@ -170,21 +170,21 @@ def progress_of(collected: Collected) -> list[NodeProgress]:
         for name, node in collected.nodes.items()
         if node.ready is not None or node.rounds
     ]
-    return with_stalls(found, end_s)
+    return with_stalls(nodes, end_s)
 
 
 def emulated_s(collected: Collected) -> float | None:
-    """As the controller says or, where it was killed, the last time that any agent recorded."""
+    """Emulated time of the run's end: the controller's or, if that was killed, the last one that an agent recorded."""
     finished = collected.last("finished")
     if finished is not None:
         return finished.get("emulated_s")
     last = [t for node in collected.nodes.values() if (t := node.last_s()) is not None]
-    # Agents close their connections after the end: that is no part of the experiment.
+    # Agents close their connections after the end, which does not belong to the experiment.
     return min(max(last), duration_s(collected) or math.inf) if last else None
 
 
 def duration_s(collected: Collected) -> float | None:
-    """The experiment's duration, emulated seconds; None where it cannot be read."""
+    """The experiment's duration, emulated seconds; None if it cannot be read."""
     try:
         return parse_duration(collected.experiment["time"]["duration"])
     except (KeyError, TypeError, ValueError):
@@ -202,11 +202,11 @@ def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
     return NodeEvidence(
         name=name,
         steps=node.steps(),
-        # Rounds are recorded more often than totals: of a killed agent they know more.
+        # Rounds are recorded more often than totals, so they know more about a killed agent.
         overruns=max(
             counters.overruns if counters else 0, sum(item.get("overruns", 0) for item in node.rounds)
         ),
-        # A pause lasts longer than the step, or the wait, that it fell into.
+        # A pause also lengthens the step or the wait that it interrupted.
         late_s=max(0.0, counters.late_s - paused_s) if counters else 0.0,
         frames_rejected=max(counters.frames_rejected if counters else 0, len(node.rejected))
         - sum(_cut_by_an_event(collected, record) for record in node.rejected),
@@ -219,7 +219,7 @@ def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
 
 
 def node_events(collected: Collected) -> Iterator[records.Applied]:
-    """What the experiment's events did to nodes, in the order in which they were applied."""
+    """The experiment's events about nodes, in the order in which they were applied."""
     for record in collected.controller:
         if record["event"] == "applied" and record.get("kind") == "node":
             yield record
@@ -241,7 +241,7 @@ def _paused(collected: Collected, name: str) -> tuple[float, bool]:
 
 
 def _cut_by_an_event(collected: Collected, rejected: Rejected) -> bool:
-    """Whether a frame was torn because an event had killed its sender."""
+    """Whether a frame was truncated because an event had killed its sender."""
     killed = {record["host"] for record in node_events(collected) if record["action"] == "kill"}
     return rejected.get("peer") in killed and "torn" in str(rejected.get("reason"))
 
@@ -269,17 +269,17 @@ def _step_time_s(collected: Collected, name: str) -> float | None:
 
 
 def probed_bandwidths(probe: records.Probe | None) -> list[Probed]:
-    """What the probe found of the links' rates, where it could tell."""
+    """The bandwidths that the probe measured, where it could."""
     return [
         Probed(where=f"{row['source']} -> {row['target']}", asked=row["asked_bps"], measured=measured_bps)
         for row in (probe.get("directions") or () if probe else ())
-        # Where this machine is the limit, the figure says nothing of the link.
+        # Where this machine was the limit, the result says nothing about the link.
         if (measured_bps := row.get("measured_bps")) is not None and not row.get("limited_by_machine")
     ]
 
 
 def probed_delays(probe: records.Probe | None) -> list[Probed]:
-    """What it found of delays, of links and of whole paths."""
+    """The delays that the probe measured, of links and of whole paths."""
     if probe is None:
         return []
     links = [
@@ -307,7 +307,7 @@ def _machine_evidence(collected: Collected) -> MachineEvidence:
 
 
 def machine_samples(collected: Collected) -> list[records.Machine]:
-    """The controller's samples of the machine while agents trained."""
+    """The controller's samples of the machine during training."""
     return [record for record in collected.controller if record["event"] == "machine"]
 
 
@@ -332,8 +332,8 @@ def _delay_evidence(collected: Collected) -> DelayEvidence | None:
     if record is None:
         return None
     known = cast("dict[str, Any]", record)
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         item.name: value if isinstance(value := known.get(item.name), (int, float)) else None
         for item in fields(DelayEvidence)
     }
-    return DelayEvidence(**found)
+    return DelayEvidence(**values)

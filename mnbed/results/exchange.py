@@ -1,4 +1,4 @@
-"""What nodes exchanged, by class: how old it was, how many copies of a parameter a round averaged, what was dropped.
+"""What nodes exchanged, by class: its age, how many copies of a parameter a round averaged, what was dropped.
 
 The three quantities of the DivShare paper's discussion of its options (arXiv 2410.12918, section 5).
 """
@@ -20,23 +20,23 @@ STRAGGLERS, OTHERS, NODES = "stragglers", "others", "nodes"
 
 @dataclass(frozen=True, kw_only=True)
 class ExchangeSummary:
-    """One class of nodes; means over its nodes."""
+    """A class of nodes; values are means over its nodes."""
 
     nodes: int
     staleness_s: float | None
-    """Mean age of what was averaged in, since it was sent, emulated seconds; by rounds that averaged something."""
+    """Mean time since sending of what was averaged in, emulated seconds; over rounds that averaged something."""
     age_s: float | None = None
-    """Mean age of this class's fragments when others average them in, since they were cut, the wait for the link
-    included; emulated seconds. From the ledger; None without."""
+    """Mean age of this class's fragments when others average them in, since they were created, so including the wait
+    for the link; emulated seconds. From the ledger; None without it."""
     copies_per_round: float | None
-    """Received copies of a parameter in a round's average, the own value not counted."""
+    """Received copies of a parameter in a round's average, not counting the node's own."""
     dropped_share: float | None
-    """Fragments replaced by newer ones before they were sent, of all that were made."""
+    """Share of fragments that were replaced by newer ones before they were sent."""
     rounds: float | None
 
 
 def exchange_of(collected: Collected) -> dict[str, ExchangeSummary]:
-    """Class -> what its nodes exchanged; only classes that have nodes."""
+    """Class -> what its nodes exchanged; only classes with nodes."""
     nodes = list(collected.nodes.values())
     slow = [node for node in nodes if node.straggler]
     classes = (
@@ -48,7 +48,7 @@ def exchange_of(collected: Collected) -> dict[str, ExchangeSummary]:
 
 
 def task_metric(experiment: Mapping[str, Any]) -> tuple[str, Literal["max", "min"]]:
-    """(the score that runs of this task are compared by, which of it is best), as the task declares them."""
+    """(the score by which runs of this task are compared, which value is better), as the task declares them."""
     try:
         return task_class(str((experiment.get("task") or {}).get("name"))).METRIC
     except (KeyError, TypeError):
@@ -56,11 +56,11 @@ def task_metric(experiment: Mapping[str, Any]) -> tuple[str, Literal["max", "min
 
 
 def _num_fragments(algorithm: Mapping[str, Any]) -> int:
-    """Fragments that a model is cut into; 1 where the algorithm is not to be found any more."""
+    """Fragments that a model is cut into; 1 if the algorithm can no longer be found."""
     try:
-        found = algorithm_class(str(algorithm.get("name")), algorithm.get("module"))
-        return max(1, found.planned_sends(found.Settings(**algorithm), 10**6)[1])
-    except Exception:  # a user's own file may raise anything, and has no say in old results
+        cls = algorithm_class(str(algorithm.get("name")), algorithm.get("module"))
+        return max(1, cls.planned_sends(cls.Settings(**algorithm), 10**6)[1])
+    except Exception:  # a user's own file may raise anything, and must not affect old results
         return 1
 
 

@@ -1,6 +1,6 @@
-"""The verdict: did the emulation hold? `faithful`, or `degraded` with reasons.
+"""The verdict on the emulation: `faithful`, or `degraded` with reasons.
 
-Each reason is one small function from evidence to a sentence or None. To add one, write it and list it in REASONS.
+Each reason is a small function from evidence to a sentence or None. To add one, write it and list it in REASONS.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from mnbed.units import format_bandwidth
 
 FAITHFUL, DEGRADED = "faithful", "degraded"
 
-# Up to one step in twenty may overrun its slot: the agent catches up by shorter waits within the next two steps, so the
-# pace holds; more than that and the machine, not the experiment, sets the pace.
+# One step in twenty may overrun its slot: the agent catches up with shorter waits within the next two steps and keeps
+# its pace; beyond that the machine, not the experiment, sets the pace.
 MAX_OVERRUN_SHARE = 0.05
-# Overruns add up to this share of the duration: compute took visibly longer than the experiment asked.
+# If overruns add up to this share of the duration, computing took visibly longer than the experiment asked for.
 MAX_LATENESS_SHARE = 0.02
-# An agent ends at the end of the experiment, plus what it takes to wake up and close its connections.
+# An agent ends when the experiment does, plus the time to wake up and close its connections.
 MAX_LATE_END_SHARE = 0.02
 MIN_LATE_END_S = 0.5
-# A node that waits for nobody computes without a pause; overruns that are caught up cost nothing. Fewer than so many
-# rounds say little, as the first and the last one are cut.
+# A node that does not wait for others computes continuously; overruns that are caught up cost nothing. Fewer rounds
+# than this say little, because the first and the last are incomplete.
 MIN_STEP_SHARE = 0.8
 MIN_ROUNDS = 5
-# Where the machine keeps up, delays are exact to 0.4 ms; one packet in a hundred beyond 1 ms is no longer the odd
-# wake-up that came late, and TCP sees a path whose delay is not the one asked for.
+# When the machine keeps up, delays are exact to 0.4 ms. One packet in a hundred beyond 1 ms is no longer the occasional
+# late wake-up, and TCP sees a path with a different delay than asked for.
 MAX_LATE_PACKET_SHARE = 0.01
-# A link's rate is exact to 1 % where nothing is wrong, and the probe to 2 % (bench/fidelity.py).
+# Normally a link's rate is exact to 1 %, and the probe to 2 % (bench/fidelity.py).
 MAX_BANDWIDTH_ERROR = 0.05
-# Delays are exact to 0.5 ms of wall time on a machine that has time for them; what is wrong is off by more than twice
-# that, or by a share that a long delay's own inaccuracy (1 %) does not explain.
+# Delays are exact to 0.5 ms of wall time on a machine that is not busy; a wrong delay is off by more than twice that,
+# or by more than the inaccuracy of a long delay (1 %) explains.
 MAX_DELAY_ERROR_WALL_S = 1.5e-3
 MAX_DELAY_ERROR_SHARE = 0.05
-# How long agents stood ready and waited for a core: beyond a third of the time the scheduler, not the experiment, says
-# who computes. Below that, pacing hides the waits, and overruns tell where it does not.
+# The share of time that agents were runnable but waited for a core: beyond a third, the scheduler rather than the
+# experiment decides who computes. Below that, pacing absorbs the waits, and overruns show where it does not.
 MAX_RUN_DELAY = 0.33
-# Cores that next to never rest leave no room for a packet or a timer to be in time.
+# Cores that are almost never idle leave no room for packets and timers to be on time.
 SATURATED = 0.95
 MAX_SATURATED_SHARE = 0.2
-# A wake-up that is late delays the step that follows it; up to a tenth of a step the next wait makes up for it.
+# A late wake-up delays the next step; up to a tenth of a step, the next wait makes up for it.
 MAX_TIMER_LATE_SHARE = 0.1
-# What users are promised for events (emulated time).
+# The accuracy promised for events, in emulated time.
 MAX_EVENT_LATE_S = 0.05
-# Names in a sentence before it says "and 7 more".
+# Names listed in a sentence before "and 7 more".
 _MAX_NAMES = 4
 
 
@@ -80,14 +80,14 @@ def lateness(evidence: Evidence) -> str | None:
         return None
     worst = max(evidence.nodes, key=lambda node: node.late_s)
     return (
-        f"late steps add up to {mean_s:.2f} emulated s a node on average, {share:.1%} of the duration (at most "
+        f"late steps add up to {mean_s:.2f} emulated s per node on average, {share:.1%} of the duration (at most "
         f"{MAX_LATENESS_SHARE:.0%}); most on {worst.name}, {worst.late_s:.2f} s, "
         f"{worst.late_s / evidence.duration_s:.1%}: raise time.dilation"
     )
 
 
 def snapshots_late(evidence: Evidence) -> str | None:
-    """Snapshots that show the model of another time than they say."""
+    """Snapshots that show the model at a later time than they claim."""
     late = [
         (at - instant, instant, at, node.name)
         for node in evidence.nodes
@@ -103,7 +103,7 @@ def snapshots_late(evidence: Evidence) -> str | None:
 
 
 def stood_still(evidence: Evidence) -> str | None:
-    """Nodes made no round any more, long before the end."""
+    """Nodes stopped making rounds long before the end."""
     still = [node for node in _trained_to_the_end(evidence) if node.stands_still]
     if not still:
         return None
@@ -113,11 +113,11 @@ def stood_still(evidence: Evidence) -> str | None:
         for node in still
     ]
     nodes = _count(still, "node")
-    return f"{nodes} of {len(evidence.progress)} made no round any more, long before the end: {_names(shown, '; ')}"
+    return f"{nodes} of {len(evidence.progress)} stopped making rounds long before the end: {_names(shown, '; ')}"
 
 
 def too_few_steps(evidence: Evidence) -> str | None:
-    """Nodes trained less than the experiment says, in the time in which they waited for nobody."""
+    """Nodes trained less than the experiment says, in the time when they were not waiting for others."""
     slow = []
     for node in _trained_to_the_end(evidence):
         if node.stands_still or not node.tells_waits or not node.step_time_s or not node.round_s:
@@ -131,20 +131,20 @@ def too_few_steps(evidence: Evidence) -> str | None:
     shown = [f"{name} {share:.0%}" for share, name in sorted(slow)]
     nodes = _count(slow, "node")
     return (
-        f"{nodes} did less than {MIN_STEP_SHARE:.0%} of the local steps that step_time allows, waits for peers not "
-        f"counted: {_names(shown)}: raise time.dilation"
+        f"{nodes} did less than {MIN_STEP_SHARE:.0%} of the local steps that step_time allows, not counting waits for "
+        f"peers: {_names(shown)}: raise time.dilation"
     )
 
 
 def _trained_to_the_end(evidence: Evidence) -> list[NodeProgress]:
-    """A run that failed, or an agent that died, has said so itself."""
+    """The nodes that could train until the end; failed runs and dead agents are reported elsewhere."""
     if evidence.status == "failed":
         return []
     return [node for node in evidence.progress if node.name not in evidence.died]
 
 
 def died(evidence: Evidence) -> str | None:
-    """Agents are gone before the end."""
+    """Agents died before the end."""
     untold = [cause for cause in evidence.died.values() if cause not in evidence.reported]
     if not untold:
         return None
@@ -152,7 +152,7 @@ def died(evidence: Evidence) -> str | None:
 
 
 def rejected(evidence: Evidence) -> str | None:
-    """Bytes on the emulated network that no agent of this run sent, or that changed on their way."""
+    """Frames that no agent of this run sent, or that were corrupted on the way."""
     bad = [node for node in evidence.nodes if node.frames_rejected > 0]
     if not bad:
         return None
@@ -162,7 +162,7 @@ def rejected(evidence: Evidence) -> str | None:
 
 
 def late_end(evidence: Evidence) -> str | None:
-    """Nodes still worked when the experiment was over."""
+    """Nodes were still running when the experiment was over."""
     if evidence.duration_s is None:
         return None
     allowed = evidence.duration_s + max(MIN_LATE_END_S, MAX_LATE_END_SHARE * evidence.duration_s)
@@ -177,15 +177,15 @@ def late_end(evidence: Evidence) -> str | None:
 
 
 def delay_untold(evidence: Evidence) -> str | None:
-    """The delay process ended without an account."""
+    """The delay process ended without leaving statistics."""
     delay = evidence.delay
     if delay is None or None not in (delay.packets, delay.late_over_1ms, delay.lost):
         return None
-    return "the NFQUEUE delay left no statistics: whether packets kept their delays is not known"
+    return "the NFQUEUE delay left no statistics: it is unknown whether packets had their delays"
 
 
 def delayed_late(evidence: Evidence) -> str | None:
-    """Packets waited longer than their link's delay."""
+    """Packets were held longer than their link's delay."""
     delay = evidence.delay
     if delay is None or not delay.packets or delay.late_over_1ms is None:
         return None
@@ -200,75 +200,78 @@ def delayed_late(evidence: Evidence) -> str | None:
 
 
 def delayed_lost(evidence: Evidence) -> str | None:
-    """Packets were lost that no link lost."""
+    """Packets were lost by the delay process instead of by a link."""
     lost = evidence.delay.lost if evidence.delay is not None else None
     if not lost:
         return None
     packets = "1 packet" if lost == 1 else f"{lost:,} packets"
-    return f"the NFQUEUE delay lost {packets} for want of room: raise time.dilation"
+    return f"the NFQUEUE delay lost {packets} because its queue was full: raise time.dilation"
 
 
 def bandwidth_off(evidence: Evidence) -> str | None:
-    """Links that are faster or slower than asked, before anything was sent on them."""
-    wrong = [one for one in evidence.bandwidths if abs(_error(one)) > MAX_BANDWIDTH_ERROR]
+    """Links are faster or slower than asked for, as measured before training."""
+    wrong = [probed for probed in evidence.bandwidths if abs(_error(probed)) > MAX_BANDWIDTH_ERROR]
     if not wrong:
         return None
-    wrong.sort(key=lambda one: -abs(_error(one)))
+    wrong.sort(key=lambda probed: -abs(_error(probed)))
     shown = [
-        f"{one.where} {format_bandwidth(float(f'{one.measured:.3g}'))} instead of "
-        f"{format_bandwidth(float(f'{one.asked:.3g}'))} ({_error(one):+.0%})"
-        for one in wrong
+        f"{probed.where} {format_bandwidth(float(f'{probed.measured:.3g}'))} instead of "
+        f"{format_bandwidth(float(f'{probed.asked:.3g}'))} ({_error(probed):+.0%})"
+        for probed in wrong
     ]
     return (
-        f"{len(wrong)} of {len(evidence.bandwidths)} probed directions have another bandwidth than asked "
+        f"{len(wrong)} of {len(evidence.bandwidths)} probed directions do not have the bandwidth asked for "
         f"(at most {MAX_BANDWIDTH_ERROR:.0%} off): {_names(shown)}"
     )
 
 
 def delay_off(evidence: Evidence) -> str | None:
-    """Links or paths that take longer or shorter than asked, before anything else was sent on them."""
+    """Links or paths have a longer or shorter delay than asked for, as measured before training."""
     wall = MAX_DELAY_ERROR_WALL_S / evidence.dilation
     wrong = [
-        one
-        for one in evidence.delays
-        if abs(one.measured - one.asked) > max(wall, MAX_DELAY_ERROR_SHARE * one.asked)
+        probed
+        for probed in evidence.delays
+        if abs(probed.measured - probed.asked) > max(wall, MAX_DELAY_ERROR_SHARE * probed.asked)
     ]
     if not wrong:
         return None
-    wrong.sort(key=lambda one: -abs(one.measured - one.asked))
-    shown = [f"{one.where} {1e3 * one.measured:.2f} ms instead of {1e3 * one.asked:.2f} ms" for one in wrong]
+    wrong.sort(key=lambda probed: -abs(probed.measured - probed.asked))
+    shown = [
+        f"{probed.where} {1e3 * probed.measured:.2f} ms instead of {1e3 * probed.asked:.2f} ms"
+        for probed in wrong
+    ]
     return (
-        f"{len(wrong)} of {len(evidence.delays)} probed delays are not as asked (at most {1e3 * wall:.2g} ms or "
+        f"{len(wrong)} of {len(evidence.delays)} probed delays are not as asked for (at most {1e3 * wall:.2g} ms or "
         f"{MAX_DELAY_ERROR_SHARE:.0%} off): {_names(shown)}"
     )
 
 
 def delay_missing(evidence: Evidence) -> str | None:
-    """Connections whose least round trip is shorter than their links' delays: somewhere a delay was not there."""
+    """Connections with a round trip shorter than their links' delays: some delay was missing."""
     wall = MAX_DELAY_ERROR_WALL_S / evidence.dilation
     wrong = [
-        one
-        for one in evidence.round_trips
-        if one.asked_s - one.measured_s > max(wall, MAX_DELAY_ERROR_SHARE * one.asked_s)
+        trip
+        for trip in evidence.round_trips
+        if trip.asked_s - trip.measured_s > max(wall, MAX_DELAY_ERROR_SHARE * trip.asked_s)
     ]
     if not wrong:
         return None
     shown = [
-        f"{one.node} - {one.peer} {1e3 * one.measured_s:.2f} ms instead of {1e3 * one.asked_s:.2f} ms"
-        for one in wrong
+        f"{trip.node} - {trip.peer} {1e3 * trip.measured_s:.2f} ms instead of {1e3 * trip.asked_s:.2f} ms"
+        for trip in wrong
     ]
     return f"{_count(wrong, 'connection')} had round trips shorter than the links' delays: {_names(shown)}"
 
 
 def shaping_changed(evidence: Evidence) -> str | None:
-    """Somebody else has changed a qdisc."""
+    """Someone else changed a qdisc."""
     if not evidence.differences:
         return None
     return f"the shaping was changed from outside during the run: {_names(list(evidence.differences), '; ')}"
 
 
 def waited_for_cores(evidence: Evidence) -> str | None:
-    """Agents stood in the run queue."""
+    """Agents spent too much time in the run queue."""
     share = evidence.machine.run_delay
     if share is None or share <= MAX_RUN_DELAY:
         return None
@@ -279,7 +282,7 @@ def waited_for_cores(evidence: Evidence) -> str | None:
 
 
 def saturated(evidence: Evidence) -> str | None:
-    """No core was ever idle."""
+    """All cores were busy too often."""
     samples = evidence.machine.cpu_busy
     full = sum(1 for busy in samples if busy >= SATURATED)
     if not samples or full / len(samples) <= MAX_SATURATED_SHARE:
@@ -306,11 +309,11 @@ def timers_late(evidence: Evidence) -> str | None:
 
 
 def events_late(evidence: Evidence) -> str | None:
-    """Events of the experiment came later than promised."""
-    late = [one for one in evidence.applied if one.late_s > MAX_EVENT_LATE_S]
+    """Events of the experiment were applied later than promised."""
+    late = [event for event in evidence.applied if event.late_s > MAX_EVENT_LATE_S]
     if not late:
         return None
-    shown = [f"{one.text} at {one.planned_s:g} s by {one.late_s:.2f} s" for one in late]
+    shown = [f"{event.text} at {event.planned_s:g} s by {event.late_s:.2f} s" for event in late]
     return (
         f"{_count(late, 'event')} came more than {MAX_EVENT_LATE_S:g} emulated s late: {_names(shown, '; ')}: raise "
         "time.dilation"
@@ -318,28 +321,28 @@ def events_late(evidence: Evidence) -> str | None:
 
 
 def slept(evidence: Evidence) -> str | None:
-    """Nobody looked after the run."""
+    """The controller was suspended."""
     if not evidence.slept_wall_s:
         return None
     times = "once" if len(evidence.slept_wall_s) == 1 else f"{len(evidence.slept_wall_s)} times"
     return (
-        f"the controller stood still {times}, {sum(evidence.slept_wall_s):.1f} s in all, as after Ctrl-Z: nothing was "
-        "sampled meanwhile, and what was due came late"
+        f"the controller was suspended {times}, for {sum(evidence.slept_wall_s):.1f} s in total, as by Ctrl-Z: nothing "
+        "was sampled meanwhile, and whatever was due came late"
     )
 
 
-def _error(one: Probed) -> float:
-    return one.measured / one.asked - 1
+def _error(probed: Probed) -> float:
+    return probed.measured / probed.asked - 1
 
 
 def failed(evidence: Evidence) -> str | None:
-    """A run that broke off shows nothing about its end."""
+    """The run failed."""
     return "the run failed: see the error" if evidence.status == "failed" and not evidence.reported else None
 
 
 def no_evidence(evidence: Evidence) -> str | None:
-    """Silence is no proof."""
-    return None if any(node.steps for node in evidence.nodes) else "no node has recorded a single local step"
+    """Nothing was recorded that could be judged."""
+    return None if any(node.steps for node in evidence.nodes) else "no node recorded a single local step"
 
 
 REASONS: tuple[Callable[[Evidence], str | None], ...] = (
@@ -369,9 +372,9 @@ REASONS: tuple[Callable[[Evidence], str | None], ...] = (
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Every reason to doubt the run, the controller's own first."""
-    found = (reason(evidence) for reason in REASONS)
-    reasons = [*evidence.reported, *(text for text in found if text is not None), *evidence.problems]
+    """The verdict, with every reason; the controller's own come first."""
+    texts = (reason(evidence) for reason in REASONS)
+    reasons = [*evidence.reported, *(text for text in texts if text is not None), *evidence.problems]
     return Verdict(verdict=DEGRADED if reasons else FAITHFUL, reasons=reasons)
 
 

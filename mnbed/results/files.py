@@ -1,4 +1,4 @@
-"""Writing result files so that nobody ever reads half of one."""
+"""Writes result files so that nobody ever reads half a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from node_agent.full_disk import naming
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; takes its place at the end, or goes away where writing failed."""
+    """A temporary path to write to; it replaces `path` at the end, or is removed if writing fails."""
     partial = path.with_name(path.name + ".partial")
-    # What lies there may be a link to elsewhere; the new file is never opened through it.
+    # What is there may be a link to elsewhere; the new file must not be opened through it.
     partial.unlink(missing_ok=True)
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:

@@ -1,4 +1,4 @@
-"""Reads journals as agents left them: whole, torn by a crash, or damaged; and merges them in time order.
+"""Reads journals as agents left them, whole, truncated by a crash, or damaged, and merges them in time order.
 
 Nothing is lost: a line that is no record becomes a record `unreadable` that holds its text. Journals are read twice,
 line by line, and merged from their files: a run's length costs time and no memory.
@@ -18,18 +18,18 @@ from typing import BinaryIO, cast
 
 from mnbed.records.controller import Record, Unreadable
 
-# Of a damaged line, which may be a disk's worth of zero bytes.
+# Longest line that is read: a damaged one may be gigabytes of zero bytes.
 _MAX_TEXT = 2000
-# An agent's threads write to one journal: a record's time may be a little before that of the record above it. Records
-# that lie further back than so many lines, as those without a time do after a restart, are sorted in memory.
+# An agent's threads share a journal, so a record may be slightly earlier than the one above it. Records displaced by
+# more than this many lines, such as those without a time after a restart, are sorted in memory.
 _WINDOW = 64
 _BLOCK_BYTES = 1 << 16
-# How our own journals begin a line; whatever else begins otherwise is parsed whole.
+# How journals begin a line; a line that begins differently is parsed completely.
 _TIME = re.compile(rb'\{"t":(?:(-?\d+(?:\.\d+)?(?:e-?\d+)?)|null),')
 
 
 def parse_record(line: bytes) -> Record | None:
-    """The record in that line, or None where it is not one."""
+    """The record in that line; None if it is not one."""
     try:
         record = json.loads(line.decode())
     except (ValueError, RecursionError):
@@ -47,20 +47,20 @@ def time_of(record: Record) -> float | None:
 
 @dataclass(kw_only=True)
 class _Journal:
-    """What the first reading found out about one journal."""
+    """What the first pass learned about a journal."""
 
     path: Path
     end: int = 0
-    """What is written behind this place later on belongs to nobody."""
+    """Where the first pass ended; anything written later is ignored."""
     displaced: list[tuple[float, int, bytes | tuple[int, int]]] = field(default_factory=list)
-    """(time, order, line or its place in the file) of what is not written in the order of lines."""
+    """(time, order, line or its place in the file) of the records that are out of order."""
     skipped: set[int] = field(default_factory=set)
-    """Numbers of the lines that are displaced, or are no records."""
+    """Numbers of the lines that are out of order or are not records."""
     num_lines: int = 0
 
 
 class Merger:
-    """Goes through journals one by one; then writes all of their records in time order."""
+    """Reads journals one by one, then writes all their records in time order."""
 
     def __init__(self) -> None:
         self._journals: list[_Journal] = []
@@ -101,7 +101,7 @@ class Merger:
         self._keep_damaged(node, journal, damaged)
 
     def write(self, file: BinaryIO) -> None:
-        """All records gone through so far, those without a time first, then by time; equal times as they came."""
+        """All records read so far: those without a time first, then by time; equal times in order of arrival."""
         sources = [
             entries
             for source, journal in enumerate(self._journals)
@@ -132,7 +132,7 @@ _Entry = tuple[float, int, int, bytes]
 
 
 def _in_order(journal: _Journal, source: int) -> Iterator[_Entry]:
-    """The journal's whole records but for those that are displaced, sorted within a window."""
+    """The journal's records, except those out of order, sorted within a window."""
     window: list[_Entry] = []
     for number, line in enumerate(_lines(journal), start=1):
         if not line.strip() or number in journal.skipped:
@@ -154,12 +154,12 @@ def _displaced(journal: _Journal, source: int) -> Iterator[_Entry]:
 
 
 def _lines(journal: _Journal) -> Iterator[bytes]:
-    """The file is open only while a block is read: there may be more journals than a process may have files."""
+    """Opens the file only while reading a block: there may be more journals than a process may have open files."""
     at, begun = 0, []
     while at < journal.end:
         block = _read(journal.path, at, min(_BLOCK_BYTES, journal.end - at))
         if not block:
-            break  # somebody has cut it meanwhile
+            break  # the file was truncated meanwhile
         at += len(block)
         first, *others = block.split(b"\n")
         begun.append(first)
@@ -179,9 +179,9 @@ def _read(path: Path, start: int, length: int) -> bytes:
 
 
 def _time_in(line: bytes) -> float:
-    """The time that a record's line is sorted by."""
-    if found := _TIME.match(line):
-        return _order_of(float(found[1])) if found[1] else -math.inf
+    """The time by which a record's line is sorted."""
+    if match := _TIME.match(line):
+        return _order_of(float(match[1])) if match[1] else -math.inf
     record = parse_record(line)
     return _order_of(None if record is None else time_of(record))
 

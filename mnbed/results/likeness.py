@@ -1,7 +1,7 @@
-"""Whether runs that stand side by side differ in nothing but what is compared: seeds, data, network, durations, ...
+"""Finds differences between compared runs other than those being compared: seeds, data, network, durations, ...
 
-One list of conditions for all: what the experiment says, what the run found (dilation, split of the data, stragglers
-drawn), and which software made it. `comparison.py` says which runs stand side by side.
+A single list of conditions: what the experiment says, what the run determined (dilation, data split, choice of
+stragglers), and which software ran it. `comparison.py` decides which runs are compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mnbed.experiment.labels import short_names
 from mnbed.results.compared_runs import ComparedRun
 
-# Section or key of an experiment -> what is not alike where it differs.
+# Section or key of an experiment -> what a difference in it is called.
 _NAMES = {
     "time.duration": "durations",
     "time.dilation": "dilations",
@@ -32,20 +32,20 @@ _MAX_KEYS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One condition that is not the same for all."""
+    """A condition that is not the same for all runs."""
 
     what: str
     """E.g. "durations"."""
     text: str
     """The whole sentence."""
     grave: bool = True
-    """It makes a ratio of times meaningless; versions need not."""
+    """Whether it makes a ratio of times meaningless; different versions need not."""
 
 
 def differences(groups: Mapping[str, Sequence[ComparedRun]], meant: Iterable[str]) -> list[Difference]:
-    """What the groups (label -> its runs) differ in, or the runs within one, beside what is `meant` to differ.
+    """Differences between groups (label -> runs), or between the runs of a group, other than those `meant`.
 
-    meant: keys of the experiment; whatever begins with `algorithm` is always meant.
+    meant: keys of the experiment; everything under `algorithm` always belongs to them.
     """
     meant = {"algorithm", *meant}
     return [
@@ -57,16 +57,16 @@ def differences(groups: Mapping[str, Sequence[ComparedRun]], meant: Iterable[str
 
 
 def seeds(runs: Iterable[ComparedRun]) -> list[int]:
-    """Of all runs, in order; one that was run twice is there twice."""
-    return sorted(one.summary.seed for one in runs if one.summary.seed is not None)
+    """The seeds of all runs, sorted; one that was run twice is listed twice."""
+    return sorted(compared.summary.seed for compared in runs if compared.summary.seed is not None)
 
 
 def seeds_text(runs: Iterable[ComparedRun]) -> str:
     """ "1, 2, 3"; of many that follow each other "1 to 20"."""
-    found = seeds(runs)
-    if len(found) > 3 and found == list(range(found[0], found[-1] + 1)):
-        return f"{found[0]} to {found[-1]}"
-    return ", ".join(map(str, found)) or "unknown"
+    numbers = seeds(runs)
+    if len(numbers) > 3 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers)) or "unknown"
 
 
 def _seed_differences(groups: Mapping[str, Sequence[ComparedRun]]) -> Iterator[Difference]:
@@ -74,12 +74,12 @@ def _seed_differences(groups: Mapping[str, Sequence[ComparedRun]]) -> Iterator[D
         named = "; ".join(f"{label}: {seeds_text(runs)}" for label, runs in groups.items())
         yield Difference(
             what="seeds",
-            text=f"unequal seeds, so other stragglers, splits and initial models: {named}",
+            text=f"different seeds, so different stragglers, splits and initial models: {named}",
         )
     for label, runs in groups.items():
         twice = sorted(seed for seed, count in Counter(seeds(runs)).items() if count > 1)
         if twice:
-            names = [one.run.run_id for one in runs if one.summary.seed in twice]
+            names = [compared.run.run_id for compared in runs if compared.summary.seed in twice]
             yield Difference(
                 what="seeds",
                 text=f"{label}: seed {', '.join(map(str, twice))} more than once, each run counted: {', '.join(names)}",
@@ -89,29 +89,29 @@ def _seed_differences(groups: Mapping[str, Sequence[ComparedRun]]) -> Iterator[D
 def _setting_differences(
     groups: Mapping[str, Sequence[ComparedRun]], meant: set[str]
 ) -> Iterator[Difference]:
-    found: dict[str, list[str]] = {}
-    keys = sorted({key for runs in groups.values() for one in runs for key in one.settings})
+    by_name: dict[str, list[str]] = {}
+    keys = sorted({key for runs in groups.values() for compared in runs for key in compared.settings})
     differing = [
         key
         for key in keys
         if not _is_meant(key, meant)
-        and len({one.settings.get(key, "none") for runs in groups.values() for one in runs}) > 1
+        and len({compared.settings.get(key, "none") for runs in groups.values() for compared in runs}) > 1
     ]
     short = short_names(differing)
     for key in differing:
         values: dict[str, list[str]] = {}
         for label, runs in groups.items():
-            for value in dict.fromkeys(one.settings.get(key, "none") for one in runs):
+            for value in dict.fromkeys(compared.settings.get(key, "none") for compared in runs):
                 values.setdefault(_shown(value), []).append(label)
         shown = ", ".join(f"{value} ({_labels(labels)})" for value, labels in values.items())
-        found.setdefault(_name_of(key), []).append(f"{short[key]} is {shown}")
-    for name, texts in found.items():
+        by_name.setdefault(_name_of(key), []).append(f"{short[key]} is {shown}")
+    for name, texts in by_name.items():
         more = f" and {len(texts) - _MAX_KEYS} keys more" if len(texts) > _MAX_KEYS else ""
-        yield Difference(what=name, text=f"unequal {name}: {'; '.join(texts[:_MAX_KEYS])}{more}")
+        yield Difference(what=name, text=f"different {name}: {'; '.join(texts[:_MAX_KEYS])}{more}")
 
 
 def _is_meant(key: str, meant: set[str]) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in meant)
+    return any(key == axis or key.startswith(f"{axis}.") for axis in meant)
 
 
 def _name_of(key: str) -> str:
@@ -131,27 +131,31 @@ def _labels(labels: Sequence[str]) -> str:
 
 
 def _drawn_differences(groups: Mapping[str, Sequence[ComparedRun]], meant: set[str]) -> Iterator[Difference]:
-    """What one seed should have drawn alike, and did not: other software, or other data in the same place."""
-    runs = [one for found in groups.values() for one in found]
+    """Draws that differ although the seed is the same: other software, or other data under the same name."""
+    runs = [compared for group in groups.values() for compared in group]
     sections = {key.partition(".")[0] for key in meant}
-    varied = {_name_of(key) for key in {key for one in runs for key in one.settings} if _varies(key, runs)}
+    varied = {
+        _name_of(key) for key in {key for compared in runs for key in compared.settings} if _varies(key, runs)
+    }
     for what, section, of_run in _DRAWN:
-        # Where the section itself differs, that has been said, or is meant.
+        # If the section itself differs, that is reported already, or meant.
         if section in sections or _NAMES.get(section) in varied:
             continue
         drawn: dict[tuple[int | None, int], set[str]] = {}
-        for one in runs:
-            value = of_run(one)
+        for compared in runs:
+            value = of_run(compared)
             if value is not None:
-                alike = (one.summary.seed, one.summary.nodes)
-                drawn.setdefault(alike, set()).add(json.dumps(value, sort_keys=True))
-        unequal = sorted({str(seed) for (seed, _), values in drawn.items() if len(values) > 1})
-        if unequal:
-            yield Difference(what=what, text=f"unequal {what} of the same seed: {', '.join(unequal)}")
+                same_draw = (compared.summary.seed, compared.summary.nodes)
+                drawn.setdefault(same_draw, set()).add(json.dumps(value, sort_keys=True))
+        seeds_that_differ = sorted({str(seed) for (seed, _), values in drawn.items() if len(values) > 1})
+        if seeds_that_differ:
+            yield Difference(
+                what=what, text=f"different {what} for the same seed: {', '.join(seeds_that_differ)}"
+            )
 
 
 def _varies(key: str, runs: Sequence[ComparedRun]) -> bool:
-    return len({one.settings.get(key, "none") for one in runs}) > 1
+    return len({compared.settings.get(key, "none") for compared in runs}) > 1
 
 
 def _hosts(run: ComparedRun, key: str) -> object:
@@ -161,7 +165,7 @@ def _hosts(run: ComparedRun, key: str) -> object:
     return [[host.get("name"), host.get(key)] for host in hosts if isinstance(host, dict)]
 
 
-# (what, the section that it follows from, of a run; None: not known)
+# (what, the section that determines it, its value in a run; None: unknown)
 _DRAWN = (
     ("data", "task", lambda run: run.environment.get("data")),
     ("splits of the data", "task", lambda run: run.environment.get("partition")),
@@ -172,11 +176,11 @@ _DRAWN = (
 
 
 def _software_differences(groups: Mapping[str, Sequence[ComparedRun]]) -> Iterator[Difference]:
-    runs = [one for found in groups.values() for one in found]
+    runs = [compared for group in groups.values() for compared in group]
     for what, values in (
-        ("mnbed", {_version(one) for one in runs}),
-        ("torch", {_of_versions(one, "torch") for one in runs}),
-        ("processors", {_of_machine(one, "processor") for one in runs}),
+        ("mnbed", {_version(compared) for compared in runs}),
+        ("torch", {_of_versions(compared, "torch") for compared in runs}),
+        ("processors", {_of_machine(compared, "processor") for compared in runs}),
     ):
         known = sorted(value for value in values if value is not None)
         if len(known) > 1:
@@ -192,12 +196,12 @@ def _version(run: ComparedRun) -> str | None:
 
 
 def _of_versions(run: ComparedRun, package: str) -> str | None:
-    found = run.environment.get("versions")
-    value = found.get(package) if isinstance(found, dict) else None
+    versions = run.environment.get("versions")
+    value = versions.get(package) if isinstance(versions, dict) else None
     return None if value is None else str(value)
 
 
 def _of_machine(run: ComparedRun, key: str) -> str | None:
-    found = run.environment.get("machine")
-    value = found.get(key) if isinstance(found, dict) else None
+    machine = run.environment.get("machine")
+    value = machine.get(key) if isinstance(machine, dict) else None
     return None if value is None else str(value)

@@ -1,4 +1,4 @@
-"""links.csv: each link as asked, as the kernel gave it back, and as counted; all in emulated units.
+"""links.csv: each link as asked for, as read back from the kernel, and as counted; all in emulated units.
 
 a -> b is what left interface a: the direction from node a to node b.
 """
@@ -18,7 +18,7 @@ from topologies.burst_loss import BurstLoss, format_burst_loss
 
 @dataclass(frozen=True, kw_only=True)
 class LinkRow:
-    """One link; the fields are the columns of links.csv. None: not known."""
+    """A link; the fields are the columns of links.csv. None: unknown."""
 
     a: str
     b: str
@@ -35,15 +35,15 @@ class LinkRow:
     """p/r[/loss_bad[/loss_good]], or none."""
     asked_ba_burst_loss: str | None = None
     asked_ab_queue_packets: int | None = None
-    """None: by bandwidth-delay products, at least 20 packets."""
+    """None: in bandwidth-delay products, at least 20 packets."""
     asked_ba_queue_packets: int | None = None
     readback_ab_bandwidth_bps: float | None = None
     readback_ba_bandwidth_bps: float | None = None
     readback_ab_delay_s: float | None = None
-    """None also where the delay backend is not netem: then no qdisc holds it."""
+    """Also None if the delay backend is not netem: then no qdisc has it."""
     readback_ba_delay_s: float | None = None
     readback_ab_queue: int | None = None
-    """Packets where netem delays, else bytes."""
+    """Packets if netem delays, otherwise bytes."""
     readback_ba_queue: int | None = None
     probed_ab_bandwidth_bps: float | None = None
     """As measured before training."""
@@ -57,12 +57,12 @@ class LinkRow:
     drops_ab: int | None = None
     drops_ba: int | None = None
     backlog_peak_ab_bytes: int | None = None
-    """The largest of the samples."""
+    """The largest sample."""
     backlog_peak_ba_bytes: int | None = None
 
 
 def link_rows(environment: Environment, controller: Sequence[ControllerRecord]) -> list[LinkRow]:
-    """A row for each link of the environment, in its order. Raises KeyError or TypeError where it is not one."""
+    """A row for each link of the environment, in its order. Raises KeyError or TypeError if it is malformed."""
     counted: dict[tuple[str, str], LinkCounts] = {}
     probed: dict[tuple[str, str], ProbedDirection] = {}
     for record in controller:
@@ -112,15 +112,15 @@ def _probed(direction: str, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _readback(ends: Mapping[str, Any], dilation: float, netem: bool) -> dict[str, Any]:
-    """The kernel speaks of wall-clock units; one emulated second lasts `dilation` of them."""
-    found: dict[str, Any] = {}
+    """Converts the kernel's wall-clock units: an emulated second lasts `dilation` wall seconds."""
+    cells: dict[str, Any] = {}
     for end, direction in _DIRECTIONS:
         shape = ends.get(end) or {}
         rate, delay = shape.get("rate_bps"), shape.get("delay_s")
-        found[f"readback_{direction}_bandwidth_bps"] = None if rate is None else rate * dilation
-        found[f"readback_{direction}_delay_s"] = None if delay is None or not netem else delay / dilation
-        found[f"readback_{direction}_queue"] = shape.get("limit")
-    return found
+        cells[f"readback_{direction}_bandwidth_bps"] = None if rate is None else rate * dilation
+        cells[f"readback_{direction}_delay_s"] = None if delay is None or not netem else delay / dilation
+        cells[f"readback_{direction}_queue"] = shape.get("limit")
+    return cells
 
 
 def _measured(counters: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _measured(counters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_links(path: Path, rows: Sequence[LinkRow]) -> None:
-    """Write links.csv; true and false as 1 and 0, unknown as an empty cell."""
+    """Write links.csv: booleans as 1 and 0, unknown values as empty cells."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(field.name for field in fields(LinkRow))

@@ -1,7 +1,7 @@
-"""Journals and text logs of a run as lines of one log, in time order; also while the run goes on.
+"""Merges journals and text logs of a run into one log in time order, also while the run is going on.
 
-A journal's record is a line with a level of its own: what a fragment does is DEBUG, what concerns trust WARNING. Lines
-of a text log carry the emulated time, or follow the line before them, as a traceback does.
+Each record of a journal becomes a line with a level: DEBUG for events of fragments, WARNING for doubts about a peer.
+Lines of a text log carry the emulated time or, like a traceback, belong to the line before.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _LEVEL_OF = {
 _LOG_LINE = re.compile(
     r"\S+ \S+ t=(?P<t>[\d.]+|-) (?P<node>\S+) (?P<level>[A-Z]+) (?P<text>\S+: .*)", re.DOTALL
 )
-# Of one field of a record, such as a list of links.
+# Longest text of a field of a record, such as a list of links.
 _MAX_VALUE = 100
 _HIDDEN = {"t", "node", "event", "counters"}
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class LogLine:
-    """One line; lines compare by time, then by how they came."""
+    """A line; lines are ordered by time, then by arrival."""
 
     t: float
     """Emulated seconds; minus infinity before the common start."""
@@ -49,10 +49,10 @@ class LogLine:
 
 
 class LogReader:
-    """Reads what has been added since the last call; to be asked again while a run goes on."""
+    """Reads what has been added since the last call; call it repeatedly while a run is going on."""
 
     def __init__(self, run: RunDirectory, nodes: Iterable[str] = (), level: str = "INFO") -> None:
-        """nodes: only these; empty: all. level: this one and those above."""
+        """nodes: only these; empty: all. level: the lowest to show."""
         self._run = run
         self._nodes = set(nodes)
         self._least = LEVELS.index(level)
@@ -60,7 +60,7 @@ class LogReader:
         self._last: dict[Path, LogLine] = {}
         self._number = 0
         self.ended = False
-        """The run has said that it is over."""
+        """Whether the run has recorded its end."""
 
     def read(self) -> list[LogLine]:
         """New lines, in time order. Raises OSError."""
@@ -80,7 +80,7 @@ class LogReader:
         return not self._nodes or line.node in self._nodes
 
     def _new_lines(self, path: Path) -> Iterator[bytes]:
-        """Whole lines beyond what was read; the last one may still be in the writer's hands."""
+        """Whole lines that have not been read yet; the last one may not be complete."""
         with path.open("rb") as file:
             file.seek(self._places.get(path, 0))
             for raw in file:
@@ -90,15 +90,15 @@ class LogReader:
                 yield raw
 
     def rest(self) -> list[LogLine]:
-        """Torn last lines of a run that was killed."""
-        found = []
+        """Truncated last lines of a run that was killed."""
+        lines = []
         for path in self._run.nodes.glob("*.jsonl"):
             with path.open("rb") as file:
                 file.seek(self._places.get(path, 0))
                 if raw := file.read(200):
                     text = f"unreadable: {raw.decode(errors='replace')!r}"
-                    found.append(self._line(self._time(path), path.stem, "ERROR", text))
-        return [line for line in found if self._wanted(line)]
+                    lines.append(self._line(self._time(path), path.stem, "ERROR", text))
+        return [line for line in lines if self._wanted(line)]
 
     def _time(self, path: Path) -> float:
         return self._last[path].t if path in self._last else -math.inf
@@ -117,7 +117,7 @@ class LogReader:
             _LEVEL_OF.get(record["event"], "INFO"),
             _text(record),
         )
-        # What the controller says after the end has no time of its own, and is no beginning.
+        # What the controller writes after the end has no time of its own, but does not belong to the beginning.
         if t is None and path in self._last and self._last[path].t != -math.inf:
             line = self._line(self._last[path].t, line.node, line.level, line.text)
         self._last[path] = line

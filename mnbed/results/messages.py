@@ -1,4 +1,4 @@
-"""The ledger: brings together what sender and receiver wrote about each fragment's life, one row for each.
+"""The ledger: combines what sender and receiver recorded about each fragment, one row per fragment.
 
 A row is known by sender, the sender's round, fragment and receiver, and several of the same by their order. What a
 killed agent could not write stays empty.
@@ -43,31 +43,31 @@ COLUMNS = (
 )
 _CREATED, _BEGUN, _SENT, _DROPPED, _ARRIVED, _AGGREGATED, _BYTES = range(7)
 
-# What brings a part of the ledger together takes some ten times the memory of its journals' text.
+# Combining a part of the ledger takes about ten times the memory of its journals' text.
 _PART_BYTES = 8 << 20
 _MAX_PARTS = 200
 _BATCH = 100
 
 Step = tuple[int, Key, tuple[Any, ...]]
-"""(column that tells what happened, which message, values)"""
+"""(column for what happened, which message, values)"""
 Line = tuple[float, tuple[Any, ...]]
-"""(by which it is sorted, a row of messages.csv)"""
+"""(sort key, a row of messages.csv)"""
 
 
 @dataclass
 class FragmentLife:
-    """What became of the fragments that one node made."""
+    """What became of the fragments that a node created."""
 
     created: int = 0
     sent: int = 0
     dropped: int = 0
-    """Replaced by newer data while still unsent."""
+    """Replaced by newer data before being sent."""
     arrived: int = 0
     aggregated: int = 0
     aged: int = 0
-    """Of those aggregated, how many it is known when they were cut."""
+    """Number of aggregated fragments whose time of creation is known."""
     age_s: float = 0.0
-    """Their ages when they were averaged in, since they were cut, added up; emulated seconds."""
+    """Sum of their ages since creation when they were averaged in, emulated seconds."""
 
     def __add__(self, other: FragmentLife) -> FragmentLife:
         return FragmentLife(
@@ -82,15 +82,15 @@ class FragmentLife:
 
 
 def parts_for(journal_bytes: int) -> int:
-    """Into how many parts the ledger of journals of that size is divided."""
+    """Number of parts into which the ledger of journals of that size is divided."""
     return min(_MAX_PARTS, 1 + journal_bytes // _PART_BYTES)
 
 
 class Ledger:
-    """All messages of a run, filled record by record in any order."""
+    """All messages of a run; records may be added in any order."""
 
     def __init__(self, folder: Path | None = None, num_parts: int = 1) -> None:
-        """`folder` holds the parts' files; one part stays in memory."""
+        """`folder`: for the parts' files; a single part stays in memory."""
         self._rows = _Rows()
         self._files: list[_Spool] = []
         if num_parts > 1 and folder is not None:
@@ -104,10 +104,10 @@ class Ledger:
             "arrived": self._arrived,
             "aggregated": self._aggregated,
         }
-        """Event -> what takes its records. A record without the ledger's fields raises KeyError or TypeError."""
+        """Event -> function that takes its records; raises KeyError or TypeError for a record that lacks fields."""
 
     def write(self, path: Path) -> None:
-        """Write messages.csv, by time of creation. Raises OSError where the disk is full."""
+        """Write messages.csv, by time of creation. Raises OSError if the disk is full."""
         with path.open("w", newline="") as file, ExitStack() as stack:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
@@ -129,7 +129,7 @@ class Ledger:
             writer.writerows(row for _, row in heapq.merge(*sorted_parts, key=itemgetter(0)))
 
     def life(self) -> dict[str, FragmentLife]:
-        """Sender -> what became of its fragments. Of a ledger in parts, to be called after `write`."""
+        """Sender -> what became of its fragments. If the ledger is in parts, call this after `write`."""
         if self._lives is None:
             assert not self._files, "write first"
             self._lives = {}
@@ -162,7 +162,7 @@ class Ledger:
         self._take((_ARRIVED, key, (record["sent"], record["t"], record["bytes"])))
 
     def _aggregated(self, record: Aggregated) -> None:
-        # The record is written when the round is over; the average was made at its start.
+        # The record is written at the end of the round, but the average was made at its start.
         receiver, t = record["node"], record.get("at", record["t"])
         for sender, sent_round, fragment in record["of"]:
             self._take((_AGGREGATED, (sender, sent_round, fragment, receiver), (t,)))
@@ -175,7 +175,7 @@ class _Rows:
         self._rows: dict[Key, list[list[Any]]] = {}
 
     def take(self, step: Step) -> None:
-        """What happened to one message. Raises TypeError where its key cannot be one."""
+        """Add an event of a message. Raises TypeError if its key is not hashable."""
         what, key, values = step
         if what == _CREATED:
             self._row(key, _CREATED)[_CREATED] = values[0]
@@ -193,7 +193,7 @@ class _Rows:
             self._row(key, _AGGREGATED, _DROPPED)[_AGGREGATED] = values[0]
 
     def _row(self, key: Key, *missing: int) -> list[Any]:
-        """The first message of that key that lacks all of these; connections keep their order.
+        """The first message of that key that lacks all of these; connections preserve order.
 
         An algorithm that answers requests may send the same round to the same peer twice.
         """
@@ -205,7 +205,7 @@ class _Rows:
         return rows[-1]
 
     def add_lives(self, lives: dict[str, FragmentLife]) -> None:
-        """Count what became of these messages, by sender."""
+        """Counts of what became of these messages, by sender."""
         for (sender, _, _, _), row in self._messages():
             life = lives.get(sender)
             if life is None:
@@ -223,7 +223,7 @@ class _Rows:
         return ((key, row) for key, rows in self._rows.items() for row in rows)
 
     def lines(self) -> Iterator[Line]:
-        """Rows of messages.csv, sorted by the first time known: the creation, unless the sender's journal was lost."""
+        """Rows of messages.csv by their earliest known time: the creation, unless the sender's journal is lost."""
 
         def when(row: list[Any]) -> float:
             return min((t for t in row[:_BYTES] if t is not None), default=math.inf)
@@ -233,7 +233,7 @@ class _Rows:
 
 
 class _Spool:
-    """An unnamed file of plain values, written once, then read: it goes with the process, however that ends."""
+    """An unnamed file of plain values, written once, then read; it disappears with the process, however that ends."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -247,13 +247,13 @@ class _Spool:
         self.close()
 
     def put(self, value: Any) -> None:
-        """Raises OSError where the disk is full."""
+        """Raises OSError if the disk is full."""
         self._batch.append(value)
         if len(self._batch) >= _BATCH:
             self._flush()
 
     def read(self) -> Iterable[Any]:
-        """All values, in their order. To be called once, when all are there."""
+        """All values, in order. Call it once, after all have been written."""
         self._flush()
         with naming(self.folder / "messages.csv"):
             marshal.dump([], self._file)
@@ -272,5 +272,5 @@ class _Spool:
 
 @lru_cache(maxsize=4096)
 def _number_of(sender: str) -> int:
-    """The same in every process, unlike hash()."""
+    """A hash that is the same in every process, unlike hash()."""
     return zlib.crc32(str(sender).encode())

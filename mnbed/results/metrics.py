@@ -1,7 +1,7 @@
-"""metrics.csv: one row for each node and instant. Every column is one Metric: name, unit, meaning, function.
+"""metrics.csv: one row per node and instant. Every column is a Metric: name, unit, meaning, function.
 
-To add a derived metric, add a line to METRICS. Counted quantities (node_agent.counters) and further scores of a task
-are columns by themselves.
+To add a derived metric, add a line to METRICS. Counters (node_agent.counters) and further scores of a task become
+columns automatically.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from node_agent.records import Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class Instant:
-    """All that is known of one node at one instant."""
+    """Everything known about a node at an instant."""
 
     node: NodeRecords
     snapshot: Snapshot
     scores: Scores
 
     def score(self, key: str) -> float | None:
-        """That score of the node's own model; None where it was not evaluated."""
+        """That score of the node's own model; None if it was not evaluated."""
         return self.scores.value(self.node.name, self.snapshot["instant"], key)
 
 
@@ -62,7 +62,7 @@ METRICS = (
     Metric(
         "taken_s",
         "s",
-        "the same, or later where late steps had changed the model before",
+        "the same, or later if late steps had changed the model before the snapshot",
         _of_snapshot("taken_s"),
     ),
     Metric("round", "", "rounds finished", _of_snapshot("round")),
@@ -75,7 +75,7 @@ LAST_METRICS = (
     Metric(
         "staleness_s",
         "s",
-        "mean age of the fragments averaged in last, since they were sent",
+        "mean time since sending of the fragments averaged in last",
         _of_snapshot("staleness_s"),
     ),
 )
@@ -109,7 +109,7 @@ def rows(collected: Collected, scores: Scores) -> Iterator[list[Any]]:
 
 
 def write_metrics(path: Path, collected: Collected, scores: Scores) -> None:
-    """Write metrics.csv; what is not known is an empty cell."""
+    """Write metrics.csv; unknown values are empty cells."""
     with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(metric.name for metric in columns(scores))

@@ -1,7 +1,7 @@
 """The drawing of the emulated network: hosts, switches, stragglers, and links as wide as their bandwidth.
 
-A tree (a star is one) is drawn with its centre in the middle and every branch in its own sector, so that no two links
-cross; any other graph with its switches by distance or by forces, and the hosts around them.
+A tree (such as a star) is drawn with its centre in the middle and each branch in its own sector, so that no links
+cross; in any other graph, switches are placed by distance or by forces, with their hosts around them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 
 _MIN_WIDTH, _MAX_WIDTH = 0.8, 4.0
-# A drawing of more links than this is all ink at that width.
+# With more links than this, thick lines would fill the drawing.
 _MANY_LINKS = 24
-# Beyond this many nodes a name on each would hide the drawing.
+# With more nodes than this, names would hide the drawing.
 _MAX_NAMES = 90
-# Placing nodes by all their distances takes time with the cube of their number.
+# Placing nodes by all their distances takes time cubic in their number.
 _MAX_BY_DISTANCE = 120
 
 
 def network(data: RunData) -> Figure | None:
-    """The network of hosts and switches; None where the environment does not tell its links."""
+    """The network of hosts and switches; None if the environment has no links."""
     links = data.collected.links
     if not links:
         return None
@@ -46,9 +46,9 @@ def draw_network(
     stragglers: Set[str],
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Hosts and switches told apart, links as wide as their bandwidth, readable up to a few hundred nodes.
+    """Hosts and switches in different shapes, links as wide as their bandwidth; readable up to a few hundred nodes.
 
-    labels: node -> text beside its name.
+    labels: node -> text below it.
     """
     import networkx as nx
 
@@ -73,7 +73,7 @@ def _tree_layout(graph: Any) -> dict[str, Point]:
     centre = nx.center(graph)[0]
     children = {node: list(graph_children) for node, graph_children in nx.bfs_successors(graph, centre)}
     leaves: dict[str, int] = {}
-    for node in reversed([centre, *(child for found in children.values() for child in found)]):
+    for node in reversed([centre, *(child for siblings in children.values() for child in siblings)]):
         leaves[node] = sum(leaves[child] for child in children.get(node, ())) or 1
     places: dict[str, Point] = {centre: (0.0, 0.0)}
     # (node, ring, first angle, last angle)
@@ -91,16 +91,16 @@ def _tree_layout(graph: Any) -> dict[str, Point]:
 
 
 def _meshed_layout(graph: Any, hosts: Set[str]) -> dict[str, Point]:
-    """Switches by their distances, or by forces where they are many; hosts in a fan outside of their switch."""
+    """Switches by their distances, or by forces if there are many; hosts in a fan on the outside of their switch."""
     import networkx as nx
 
     core = graph.subgraph([node for node in graph if node not in hosts])
     if len(core) <= _MAX_BY_DISTANCE:
-        found = nx.kamada_kawai_layout(core)
+        layout = nx.kamada_kawai_layout(core)
     else:
-        # The seed fixes the drawing: the same network looks the same in every report.
-        found = nx.spring_layout(core, seed=1, iterations=150, k=2.2 / math.sqrt(len(core)))
-    places = {node: (float(x), float(y)) for node, (x, y) in found.items()}
+        # A fixed seed, so that the same network looks the same in every report.
+        layout = nx.spring_layout(core, seed=1, iterations=150, k=2.2 / math.sqrt(len(core)))
+    places = {node: (float(x), float(y)) for node, (x, y) in layout.items()}
     away = _shortest(places, core) * 0.55
     for switch, (x, y) in list(places.items()):
         mine = [node for node in graph.neighbors(switch) if node in hosts]
@@ -114,13 +114,13 @@ def _meshed_layout(graph: Any, hosts: Set[str]) -> dict[str, Point]:
 
 
 def _shortest(places: Mapping[str, Point], core: Any) -> float:
-    """A typical short link between switches, so that hosts stay nearer to their own than to another."""
+    """Length of a typical short link between switches, so that hosts stay closer to their own switch."""
     lengths = sorted(math.dist(places[a], places[b]) for a, b in core.edges)
     return lengths[len(lengths) // 10] if lengths else 1.0
 
 
 def _width(bandwidth_bps: float, links: Sequence[LinkRow]) -> float:
-    """Between thin and thick by the logarithm: links often differ by orders of magnitude."""
+    """Line width, logarithmic in the bandwidth: links often differ by orders of magnitude."""
     known = _bandwidths(links)
     if not bandwidth_bps or len(known) < 2:
         return 1.5
@@ -134,7 +134,7 @@ def _bandwidths(links: Sequence[LinkRow]) -> list[float]:
 
 
 def _bandwidth(link: LinkRow) -> float:
-    """Of the faster direction."""
+    """Bandwidth of the faster direction."""
     return max(link.asked_ab_bandwidth_bps or 0.0, link.asked_ba_bandwidth_bps or 0.0)
 
 
@@ -169,7 +169,7 @@ def _draw_nodes(
         if not nodes:
             continue
         x, y = zip(*(places[node] for node in nodes), strict=True)
-        # A diamond's corners stick out: the same area looks larger and holds less text.
+        # A diamond of the same area has less room for text.
         area = size * (1.15 if marker == "D" else 1.0)
         axes.scatter(x, y, area, color=colour, marker=marker, edgecolors=PAPER, linewidths=1, zorder=2)
         if len(places) <= _MAX_NAMES:

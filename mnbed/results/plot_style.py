@@ -1,8 +1,9 @@
-"""How every figure looks, and how it gets into the page and into plots/.
+"""The style of every figure, and how it gets into the page and into plots/.
 
-Colours are those of Okabe and Ito ("Color Universal Design", 2008), told apart by colour-blind readers; a group has the
-same colour in every figure. In the page, ink and group colours become CSS variables, so figures follow light and dark.
-matplotlib is imported inside functions, and pyplot not at all: it costs half a second and keeps global state.
+Colours are those of Okabe and Ito ("Color Universal Design", 2008), which colour-blind readers can distinguish; a group
+has the same colour in every figure. In the page, ink and group colours become CSS variables that follow
+light and dark mode. matplotlib is imported inside functions, and pyplot not at all: it takes half a second
+and keeps global state.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MUTED = "#6b7078"
 GRID = "#d9dbdf"
 PAPER = "#fefefe"
 
-# What a colour is called in the page's style sheet.
+# Colours by their names in the page's style sheet.
 _VARIABLES = {
     OTHERS: "var(--others)",
     STRAGGLERS: "var(--stragglers)",

@@ -1,4 +1,4 @@
-"""One function per figure: from a collected run and its scores to a matplotlib figure, or None where there is no data.
+"""One function per figure: from a collected run and its scores to a matplotlib figure, or None without data.
 
 The figure of the network is in network_plot.py. To add one, write it and list it in `report.SECTIONS`.
 """
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TIME_LABEL = "emulated time (s)"
-# Of a figure as wide as the page, inches: text has the same size in all.
+# Size in inches of a figure as wide as the page, so that text has the same size in all.
 WIDE = 14.8
-# Points of a curve made of rounds: more are not seen at this width, and make the page heavy.
+# Points of a curve over rounds: more cannot be seen at this width and make the page large.
 _MAX_BINS = 80
-# More numbers than this run into each other.
+# More numbers than this would overlap.
 _MAX_NUMBERED_EVENTS = 30
 # Events closer than this share of the axis share a number.
 _SAME_PLACE = 0.012
@@ -39,7 +39,7 @@ _MAX_TICKS = 32
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes that are drawn alike."""
+    """Nodes drawn in the same style."""
 
     label: str
     colour: str
@@ -48,28 +48,28 @@ class Group:
 
 @dataclass(frozen=True)
 class RunData:
-    """What a figure is made from."""
+    """The data of all figures."""
 
     collected: Collected
     scores: Scores
     standin: bool = False
 
     def groups(self) -> list[Group]:
-        """Stragglers apart from the others; groups without a node are left out."""
+        """Stragglers and others separately; empty groups are left out."""
         nodes = self.collected.nodes.values()
         slow = tuple(node for node in nodes if node.straggler)
         others = tuple(node for node in nodes if not node.straggler)
         label = "others" if slow else "nodes"
-        found = [Group(label, OTHERS, others), Group("stragglers", STRAGGLERS, slow)]
-        return [group for group in found if group.nodes]
+        groups = [Group(label, OTHERS, others), Group("stragglers", STRAGGLERS, slow)]
+        return [group for group in groups if group.nodes]
 
     def title(self, text: str) -> str:
-        """A figure's title; it says so where the data is a stand-in."""
+        """A figure's title, marked if the data is a stand-in."""
         return f"{text} (stand-in data)" if self.standin else text
 
 
 def accuracy(data: RunData) -> Figure | None:
-    """The score that the task is compared by, against emulated time: accuracy, or another."""
+    """The score by which the task is compared, accuracy or another, against emulated time."""
     metric, _ = task_metric(data.collected.experiment)
     if metric == "accuracy":
         return _score(data, "accuracy", "Test accuracy", "accuracy (fraction)")
@@ -112,13 +112,13 @@ def train_loss(data: RunData) -> Figure | None:
 
 
 def staleness(data: RunData) -> Figure | None:
-    """Age of what was averaged in, by group."""
+    """Age of the fragments averaged in, by group."""
     title = data.title("Staleness: age of the fragments averaged in")
     return _rounds_figure(data, "staleness_s", title, "age (emulated s)")
 
 
 def _rounds_figure(data: RunData, key: str, title: str, label: str) -> Figure | None:
-    """Mean, and range over the nodes, of what round records hold."""
+    """Mean and range over the nodes of a value in the records of rounds."""
     figure, (axes,) = new_figure(height=3.2)
     drawn = False
     for group in data.groups():
@@ -137,7 +137,7 @@ def _rounds_figure(data: RunData, key: str, title: str, label: str) -> Figure | 
 
 
 def machine(data: RunData) -> Figure | None:
-    """How busy the machine was, and how long agents waited for it."""
+    """How busy the machine was, and how long agents waited for a core."""
     samples = [
         (t, record)
         for record in machine_samples(data.collected)
@@ -168,7 +168,7 @@ def machine(data: RunData) -> Figure | None:
 
 
 def _binned(nodes: Sequence[NodeRecords], key: str) -> list[tuple[float, float, float, float]]:
-    """(time, mean, least, largest over nodes) of that quantity, in at most _MAX_BINS bins of time."""
+    """(time, mean, minimum, maximum over nodes) of that quantity, in at most _MAX_BINS bins of time."""
     end = max((t for node in nodes for t in _times(node)), default=0.0)
     if end <= 0:
         return []
@@ -192,7 +192,7 @@ def _times(node: NodeRecords) -> Iterator[float]:
 
 
 def traffic(data: RunData) -> Figure | None:
-    """Bytes, and fragments, of every node."""
+    """Bytes and fragments of every node."""
     counted = [(node, counters) for node in data.collected.nodes.values() if (counters := node.counters())]
     if not counted:
         return None
@@ -229,7 +229,7 @@ def _node_bars(
     series: Sequence[tuple[str, Sequence[float], str | None]],
     dropped: Sequence[float] | None = None,
 ) -> None:
-    """Bars side by side for each node, in its group's colour; a hatch tells series apart, `dropped` is coloured."""
+    """Bars side by side for each node in its group's colour; hatches distinguish series, `dropped` has a colour."""
     from matplotlib.patches import Patch
 
     num_series = len(series) + (dropped is not None)
@@ -264,7 +264,7 @@ def _node_ticks(axes: Axes, nodes: Sequence[NodeRecords]) -> None:
 
 
 def fragment_life(data: RunData) -> Figure | None:
-    """What became of the fragments that each group made."""
+    """What became of the fragments that each group created."""
     life = data.collected.life
     if not life:
         return None
@@ -308,7 +308,7 @@ def fragment_life(data: RunData) -> Figure | None:
 
 
 def _ends(total: FragmentLife, colour: str) -> list[tuple[int, str, float, str | None]]:
-    """(how many, colour, opacity, hatch) of each way to end, from the best to the worst."""
+    """(count, colour, opacity, hatch) of each outcome, from best to worst."""
     lost = max(0, total.sent - total.arrived)
     waiting = max(0, total.created - total.sent - total.dropped)
     return [
@@ -335,7 +335,7 @@ def _life_legend(axes: Axes) -> None:
 
 
 def partition(data: RunData) -> Figure | None:
-    """How many training samples of each class, or user group, every node holds."""
+    """How many training samples of each class, or group of users, every node has."""
     table: Any = data.collected.environment.get("partition")
     if not isinstance(table, list) or not table or not all(isinstance(row, list) and row for row in table):
         return None
@@ -353,7 +353,7 @@ def partition(data: RunData) -> Figure | None:
 
 
 def _mark_events(axes: Axes, data: RunData) -> None:
-    """A line where each event of the experiment happened, with its number in the page's table."""
+    """A line at each event of the experiment, with its number in the page's table."""
     events = [event.planned_s + event.late_s for event in applied(data.collected)]
     for at in events:
         axes.axvline(at, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)), alpha=0.8, zorder=0)
@@ -393,7 +393,7 @@ def _band(
 
 
 def _legend_above(axes: Axes, **options: Any) -> None:
-    """Between title and axes, where no curve can run through it."""
+    """A legend between title and axes, where no curve can cross it."""
     axes.legend(ncols=9, loc="lower left", bbox_to_anchor=(-0.01, 0.985), borderaxespad=0, **options)
 
 

@@ -1,7 +1,7 @@
 """How far each node got, how long it waited and for whom: from its journal and from what events did to it.
 
-Waiting is what a synchronous algorithm does on a slow link, and no fault of the emulation. A node that stands still is
-another matter: `stands_still` tells the two apart by the pace that the node, or the run, had kept before.
+Waiting is what a synchronous algorithm does on a slow link, and not a fault of the emulation. A node that is stuck is
+different: `stands_still` distinguishes the two by the earlier pace of the node, or of the run.
 """
 
 from __future__ import annotations
@@ -14,45 +14,45 @@ from mnbed.results.collect import NodeRecords
 from mnbed.results.journals import time_of
 from node_agent.records import Round
 
-# A wait that lasts this many times the longest that went before has no end in sight.
+# A wait that lasts this many times the longest one before counts as stuck.
 PACES = 5.0
-# And shorter than this share of the run it is nothing to speak of.
+# A wait shorter than this share of the run does not matter.
 MIN_SHARE = 0.1
 _ROUNDS_OF_A_PACE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeProgress:
-    """One node's rounds and waits; emulated seconds."""
+    """A node's rounds and waits; emulated seconds."""
 
     name: str
     rounds: int
     steps: int
     present_s: float
-    """How long it was there: not killed, not paused, not on its way back."""
+    """How long it was present: not killed, paused or restarting."""
     last_round_s: float | None
-    """When its last round ended; None: it finished none."""
+    """When its last round ended; None if it finished none."""
     idle_s: float
-    """From then, or from its start or return, to the end of the run."""
+    """Time from then, or from its start or return, to the end of the run."""
     pace_s: float
-    """The longest time that a round of it took, the wait included; at least what a round computes."""
+    """The longest time that one of its rounds took, waits included; at least the computing time of a round."""
     step_time_s: float | None
     round_s: float | None
-    """What a round computes, local steps times step time."""
+    """Computing time of a round: local steps times step time."""
     waited_s: float
     tells_waits: bool = True
-    """False: its journal is of an older version, and says nothing of waits."""
+    """False if its journal is from an older version that does not record waits."""
     cut_rounds: int = 0
-    """Rounds that events or the run's end cut short: what they had computed may not be recorded."""
+    """Rounds cut short by events or the end of the run: their computation may not be recorded."""
     waited_for: Mapping[str, float] = field(default_factory=dict)
-    """Peer -> seconds of waits that it ended, or has not ended yet; a wait counts for all whom it was for last."""
+    """Peer -> seconds of waits for it; a wait counts for all peers that it was for at its end."""
     waiting_since_s: float | None = None
-    """Of a wait that had not ended when the run did."""
+    """Start of a wait that was still going on at the end of the run."""
     waiting_for: Sequence[str] = ()
     excused: bool = False
-    """An event had killed or paused it when the run ended, or changed links since its last round."""
+    """Whether an event had killed or paused it at the end, or changed links since its last round."""
     stands_still: bool = False
-    """Its last round lies so long before the end of the run that no other could be expected."""
+    """Whether its last round was so long before the end of the run that it must have been stuck."""
 
     @property
     def waited_share(self) -> float:
@@ -60,21 +60,21 @@ class NodeProgress:
 
     @property
     def held_up_by(self) -> list[str]:
-        """Whom it waits for or, where no wait is open, those for whom it waited longest."""
+        """The peers it waits for or, if it does not, those it waited for, longest first."""
         if self.waiting_for:
             return list(self.waiting_for)
         return [name for name, _ in sorted(self.waited_for.items(), key=lambda item: -item[1])]
 
     def expected_rounds(self) -> float | None:
-        """What it would have done in its time, had it waited for nobody."""
+        """Rounds it would have finished in its time without waiting for others."""
         return self.present_s / self.round_s if self.round_s else None
 
 
 def with_stalls(nodes: Sequence[NodeProgress], end_s: float) -> list[NodeProgress]:
-    """The same nodes, those marked that stand still when the run ends.
+    """The same nodes, with those marked that are stuck at the end of the run.
 
-    Whoever has not yet done a few rounds shows no pace of its own: the slowest of the others' is taken. Where nobody
-    has, a first model may well be under way still.
+    A node that has done only a few rounds has no pace of its own: that of the slowest other node is used. If no node
+    has one, a first model may still be on its way.
     """
     known = [node.pace_s for node in nodes if node.rounds >= _ROUNDS_OF_A_PACE]
 
@@ -135,14 +135,14 @@ def node_progress(
 def _absence(
     events: Sequence[tuple[float, str]], rounds: Sequence[float], round_s: float, end_s: float
 ) -> tuple[float, float, bool]:
-    """(seconds for which it was away, when it came back last, whether it was away at the end)"""
+    """(seconds it was absent, when it last came back, whether it was absent at the end)"""
     total_s, back_s, since_s = 0.0, 0.0, None
     for t, action in events:
         if action in ("kill", "pause"):
             since_s = t if since_s is None else since_s
         elif since_s is not None:
             back_s = t
-            if action == "restart":  # a new agent takes a while until it trains
+            if action == "restart":  # a new agent needs a while before it trains
                 first = next((ended for ended in rounds if ended > t), t)
                 back_s = max(t, first - round_s)
             total_s, since_s = total_s + back_s - since_s, None

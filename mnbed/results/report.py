@@ -1,7 +1,7 @@
 """report.html: one self-contained page, and its figures as files in plots/.
 
-A piece of data that is missing leaves out its section with a sentence why; no run is too broken for a page, since the
-broken ones are those that are looked at.
+Missing data leaves out its section, with a sentence that says why. No run is too broken for a page, because the broken
+ones are those that people look at.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mnbed.results.exchange import task_metric
 from mnbed.results.files import replacing
 from mnbed.results.links import LinkRow
 from mnbed.results.metrics import columns
+from mnbed.results.page import template
 from mnbed.results.round_trips import round_trip_errors
 from mnbed.results.scores import Scores
 from mnbed.results.summary import Summary, task_score
@@ -34,79 +35,79 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
-    """One figure of the page."""
+class FigureSection:
+    """A figure of the page."""
 
     name: str
-    """Also the file's name in plots/."""
+    """Also its file name in plots/."""
     draw: Callable[[plots.RunData], Figure | None]
     caption: str
     missing: str
-    """Why there may be no such figure."""
+    """Text shown instead of the figure if there is no data for it."""
     wide: bool = False
 
 
 SECTIONS = (
-    Section(
+    FigureSection(
         name="accuracy",
         draw=plots.accuracy,
         caption="Each node's own model on the test samples, and the mean of all models as one.",
         missing="No accuracy: no snapshot was evaluated, or the task has none.",
     ),
-    Section(
+    FigureSection(
         name="loss",
         draw=plots.loss,
         caption="The same snapshots' test loss.",
         missing="No test loss: no snapshot was evaluated.",
     ),
-    Section(
+    FigureSection(
         name="train_loss",
         draw=plots.train_loss,
         caption="Mean loss of each round's mini-batches on the node's own data.",
         missing="No training loss: no round was finished.",
     ),
-    Section(
+    FigureSection(
         name="staleness",
         draw=plots.staleness,
-        caption="Mean time since the fragments averaged in were sent.",
+        caption="Mean time since sending of the fragments averaged in.",
         missing="No staleness: no node averaged a fragment in.",
     ),
-    Section(
+    FigureSection(
         name="traffic",
         draw=plots.traffic,
-        caption="Totals of each node. Dropped stale: replaced by newer data while still unsent.",
+        caption="Totals per node. Dropped stale: replaced by newer data before being sent.",
         missing="No traffic: no node reached its first snapshot.",
         wide=True,
     ),
-    Section(
+    FigureSection(
         name="fragment_life",
         draw=plots.fragment_life,
-        caption="From the ledger, messages.csv. Sent only: under way at the end, or lost with a connection.",
-        missing="No fragments' life: nothing was sent, or the ledger was off (agents.ledger).",
+        caption="From the ledger, messages.csv. Sent only: in transit at the end, or lost with a connection.",
+        missing="No data on fragments: nothing was sent, or the ledger was off (agents.ledger).",
     ),
-    Section(
+    FigureSection(
         name="rounds",
         draw=plots.rounds,
         caption="One round is a local phase of task.local_steps steps.",
         missing="No rounds: no node finished one.",
     ),
-    Section(
+    FigureSection(
         name="network",
         draw=network_plot.network,
-        caption="Links are as wide as their bandwidth as asked.",
-        missing="No drawing: environment.json tells of no links; the network was not built.",
+        caption="The width of a link shows the bandwidth asked for.",
+        missing="No drawing: environment.json lists no links, because the network was not built.",
     ),
-    Section(
+    FigureSection(
         name="machine",
         draw=plots.machine,
-        caption="Sampled once a wall second. Dotted: where the verdict begins to doubt.",
+        caption="Sampled once per wall second. Dotted: limits of the verdict.",
         missing="No samples of the machine: the run was too short, or ended before training.",
     ),
-    Section(
+    FigureSection(
         name="partition",
         draw=plots.partition,
         caption="How the training data is split over the nodes.",
-        missing="No split: environment.json does not tell it.",
+        missing="No split: environment.json does not record it.",
     ),
 )
 
@@ -114,7 +115,7 @@ SECTIONS = (
 def write_report(run: RunDirectory, collected: Collected, scores: Scores, summary: Summary) -> None:
     """Write report.html and plots/*.svg, *.png."""
     data = plots.RunData(collected, scores, standin=bool(summary.standin))
-    page = _template().render(
+    page = template("report.html.j2").render(
         summary=summary,
         figures=_figures(run, data),
         cards=_cards(summary),
@@ -139,23 +140,10 @@ def write_report(run: RunDirectory, collected: Collected, scores: Scores, summar
         partial.write_text(page)
 
 
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mnbed.results", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("report.html.j2")
-
-
 def _figures(run: RunDirectory, data: plots.RunData) -> dict[str, dict[str, Any]]:
     """Name -> {section, svg or None, why not}."""
     run.plots.mkdir(exist_ok=True)
-    found = {}
+    figures = {}
     with plot_style.style():
         for section in SECTIONS:
             svg, why = None, section.missing
@@ -166,30 +154,30 @@ def _figures(run: RunDirectory, data: plots.RunData) -> dict[str, dict[str, Any]
             except (KeyError, TypeError, ValueError) as error:
                 # Only a damaged journal or environment gets here; the other sections are still good.
                 why = f"This figure could not be drawn ({type(error).__name__}: {error})."
-            found[section.name] = {"section": section, "svg": svg, "why": why}
-    return found
+            figures[section.name] = {"section": section, "svg": svg, "why": why}
+    return figures
 
 
 def _cards(summary: Summary) -> list[tuple[str, str, str]]:
-    """(what, figure, remark) of what is looked at first."""
-    found, traffic, metric = task_score(summary), summary.traffic, summary.metric
+    """(name, value, remark) of the most important results."""
+    compared, traffic, metric = task_score(summary), summary.traffic, summary.metric
     what = metric.capitalize() if metric == "accuracy" else metric.upper()
-    spread = "" if found.final_std is None else f"± {score(found.final_std, metric)} over nodes"
+    spread = "" if compared.final_std is None else f"± {score(compared.final_std, metric)} over nodes"
     rounds = summary.rounds
-    least_most = "" if rounds.min is None else f"least {rounds.min}, most {rounds.max}"
+    least_most = "" if rounds.min is None else f"minimum {rounds.min}, maximum {rounds.max}"
     if rounds.expected is not None:
-        least_most += f"; {number(rounds.expected)} without any wait"
+        least_most += f"; {number(rounds.expected)} without waiting"
     made = None
     if traffic.fragments_sent is not None and traffic.fragments_dropped_stale is not None:
         total = traffic.fragments_sent + traffic.fragments_dropped_stale
         made = traffic.fragments_dropped_stale / total if total else None
     cards = [
-        (f"{what}, mean of nodes", score(found.final_mean, metric), spread),
-        (f"{what}, averaged model", score(found.mean_model, metric), "mean of all nodes' parameters"),
+        (f"{what}, mean of nodes", score(compared.final_mean, metric), spread),
+        (f"{what}, averaged model", score(compared.mean_model, metric), "mean of all nodes' parameters"),
     ]
     if summary.stragglers:
-        others = f"others {score(found.others_final_mean, metric)}"
-        cards.append((f"{what}, stragglers", score(found.stragglers_final_mean, metric), others))
+        others = f"others {score(compared.others_final_mean, metric)}"
+        cards.append((f"{what}, stragglers", score(compared.stragglers_final_mean, metric), others))
     return [
         *cards,
         (
@@ -234,14 +222,14 @@ def _exchange_rows(summary: Summary) -> list[tuple[str, ...]]:
     return [
         (
             name,
-            str(found.nodes),
-            seconds(found.staleness_s),
-            seconds(found.age_s),
-            number(None if found.copies_per_round is None else float(f"{found.copies_per_round:.3g}")),
-            fraction(found.dropped_share),
-            number(found.rounds),
+            str(exchange.nodes),
+            seconds(exchange.staleness_s),
+            seconds(exchange.age_s),
+            number(None if exchange.copies_per_round is None else float(f"{exchange.copies_per_round:.3g}")),
+            fraction(exchange.dropped_share),
+            number(exchange.rounds),
         )
-        for name, found in summary.exchange.items()
+        for name, exchange in summary.exchange.items()
     ]
 
 
@@ -310,36 +298,35 @@ def _event_cells(number: int, event: Applied) -> dict[str, str]:
 
 
 def _probe_text(collected: Collected) -> str | None:
-    """What the probe before training found, in one sentence; None: there was none."""
+    """The result of the probe before training, in a sentence; None if there was none."""
     probe = collected.last("probe")
     if probe is None:
         return None
     rates, delays = probed_bandwidths(probe), probed_delays(probe)
-    parts = [
-        f"bandwidth of {len(rates)} directions {min(errors):+.2%} to {max(errors):+.2%}"
-        for errors in [[one.measured / one.asked - 1 for one in rates]]
-        if errors
-    ]
-    parts += [
-        f"delay of {len(delays)} directions or paths {1e3 * min(errors):+.2f} to {1e3 * max(errors):+.2f} ms"
-        for errors in [[one.measured - one.asked for one in delays]]
-        if errors
-    ]
+    parts = []
+    if rates:
+        errors = [probed.measured / probed.asked - 1 for probed in rates]
+        parts.append(f"bandwidth of {len(rates)} directions {min(errors):+.2%} to {max(errors):+.2%}")
+    if delays:
+        errors_ms = [1e3 * (probed.measured - probed.asked) for probed in delays]
+        parts.append(
+            f"delay of {len(delays)} directions or paths {min(errors_ms):+.2f} to {max(errors_ms):+.2f} ms"
+        )
     limited = sum(bool(row.get("limited_by_machine")) for row in probe.get("directions") or ())
     if limited:
-        parts.append(f"{limited} directions are faster than this machine could fill them for the probe")
+        parts.append(f"{limited} directions are faster than this machine could saturate for the probe")
     if probe.get("skipped"):
-        parts.append(f"{probe['skipped']} directions were left out")
-    return f"Probe before training, against as asked: {'; '.join(parts) or 'nothing was measured'}."
+        parts.append(f"{probe['skipped']} directions were not measured")
+    return f"Probe before training, compared with what was asked for: {'; '.join(parts) or 'nothing was measured'}."
 
 
 def _both(a: str, b: str, *, always: bool = False) -> str:
-    """Two directions in one cell; once, where they are the same."""
+    """Both directions in one cell; only once if they are the same."""
     return a if a == b and (not always or a == "–") else f"{a} / {b}"
 
 
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Everything but what has sections of its own."""
+    """Everything that has no section of its own."""
     elsewhere = {"hosts", "switches", "labels", "links", "branches", "partition", "versions", "command"}
     rows = [(key, _plain(key, value)) for key, value in environment.items() if key not in elsewhere]
     versions = environment.get("versions")

@@ -1,6 +1,6 @@
-"""Round trips as measured against as asked: the least that each TCP connection's kernel saw during the run.
+"""Measured round trips compared with those asked for: the minimum that the kernel saw on each TCP connection.
 
-The least is what a path takes with empty queues, so it shows the links' delays and not the traffic's.
+The minimum is the round trip with empty queues, so it reflects the delays of the links and not of the traffic.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mnbed.results.collect import Collected
 
 @dataclass(frozen=True, kw_only=True)
 class RoundTrip:
-    """One connection; emulated seconds."""
+    """A connection's round trip, emulated seconds."""
 
     node: str
     peer: str
@@ -24,18 +24,18 @@ class RoundTrip:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundTripErrors:
-    """Measured minus asked, over all connections of a run; emulated seconds."""
+    """Measured minus asked for, over all connections of a run; emulated seconds."""
 
     num_connections: int
     median_s: float
     least_s: float
     largest_s: float
     largest_on: str
-    """The connection with the largest, e.g. "h1 - h4"."""
+    """The connection with the largest error, e.g. "h1 - h4"."""
 
 
 def round_trips(collected: Collected) -> Iterator[RoundTrip]:
-    """Every connection that was measured; none where the environment does not tell what was asked."""
+    """Every measured connection; none if the environment does not say what was asked for."""
     asked = collected.environment.get("round_trip_s") or {}
     for name, node in collected.nodes.items():
         if node.end is None:
@@ -46,8 +46,10 @@ def round_trips(collected: Collected) -> Iterator[RoundTrip]:
 
 
 def round_trip_errors(collected: Collected) -> RoundTripErrors | None:
-    """None where no connection was measured, or the environment does not tell what was asked."""
-    errors = [(one.measured_s - one.asked_s, f"{one.node} - {one.peer}") for one in round_trips(collected)]
+    """None if no connection was measured, or the environment does not say what was asked for."""
+    errors = [
+        (trip.measured_s - trip.asked_s, f"{trip.node} - {trip.peer}") for trip in round_trips(collected)
+    ]
     if not errors:
         return None
     largest_s, largest_on = max(errors)

@@ -1,7 +1,7 @@
-"""What there is to evaluate, and what evaluation found: snapshots on one side, evaluation.jsonl on the other.
+"""What there is to evaluate, and the result of evaluation: snapshots on one side, evaluation.jsonl on the other.
 
-evaluation.jsonl holds one object per line: node (or "mean_model"), instant, t, and every score of the task
-("accuracy", "loss", ...); or, where a snapshot could not be evaluated, `error`. A score that is not a number is null.
+evaluation.jsonl contains one object per line: node (or "mean_model"), instant, t, and every score of the task
+("accuracy", "loss", ...); or `error` if a snapshot could not be evaluated. A score that is not a number is null.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ from mnbed.results.journals import parse_record
 from mnbed.run_directory import RunDirectory
 
 MEAN_MODEL = "mean_model"
-"""Instead of a node's name: the mean of all models of an instant."""
+"""Stands for a node's name: the mean of all models at an instant."""
 
-# An instant that few nodes reached (the run was stopped, or half of them are dead) is no mean over the nodes.
+# An instant that few nodes reached (the run was stopped, or half of them had died) has no meaningful mean.
 MIN_SHARE_OF_NODES = 0.5
 
 Score = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One model to evaluate."""
+class EvaluationJob:
+    """A model to evaluate."""
 
     node: str
     instant: int
     t: float | None
     """Emulated seconds."""
     files: tuple[Path, ...]
-    """One snapshot; for the averaged model one of each node."""
+    """Its snapshot; for the averaged model, the snapshots of all nodes."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """All that evaluation.jsonl holds."""
+    """The content of evaluation.jsonl."""
 
     by_key: Mapping[tuple[str, int], Score]
     """(node, instant) -> its line."""
 
     def value(self, node: str, instant: int, key: str) -> float | None:
-        """That score; None where it was not evaluated or is no number."""
+        """That score; None if it was not evaluated or is not a number."""
         value = self.by_key.get((node, instant), {}).get(key)
         return float(value) if isinstance(value, (int, float)) else None
 
     def names(self) -> list[str]:
         """Names of all scores, "loss" and "accuracy" first."""
-        found = {key for score in self.by_key.values() for key in score}
-        return ["loss", "accuracy", *sorted(found - {"node", "instant", "t", "error", "loss", "accuracy"})]
+        keys = {key for score in self.by_key.values() for key in score}
+        return ["loss", "accuracy", *sorted(keys - {"node", "instant", "t", "error", "loss", "accuracy"})]
 
     def errors(self) -> list[str]:
-        """One line for each model that could not be evaluated."""
+        """A line for each model that could not be evaluated."""
         return [
             f"{node} at instant {instant}: {score['error']}"
             for (node, instant), score in self.by_key.items()
@@ -64,7 +64,7 @@ class Scores:
         ]
 
     def curve(self, key: str, nodes: Collection[str]) -> Curve:
-        """That score's mean over these nodes at each instant that at least half of them have."""
+        """Mean of that score over these nodes, at each instant that at least half of them reached."""
         values: dict[int, list[float]] = {}
         times: dict[int, list[float]] = {}
         seen: set[str] = set()
@@ -92,27 +92,27 @@ class Curve:
     """Emulated seconds."""
     mean: list[float]
     std: list[float]
-    """Standard deviation over the nodes (of the population: the nodes are all there are)."""
+    """Standard deviation over the nodes (population: there are no others)."""
 
 
 def read_scores(run: RunDirectory) -> Scores:
-    """What is in evaluation.jsonl; a torn line counts as not evaluated. No file: nothing evaluated."""
+    """Reads evaluation.jsonl; a truncated line counts as not evaluated, a missing file as nothing evaluated."""
     try:
         lines = run.evaluation.read_bytes().splitlines()
     except FileNotFoundError:
         return Scores({})
-    found: dict[tuple[str, int], Score] = {}
+    by_key: dict[tuple[str, int], Score] = {}
     for line in lines:
         try:
             score = json.loads(line)
-            found[score["node"], score["instant"]] = score
+            by_key[score["node"], score["instant"]] = score
         except (ValueError, KeyError, TypeError):
             continue
-    return Scores(found)
+    return Scores(by_key)
 
 
-def snapshot_jobs(run: RunDirectory) -> list[Job]:
-    """Every snapshot that the nodes' journals tell of, and each instant's averaged model."""
+def snapshot_jobs(run: RunDirectory) -> list[EvaluationJob]:
+    """Every snapshot recorded in the nodes' journals, and the averaged model of each instant."""
     jobs = []
     for path in sorted(run.nodes.glob("*.jsonl")):
         if path != run.controller_journal:
@@ -120,8 +120,8 @@ def snapshot_jobs(run: RunDirectory) -> list[Job]:
     return [*jobs, *_mean_jobs(jobs)]
 
 
-def pending_jobs(run: RunDirectory) -> list[Job]:
-    """Those jobs that evaluation.jsonl does not hold, but whose snapshots are there."""
+def pending_jobs(run: RunDirectory) -> list[EvaluationJob]:
+    """The jobs that are not in evaluation.jsonl and whose snapshots still exist."""
     done = read_scores(run).by_key
     return [
         job
@@ -136,9 +136,9 @@ def remove_snapshots(run: RunDirectory) -> None:
         shutil.rmtree(run.snapshots)
 
 
-def _jobs_of(run: RunDirectory, journal: Path) -> list[Job]:
-    """Goes through the journal for snapshots only: most of its lines are the ledger's."""
-    jobs: dict[int, Job] = {}
+def _jobs_of(run: RunDirectory, journal: Path) -> list[EvaluationJob]:
+    """Reads only the snapshots of the journal: most of its lines belong to the ledger."""
+    jobs: dict[int, EvaluationJob] = {}
     with journal.open("rb") as file:
         for line in file:
             record = parse_record(line) if b'"snapshot"' in line else None
@@ -147,16 +147,18 @@ def _jobs_of(run: RunDirectory, journal: Path) -> list[Job]:
             instant, name = record.get("instant"), record.get("file")
             if isinstance(instant, int) and isinstance(name, str):
                 t = record.get("instant_s", record.get("t"))
-                jobs[instant] = Job(node=journal.stem, instant=instant, t=t, files=(run.path / name,))
+                jobs[instant] = EvaluationJob(
+                    node=journal.stem, instant=instant, t=t, files=(run.path / name,)
+                )
     return list(jobs.values())
 
 
-def _mean_jobs(jobs: Sequence[Job]) -> list[Job]:
-    by_instant: dict[int, list[Job]] = {}
+def _mean_jobs(jobs: Sequence[EvaluationJob]) -> list[EvaluationJob]:
+    by_instant: dict[int, list[EvaluationJob]] = {}
     for job in jobs:
         by_instant.setdefault(job.instant, []).append(job)
     return [
-        Job(
+        EvaluationJob(
             node=MEAN_MODEL,
             instant=instant,
             t=statistics.median(times)

@@ -24,11 +24,11 @@ from mnbed.results.progress import NodeProgress
 from mnbed.results.scores import MEAN_MODEL, Curve, Scores
 from mnbed.results.targets import time_to
 
-# Of a node's time: beyond it the node is named.
+# Share of a node's time beyond which the summary lists the node.
 MUCH_WAITING = 0.5
 _CHOICE: dict[str, Callable[[Sequence[float]], float]] = {"max": max, "min": min}
 COMPLETED, INTERRUPTED, FAILED = "completed", "interrupted", "failed"
-_NO_FINISH = "the controller's journal has no end: it was killed, or the machine went down"
+_NO_FINISH = "the controller's journal has no end: the controller was killed, or the machine went down"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class ScoreSummary:
     final_mean: float | None = None
     final_std: float | None = None
     best_mean: float | None = None
-    """The best mean over the nodes at any instant: the highest accuracy, the lowest loss; null: nobody says which."""
+    """The best mean over the nodes at any instant: the highest accuracy, the lowest loss; null: not defined."""
     mean_model: float | None = None
     """Of the averaged model, at the last instant where it was evaluated."""
     stragglers_final_mean: float | None = None
@@ -55,35 +55,35 @@ class RoundsSummary:
     min: int | None
     max: int | None
     expected: float | None = None
-    """Mean over the nodes of what they would have done in their time, had they waited for nobody."""
+    """Mean over the nodes of the rounds they would have finished without waiting for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeWait:
-    """A node that waited for most of its time, or that stood still when the run ended. Emulated seconds."""
+    """A node that waited most of its time, or was stuck when the run ended. Emulated seconds."""
 
     node: str
     waited_s: float
     share: float
-    """Of the time for which the node was there."""
+    """Share of the time for which the node was present."""
     last_round_s: float | None
-    """When its last round ended; null: it finished none."""
+    """When its last round ended; null if it finished none."""
     since_s: float | None
-    """When the wait began that had not ended when the run did; null: it did not wait then."""
+    """When the wait began that was still going on at the end of the run; null if there was none."""
     waited_for: list[str]
-    """Of that wait or, without one, of all its waits: the peers without whom no round began."""
+    """The peers that it waited for in that wait or, without one, in all its waits."""
     stands_still: bool
-    """Its last round lies so long before the end that no other could be expected: a reason of the verdict."""
+    """Whether its last round was so long before the end that it must have been stuck: a reason of the verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WaitSummary:
-    """How long nodes waited for others before their rounds, as the algorithm demands."""
+    """How long nodes waited for others before their rounds, as the algorithm requires."""
 
     mean_share: float | None = None
-    """Mean over the nodes of the share of their time."""
+    """Mean over the nodes of the share of time spent waiting."""
     nodes: list[NodeWait] = field(default_factory=list)
-    """Those that waited for more than half of their time or stood still, the longest wait first."""
+    """Nodes that waited more than half of their time or were stuck, longest wait first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class TrafficSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Everything of a run in one object; the fields are the keys of summary.json."""
+    """The summary of a run; the fields are the keys of summary.json."""
 
     run_id: str
     name: str | None
@@ -123,9 +123,9 @@ class Summary:
     accuracy: ScoreSummary
     loss: ScoreSummary
     metric: str
-    """The task's score that runs are compared by, such as accuracy or rmse."""
+    """The score by which runs of the task are compared, such as accuracy or rmse."""
     best: Literal["max", "min"]
-    """Which of it is best, as the task declares."""
+    """Whether a high or a low value of it is better, as the task declares."""
     scores: dict[str, ScoreSummary]
     """The task's further scores, such as rmse."""
     exchange: dict[str, ExchangeSummary]
@@ -140,7 +140,7 @@ class Summary:
 
 
 def task_score(summary: Summary) -> ScoreSummary:
-    """Of the metric that runs of the task are compared by."""
+    """The score by which runs of the task are compared."""
     always = {"accuracy": summary.accuracy, "loss": summary.loss}
     return {**summary.scores, **always}.get(summary.metric, ScoreSummary())
 
@@ -181,7 +181,7 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         metric=metric,
         best=best,
         scores={
-            # Of a score that is not the task's metric nobody has said which of it is best.
+            # For a score other than the task's metric, it is not defined which value is better.
             key: _score_summary(key, collected, scores, best=_CHOICE[best] if key == metric else None)
             for key in scores.names()
             if key not in ("accuracy", "loss")
@@ -302,7 +302,7 @@ def read_summary(path: Path) -> Summary:
         raw.setdefault("best", task_metric({"task": {"name": raw.get("task")}})[1])
         waits = raw.get("waits", {})
         raw["waits"] = WaitSummary(
-            mean_share=waits.get("mean_share"), nodes=[NodeWait(**one) for one in waits.get("nodes", ())]
+            mean_share=waits.get("mean_share"), nodes=[NodeWait(**node) for node in waits.get("nodes", ())]
         )
         parts = {
             "accuracy": ScoreSummary,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 def time_to(curve: Iterable[tuple[float, float]], target: float, best: str) -> float | None:
     """When the curve first is at least (best "max") or at most ("min") the target; None: never.
 
-    `curve`: (emulated seconds, value) in the order of time. Between two instants it is a straight line.
+    `curve`: (emulated seconds, value) in order of time, interpolated linearly.
     """
     sign = 1.0 if best == "max" else -1.0
     before: tuple[float, float] | None = None

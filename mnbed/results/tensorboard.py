@@ -1,7 +1,7 @@
-"""A run's scores and counters as TensorBoard event files, where the package tensorboard is installed.
+"""Writes a run's scores and counters as TensorBoard event files, if the package tensorboard is installed.
 
-Steps are emulated milliseconds, as TensorBoard's are whole numbers; wall times are the instants' too, so that the
-"relative" axis shows emulated time. One run for each node, and one for the mean over nodes and the averaged model.
+Steps are emulated milliseconds, because TensorBoard's are integers; wall times are emulated times too, so that the
+"relative" axis shows emulated time. One run per node, one for the mean over nodes, one for the averaged model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOT_SCALARS = {"node", "instant", "emulated_s"}
 
 
 def write_tensorboard(run: RunDirectory, collected: Collected, scores: Scores) -> Path:
-    """Write tensorboard/ in the run directory; returns it. Raises MachineError where the package is missing."""
+    """Write tensorboard/ in the run directory; returns it. Raises MachineError if the package is missing."""
     try:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -32,7 +32,7 @@ def write_tensorboard(run: RunDirectory, collected: Collected, scores: Scores) -
         ) from None
     folder = run.path / "tensorboard"
     for name, rows in _series(run, collected, scores):
-        # What an earlier call wrote would be shown beside it.
+        # Files of an earlier call would be shown as well.
         for old in (folder / name).glob("events.out.tfevents.*"):
             old.unlink()
         writer = EventFileWriter(str(folder / name))

@@ -1,4 +1,4 @@
-"""Figures as people read them, for the page and the console. What is not known is a dash."""
+"""Formats numbers for the page and the console; unknown values become a dash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def number(value: float | None) -> str:
 
 
 def score(value: float | None, metric: str) -> str:
-    """An accuracy in percent, another score to four digits."""
+    """An accuracy in per cent, any other score to four digits."""
     return (
         fraction(value) if metric == "accuracy" else number(None if value is None else float(f"{value:.4g}"))
     )

@@ -1,4 +1,4 @@
-"""How long nodes waited for others, in lines for the report."""
+"""Lines of the report that say how long nodes waited for others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_NAMES = 4
 
 
 def wait_lines(waits: WaitSummary) -> list[str]:
-    """One line for all nodes, and one for each that waited for most of its time or stood still; none, no line."""
+    """A line for all nodes, and one for each that waited most of its time or stood still; empty if there is none."""
     if not waits.nodes:
         return []
     lines = [f"nodes waited for others' models {fraction(waits.mean_share)} of their time on average"]

@@ -1,4 +1,4 @@
-"""Whether a process does anything at all, as the kernel counts it."""
+"""Whether a process is doing anything at all, according to the kernel's counters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mnbed.network.mark import state_of
 
 
 def activity(session: int) -> tuple[int, int]:
-    """(clock ticks, bytes read and written) of all processes of a session so far: they change while one gets on."""
+    """(clock ticks, bytes read and written) of all processes of a session: they change while it makes progress."""
     ticks = moved = 0
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -23,5 +23,5 @@ def activity(session: int) -> tuple[int, int]:
 
 
 def is_stopped(pid: int) -> bool:
-    """By SIGSTOP, or by a debugger."""
+    """Whether it was stopped by SIGSTOP or by a debugger."""
     return state_of(pid) in ("T", "t")

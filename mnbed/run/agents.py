@@ -1,4 +1,4 @@
-"""The agents of one run: the launcher that forks them, the sockets that reach them, and what each has to know."""
+"""The agents of one run: the launcher that forks them, the sockets that reach them, and the settings each one gets."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from mnbed.plan.rerun import keeps_ledger
 from mnbed.run.control import ControlServer
 from mnbed.run.journal import ControllerJournal
 from mnbed.run.launch import ExecLauncher, PreforkLauncher, orders_for
+from mnbed.run.mailbox import Mailbox
 from mnbed.run.signals import Signals
-from mnbed.run.supervisor import Session
+from mnbed.run.supervisor import Supervisor
 from mnbed.run.user import data_root
 from mnbed.run.user_side import UserSide
 from mnbed.run_directory import RunDirectory
 from node_agent.control_messages import Status
-from node_agent.settings import AgentSettings, PeerSettings
+from node_agent.settings import AgentSettings, PeerSettings, ResumeSettings
 
 # A prompt may see several runs of one process.
 _numbers = itertools.count(1)
 
 
-class Crew:
+class AgentGroup:
     """Started before the network stands, so that data and torch load meanwhile; `join` puts it to work."""
 
     def __init__(
@@ -43,6 +44,7 @@ class Crew:
         control: ControlServer,
         launcher: PreforkLauncher | ExecLauncher,
         selector: selectors.BaseSelector,
+        mailbox: Mailbox,
         token: str,
     ) -> None:
         self._plan = plan
@@ -50,16 +52,19 @@ class Crew:
         self._side = side
         self._control = control
         self._selector = selector
+        self._mailbox = mailbox
         self._token = token
         self.launcher = launcher
         self.settings = self._agent_settings()
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, plan: Plan, run: Path, side: UserSide) -> Iterator[Crew]:
+    def start(cls, plan: Plan, run: Path, side: UserSide) -> Iterator[AgentGroup]:
         """`run`: the run directory, for the agents. On leaving, every agent ends."""
         with contextlib.ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
+            mailbox = Mailbox(selector)
+            stack.callback(mailbox.close)
             token = secrets.token_hex(16)
             directory = RUNTIME_DIRECTORY / f"run-{os.getpid()}-{next(_numbers)}"
             control = ControlServer(directory, token, side.user, selector)
@@ -79,31 +84,26 @@ class Crew:
                 log = side.open_in_run("parent.log")
                 path = RunDirectory(run).nodes / "parent.log"
                 launcher = stack.enter_context(PreforkLauncher.start(orders, path, log, selector))
-            yield cls(plan, run, side, control, launcher, selector, token)
+            yield cls(plan, run, side, control, launcher, selector, mailbox, token)
 
     def join(
         self, network: Network, journal: ControllerJournal, signals: Signals, on_update: Callable[[], None]
-    ) -> Session:
-        """The session that drives the agents on that network."""
-
-        def respawn(name: str, state: str, life: int, status: Status | None) -> None:
-            (mine,) = [one for one in self.settings if one.name == name]
-            resume = self._side.resume(name, state, life, status)
-            self.launcher.launch(network, [replace(mine, resume=resume)])
-
-        return Session(
+    ) -> Supervisor:
+        """The supervisor that drives the agents on that network."""
+        return Supervisor(
             (host.name for host in self._plan.hosts),
             selector=self._selector,
+            mailbox=self._mailbox,
             control=self._control,
             launcher=self.launcher,
+            restarter=_Restarter(self, network, self._side),
             journal=journal,
             signals=signals,
-            respawn=respawn,
             on_update=on_update,
         )
 
     def _max_round(self) -> int:
-        """A round that no node comes to: twice as many as the quickest could do without ever waiting."""
+        """A round that no node reaches: twice as many as the quickest could do without ever waiting."""
         experiment = self._plan.experiment
         step_time_s = min(host.step_time_s for host in self._plan.hosts)
         round_s = step_time_s * int(getattr(experiment.task, "local_steps", 1))
@@ -117,7 +117,7 @@ class Crew:
         }
         indices = {host.name: host.index for host in self._plan.hosts}
         neighbours = {host.name: [indices[peer] for peer in host.peers] for host in self._plan.hosts}
-        complete = all(len(found) == len(self._plan.hosts) - 1 for found in neighbours.values())
+        complete = all(len(indices) == len(self._plan.hosts) - 1 for indices in neighbours.values())
         return [
             AgentSettings(
                 name=host.name,
@@ -146,3 +146,19 @@ class Crew:
             )
             for host in self._plan.hosts
         ]
+
+
+class _Restarter:
+    """How an agent that was killed comes back on its host."""
+
+    def __init__(self, group: AgentGroup, network: Network, side: UserSide) -> None:
+        self._group = group
+        self._network = network
+        self._side = side
+
+    def resume(self, name: str, state: str, life: int, status: Status | None) -> ResumeSettings:
+        return self._side.resume(name, state, life, status)
+
+    def launch(self, name: str, resume: ResumeSettings) -> None:
+        (settings,) = [settings for settings in self._group.settings if settings.name == name]
+        self._group.launcher.launch(self._network, [replace(settings, resume=resume)])

@@ -23,6 +23,8 @@ class AgentMessage:
     """An agent said something; `message["kind"]` says what. `hello` is not passed on."""
 
     name: str
+    pid: int
+    """Of the process that said it: an agent that was restarted has had several."""
     message: messages.Message
 
 
@@ -39,8 +41,8 @@ class AgentGone:
     """An agent's control connection has ended."""
 
     name: str
-    pid: int | None
-    """Of the process that had it; None: it never said."""
+    pid: int
+    """Of the process that had it."""
 
 
 ControlEvent = AgentMessage | AgentJoined | AgentGone
@@ -59,7 +61,6 @@ class ControlServer:
         self._selector = selector
         self._channels: set[ControlChannel] = set()
         self._agents: dict[str, ControlChannel] = {}
-        self._pids: dict[ControlChannel, int] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
         os.chown(self.path, user.uid, user.gid)
@@ -128,27 +129,25 @@ class ControlServer:
         except (OSError, ValueError):
             messages = None
         if messages is None:
-            return self._drop(channel, names)
+            return self._drop(channel, pid, names)
         events: list[ControlEvent] = []
         for message in messages:
             if not names:
                 token, name = str(message.get("token", "")), message.get("name")
                 if not hmac.compare_digest(token, self._token) or not isinstance(name, str):
-                    return events + self._drop(channel, names)
+                    return events + self._drop(channel, pid, names)
                 names.append(name)
                 self._agents[name] = channel
                 if message["kind"] == "hello":
-                    self._pids[channel] = pid
                     events.append(AgentJoined(name=name, pid=pid))
                     continue
-            events.append(AgentMessage(name=names[0], message=message))
+            events.append(AgentMessage(name=names[0], pid=pid, message=message))
         return events
 
-    def _drop(self, channel: ControlChannel, names: list[str]) -> list[ControlEvent]:
+    def _drop(self, channel: ControlChannel, pid: int, names: list[str]) -> list[ControlEvent]:
         self._selector.unregister(channel)
         self._channels.discard(channel)
         channel.close()
-        pid = self._pids.pop(channel, None)
         if not names:
             return []
         # A node that was restarted has another connection already.

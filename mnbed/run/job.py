@@ -1,6 +1,6 @@
 """The whole job as one story: directory, warm parent, network, agents, training, collection, teardown, results.
 
-This process is root, so it touches no file of the run itself: `UserSide` does, as the user.
+This process is root, so it touches none of the run's files: `UserSide` does that, as the user.
 
 Everything that is started is owned by one ExitStack, so every way out (done, failed, Ctrl-C) takes it down in order.
 What was collected is kept and evaluated on every way out.
@@ -32,14 +32,14 @@ from mnbed.plan.rerun import rerunnable
 from mnbed.records.controller import Finished, LinkCounts, Status
 from mnbed.records.environment import Environment
 from mnbed.run import record
-from mnbed.run.agents import Crew
+from mnbed.run.agents import AgentGroup
 from mnbed.run.journal import ControllerJournal
 from mnbed.run.launch import PreforkLauncher
 from mnbed.run.lock import run_lock
 from mnbed.run.progress_view import LiveView
 from mnbed.run.sampling import LinkTotals, memory_mb
 from mnbed.run.signals import Signals
-from mnbed.run.supervisor import Session
+from mnbed.run.supervisor import Supervisor
 from mnbed.run.timeline import Conductor
 from mnbed.run.user import data_root
 from mnbed.run.user_side import UserSide
@@ -93,12 +93,13 @@ class Job:
         self._standing = network
         self._before_teardown = before_teardown
         self.network: Network | None = network
-        self.session: Session | None = None
+        self.supervisor: Supervisor | None = None
         self.journal: ControllerJournal | None = None
+        self._finish = _Finish()
         self._plan = plan
         self._experiment = plan.experiment
         self._report = report
-        self._console = console
+        self._view = LiveView(console, plan.experiment.time.duration)
         self._own_side = contextlib.ExitStack()
         self._side = side or self._own_side.enter_context(UserSide.start())
         self._began = time.monotonic()
@@ -129,20 +130,20 @@ class Job:
                 stack.enter_context(self._signals.handled())
                 stack.enter_context(run_lock(f"run {self._run.run_id}"))
                 remove_leftovers()
-            view = stack.enter_context(LiveView(self._console, self._duration))
+            stack.enter_context(self._view)
             self._prepare_directory()
             descriptor = self._side.open_in_run(self._run.controller_journal.name)
-            journal = self.journal = ControllerJournal(
+            self.journal = ControllerJournal(
                 self._run.controller_journal, "controller", self._now, descriptor
             )
             try:
-                finish = self._emulate(view, journal)
+                self._emulate()
                 with self._signals.ignored():
-                    self._record(lambda: journal.write("finished", **self._finished_fields(finish)))
-                self._evaluate(view, journal, finish)
+                    self._record(lambda journal: journal.write("finished", **self._finished_fields()))
+                self._evaluate()
             finally:
-                journal.close()
-            return self._outcome(finish)
+                self.journal.close()
+            return self._outcome()
 
     @property
     def run(self) -> RunDirectory:
@@ -153,131 +154,114 @@ class Job:
         return self._now()
 
     def stop(self) -> None:
-        """Have it end as after Ctrl-C: agents stop, and what was collected is evaluated. From another thread."""
+        """End it as Ctrl-C would: agents stop, and what was collected is evaluated. Called from another thread."""
         self._signals.interrupted = True
 
     # Emulation: everything that needs the network
 
-    def _emulate(self, view: LiveView, journal: ControllerJournal) -> _Finish:
-        finish = _Finish()
+    def _emulate(self) -> None:
+        finish = self._finish
         torn_down = contextlib.ExitStack()
         with torn_down:
             try:
-                self._train(torn_down, view, journal, finish)
+                self._train(torn_down)
             except MnbedError as error:
                 finish.error = error
             except OSError as error:
                 finish.error = self._disk_error(error)
-                finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
-            if (
-                self._signals.interrupted
-                and not isinstance(finish.error, Interrupted)
-                and finish.error is None
-            ):
+                finish.emulated_s = self._emulated_s()
+            if self._signals.interrupted and finish.error is None:
                 finish.error = Interrupted("interrupted")
-            view.unwatch()
+            self._view.unwatch()
             if self._before_teardown is not None and self.network is not None:
-                with view.suspended():
+                with self._view.suspended():
                     self._before_teardown(self, finish.error)
-            self._phase(
-                view, journal, "tearing down the network" if self._standing is None else "ending the agents"
-            )
+            self._phase("tearing down the network" if self._standing is None else "ending the agents")
             began = time.monotonic()
             with self._signals.ignored():
                 torn_down.close()
             wall_s = time.monotonic() - self._began
             teardown_s = time.monotonic() - began
-            self._record(lambda: journal.write("torn_down", teardown_s=teardown_s, wall_s=wall_s))
-        return finish
+            self._record(lambda journal: journal.write("torn_down", teardown_s=teardown_s, wall_s=wall_s))
 
-    def _train(
-        self, stack: contextlib.ExitStack, view: LiveView, journal: ControllerJournal, finish: _Finish
-    ) -> None:
-        self._phase(view, journal, "loading data and torch, building the network")
+    def _train(self, stack: contextlib.ExitStack) -> None:
+        self._phase("loading data and torch, building the network")
         if self._standing is None:
-            # What this process starts afterwards is no part of the run, and must not be taken for a leftover of it.
+            # What this process starts later is not part of the run, and must not be mistaken for a leftover of it.
             stack.enter_context(marked(self._run.run_id))
         # Before anything is started: the warm parent and its agents keep the limit that they are born with.
         raise_open_files(self._plan.open_files)
-        crew = stack.enter_context(Crew.start(self._plan, self._absolute, self._side))
-        network = self._standing
-        if network is None:
-            with self._signals.gently():
-                network = stack.enter_context(build_network(self._plan, self._signals.check))
-        self.network = network
+        group = stack.enter_context(AgentGroup.start(self._plan, self._absolute, self._side))
+        network = self.network = self._standing or self._build(stack)
         self._signals.check()
         readbacks = network.verify()
         self._write_environment(links=record.describe_links(readbacks))
-        session = self.session = crew.join(network, journal, self._signals, view.update)
-        if isinstance(crew.launcher, PreforkLauncher):
-            loaded = session.wait_loaded()
+        supervisor = self.supervisor = group.join(network, self._journal, self._signals, self._view.update)
+        if isinstance(group.launcher, PreforkLauncher):
+            loaded = supervisor.wait_loaded(group.launcher)
             self._write_environment(**record.describe_data(loaded))
-            view.note(loaded.description)
+            self._view.note(loaded.description)
         if self._experiment.network.probe:
-            self._phase(view, journal, "probing the links")
-            journal.write("probe", **asdict(probe_network(network, self._signals.check)))
-        self._phase(view, journal, f"starting {len(self._plan.hosts)} agents")
-        crew.launcher.launch(network, crew.settings)
-        session.wait_ready()
-        finish.startup_s = time.monotonic() - self._began
-        self._note_data(session)
-        finish.agent_memory_mb = memory_mb(agent.pid for agent in session.agents.values() if agent.pid)
-        self._supervise(stack, session, network, view, journal, finish)
+            self._phase("probing the links")
+            self._journal.write("probe", **asdict(probe_network(network, self._signals.check)))
+        self._phase(f"starting {len(self._plan.hosts)} agents")
+        group.launcher.launch(network, group.settings)
+        supervisor.wait_ready()
+        self._finish.startup_s = time.monotonic() - self._began
+        self._note_data(supervisor)
+        pids = [agent.pid for agent in supervisor.agents.values() if agent.pid is not None]
+        self._finish.agent_memory_mb = memory_mb(pids)
+        self._supervise(stack, supervisor, network)
 
-    def _note_data(self, session: Session) -> None:
+    def _build(self, stack: contextlib.ExitStack) -> Network:
+        with self._signals.gently():
+            return stack.enter_context(build_network(self._plan, self._signals.check))
+
+    def _note_data(self, supervisor: Supervisor) -> None:
         """Without a warm parent only the agents know what their data is; they all have the same."""
-        ready = next(agent.ready for agent in session.agents.values() if agent.ready)
+        ready = next(agent.ready for agent in supervisor.agents.values() if agent.ready)
         self._write_environment(standin=ready["standin"], data=ready["data"])
         if not ready["standin"]:
             self._side.write_experiment(dump_experiment(rerunnable(self._plan, real_data=True)))
 
-    def _supervise(
-        self,
-        stack: contextlib.ExitStack,
-        session: Session,
-        network: Network,
-        view: LiveView,
-        journal: ControllerJournal,
-        finish: _Finish,
-    ) -> None:
-        conductor = stack.enter_context(Conductor.of(network, session, journal))
+    def _supervise(self, stack: contextlib.ExitStack, supervisor: Supervisor, network: Network) -> None:
+        journal, wall_s = self._journal, self._duration * self._plan.dilation
+        conductor = stack.enter_context(Conductor.of(network, supervisor, journal))
+        stack.callback(
+            supervisor.take_no_more
+        )  # the conductor's thread may wait for an answer when it is ended
         if network.delay is not None and self._standing is not None:
-            network.delay.take_statistics()  # those of what was before
-        start = session.start()
-        self._start_monotonic_s = start
+            network.delay.take_statistics()  # discard those from before this run
+        start = self._start_monotonic_s = supervisor.start()
         conductor.start(start)
-        self._phase(
-            view,
-            journal,
-            f"training for {self._duration:g} emulated s ({self._duration * self._plan.dilation:g} s)",
-        )
-        view.watch(session.agents, lambda: self._now() or 0.0)
+        self._phase(f"training for {self._duration:g} emulated s ({wall_s:g} s)")
+        self._view.watch(supervisor.agents, lambda: self._now() or 0.0)
         with self._signals.gently():
-            totals = session.supervise(network, conductor, start + self._duration * self._plan.dilation)
+            totals = supervisor.supervise(network, conductor, start + wall_s)
         conductor.stop()
-        finish.emulated_s = min(max(self._now() or 0.0, 0.0), self._duration)
-        finish.error = session.error
+        self._finish.emulated_s = self._emulated_s()
+        self._finish.error = supervisor.error
         journal.write("link_counters", links=self._link_counters(totals))
         journal.write("shaping_checked", differences=network.differences(network.read_back()))
         if network.delay is not None:
             journal.write("delay_queue", **network.delay.take_statistics())
-        session.dismiss()
+        supervisor.dismiss()
 
     # Results: everything after the network is down
 
-    def _evaluate(self, view: LiveView, journal: ControllerJournal, finish: _Finish) -> None:
-        if finish.startup_s is None:
+    def _evaluate(self) -> None:
+        if self._finish.startup_s is None:
             return  # the agents never started: there is nothing to evaluate
         try:
-            self._phase(view, journal, "evaluating snapshots")
-            self._side.evaluate(self._experiment.evaluate.keep_snapshots, view.progress)
+            self._phase("evaluating snapshots")
+            self._side.evaluate(self._experiment.evaluate.keep_snapshots, self._view.progress)
         except MnbedError as error:
-            finish.error = finish.error or error
-            view.note(f"evaluation: {error.message}; snapshots are kept")
-        self._phase(view, journal, "writing results" + (" and report" if self._report else ""))
+            self._finish.error = self._finish.error or error
+            self._view.note(f"evaluation: {error.message}; snapshots are kept")
+        self._phase("writing results" + (" and report" if self._report else ""))
 
-    def _outcome(self, finish: _Finish) -> Outcome:
-        summary, report = None, None
+    def _outcome(self) -> Outcome:
+        finish, summary, report = self._finish, None, None
         if finish.startup_s is not None:
             try:
                 summary, report = self._side.results(self._report)
@@ -299,15 +283,25 @@ class Job:
             return None
         return (time.monotonic() - self._start_monotonic_s) / self._plan.dilation
 
-    def _phase(self, view: LiveView, journal: ControllerJournal, name: str) -> None:
-        view.phase(name)
-        wall_s = round(time.monotonic() - self._began, 3)
-        self._record(lambda: journal.write("phase", name=name, wall_s=wall_s))
+    def _emulated_s(self) -> float:
+        """How much of the experiment's duration has passed."""
+        return min(max(self._now() or 0.0, 0.0), self._duration)
 
-    def _record(self, write: Callable[[], None]) -> None:
-        """For what frames the run: a full disk is told at the end, and keeps no network from being taken down."""
+    @property
+    def _journal(self) -> ControllerJournal:
+        """The controller's, from when the run directory is there."""
+        assert self.journal is not None
+        return self.journal
+
+    def _phase(self, name: str) -> None:
+        self._view.phase(name)
+        wall_s = round(time.monotonic() - self._began, 3)
+        self._record(lambda journal: journal.write("phase", name=name, wall_s=wall_s))
+
+    def _record(self, write: Callable[[ControllerJournal], None]) -> None:
+        """For records around the run: a full disk is reported at the end, and never prevents teardown."""
         try:
-            write()
+            write(self._journal)
         except OSError as error:
             self._unwritten = self._unwritten or error
 
@@ -334,8 +328,8 @@ class Job:
         self._environment.update(more)
         self._side.write_environment(json.dumps(self._environment, indent=1) + "\n")
 
-    def _finished_fields(self, finish: _Finish) -> Finished:
-        error = finish.error
+    def _finished_fields(self) -> Finished:
+        finish, error = self._finish, self._finish.error
         status: Status = (
             "completed" if error is None else "interrupted" if isinstance(error, Interrupted) else "failed"
         )

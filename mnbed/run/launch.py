@@ -1,6 +1,6 @@
 """Gets an agent into each host's namespace: forked from a warm parent, or as a program of its own (`launch: exec`).
 
-Both launchers report the same events, so that the life cycle does not know which one runs.
+Both launchers report the same events, so the supervisor need not know which one is used.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import selectors
 import signal
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.errors import MnbedError, error_class
 from mnbed.network.mark import note
 from mnbed.programs import our_program
 from mnbed.run.activity import activity, is_stopped
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 _END_PATIENCE_S = 10
 # Of a log whose last line says why.
 _LAST_BYTES = 8192
-_OVER = "the run is over, and its agents are being ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +43,14 @@ class Loaded:
     step_wall_s: float
     num_parameters: int
     partition: list[list[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """An agent has a process."""
+
+    name: str
+    pid: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,7 @@ class LauncherGone:
     message: str
 
 
-LaunchEvent = Loaded | Exited | LauncherGone
+LaunchEvent = Loaded | Launched | Exited | LauncherGone
 
 
 class PreforkLauncher:
@@ -72,14 +78,11 @@ class PreforkLauncher:
     def __init__(
         self, orders: dict[str, Any], log_path: Path, log: int, selector: selectors.BaseSelector
     ) -> None:
-        """`log`: the file at `log_path`, open; it is the launcher's from then on."""
+        """`log`: the open file at `log_path`; the launcher owns it from then on."""
         self._selector = selector
         self.log_path = log_path
         self._log = log
         self._buffer = b""
-        # A prompt launches from its own thread, beside the one that ends the launcher.
-        self._lock = threading.Lock()
-        self._stopped = False
         self._process = subprocess.Popen(
             our_program("node_agent.prefork"),
             stdin=subprocess.PIPE,
@@ -105,33 +108,29 @@ class PreforkLauncher:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`.
+        """Fork the agents; may be called again for those that were killed. To be called after `Loaded`."""
+        agents = [{"pid": network.pid(agent.name), "settings": asdict(agent)} for agent in settings]
+        self._write({"agents": agents})
 
-        Raises RunError where the launcher has been stopped meanwhile.
-        """
-        agents = [{"pid": network.pid(one.name), "settings": asdict(one)} for one in settings]
-        with self._lock:
-            if self._stopped:
-                raise RunError(_OVER)
-            self._write({"agents": agents})
+    def poll(self) -> list[LaunchEvent]:
+        """Nothing: all that it reports comes through the selector."""
+        return []
 
     def activity(self) -> tuple[int, int]:
-        """Changes while the warm parent gets on with what it does."""
+        """Changes while the warm parent makes progress."""
         return activity(self._process.pid)
 
     def standstill(self) -> str:
-        """Of a warm parent that does not get on: how it stands, and its last words."""
+        """For a warm parent that makes no progress: its state and its last words."""
         how = "it is stopped (SIGSTOP)" if is_stopped(self._process.pid) else "it waits"
         return f"{how}{self._last_words()}"
 
     def send_signal(self, pid: int, number: signal.Signals) -> None:
-        """Send a signal to an agent: by its parent, which knows best whether the number is still that agent's."""
+        """Send a signal to an agent: through its parent, which knows whether the pid is still that agent's."""
         self._write({"signal": int(number), "pid": pid})
 
     def stop(self) -> None:
         """End the warm parent, which ends its children."""
-        with self._lock:
-            self._stopped = True
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(self._stdout)
         with contextlib.suppress(BrokenPipeError):
@@ -178,6 +177,8 @@ class PreforkLauncher:
                     partition=message["partition"],
                 )
             ]
+        if message["kind"] == "forked":
+            return [Launched(name=name, pid=pid) for name, pid in message["agents"].items()]
         if message["kind"] == "exited":
             return [Exited(name=message["name"], pid=message["pid"], status=message["status"])]
         if message["kind"] == "error":
@@ -200,8 +201,7 @@ class ExecLauncher:
     def __init__(self, orders: dict[str, Any]) -> None:
         self._orders = orders
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock = threading.Lock()
-        self._stopped = False
+        self._events: list[LaunchEvent] = []
 
     @classmethod
     @contextlib.contextmanager
@@ -214,27 +214,26 @@ class ExecLauncher:
             launcher.stop()
 
     def launch(self, network: Network, settings: list[AgentSettings]) -> None:
-        """Start the agents. Raises RunError where the launcher has been stopped meanwhile."""
-        for one in settings:
-            with self._lock:
-                if self._stopped:
-                    raise RunError(_OVER)
-                self._launch(network, one)
+        """Start the agents; may be called again for those that were killed."""
+        for agent in settings:
+            self._launch(network, agent)
 
-    def _launch(self, network: Network, one: AgentSettings) -> None:
-        if one.name in self._processes:  # killed a moment ago, and about to come back
-            self._processes.pop(one.name).wait()
+    def _launch(self, network: Network, agent: AgentSettings) -> None:
+        if agent.name in self._processes:  # killed a moment ago, and about to be replaced
+            self._end(agent.name, self._processes[agent.name].wait())
         with tempfile.TemporaryFile() as told:
-            told.write(json.dumps({**self._orders, "settings": asdict(one)}).encode())
+            told.write(json.dumps({**self._orders, "settings": asdict(agent)}).encode())
             told.seek(0)
             # It opens its log itself, once it has dropped root.
-            self._processes[one.name] = network.mininet.nameToNode[one.name].popen(
+            process = network.mininet.nameToNode[agent.name].popen(
                 our_program("node_agent", "-"),
                 stdin=told,
                 stdout=subprocess.DEVNULL,
                 stderr=None,
                 env=agent_environment(),
             )
+        self._processes[agent.name] = process
+        self._events.append(Launched(name=agent.name, pid=process.pid))
 
     def send_signal(self, pid: int, number: signal.Signals) -> None:
         """Send a signal to an agent."""
@@ -243,18 +242,23 @@ class ExecLauncher:
                 process.send_signal(number)
 
     def poll(self) -> list[LaunchEvent]:
-        """Agents that have ended since the last call."""
-        events: list[LaunchEvent] = []
+        """Agents that have started or ended since the last call."""
         for name, process in list(self._processes.items()):
             if (status := process.poll()) is not None:
-                del self._processes[name]
-                events.append(Exited(name=name, pid=process.pid, status=status))
+                self._end(name, status)
+        events, self._events = self._events, []
         return events
+
+    def _end(self, name: str, status: int) -> None:
+        process = self._processes.pop(name)
+        self._events.append(Exited(name=name, pid=process.pid, status=status))
+
+    def standstill(self) -> str:
+        """Nothing: there is no parent to wait for."""
+        return ""
 
     def stop(self) -> None:
         """End what is left."""
-        with self._lock:
-            self._stopped = True
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -294,5 +298,6 @@ def orders_for(
 
 
 def _error_of(message: messages.Report) -> MnbedError:
-    kind = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
-    return kind(message["message"], message.get("remedy"), message.get("traceback"))
+    return error_class(message["exit_status"])(
+        message["message"], message.get("remedy"), message.get("traceback")
+    )

@@ -16,9 +16,9 @@ from mnbed.network.mark import RUNTIME_DIRECTORY, state_of
 def run_lock(what: str) -> Iterator[None]:
     """Hold the machine's one lock. Raises MachineError where another mnbed holds it, saying which."""
     RUNTIME_DIRECTORY.mkdir(exist_ok=True)
-    # Agents go through it, whatever umask root was called with.
+    # Agents have to pass through it, whatever umask root was called with.
     RUNTIME_DIRECTORY.chmod(0o755)
-    # Whoever can open the file can hold its lock, for reading too: nobody but root.
+    # Anyone who can open the file, even for reading, can hold its lock: only root may.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(RUNTIME_DIRECTORY / "lock", flags, 0o600)
     try:

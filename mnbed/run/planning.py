@@ -1,4 +1,4 @@
-"""From an experiment file to the plan of a run on this machine: how every command that builds a network begins."""
+"""From an experiment file to a plan for this machine: the first step of every command that builds a network."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnbed.results.fidelity import MAX_LATENESS_SHARE, MAX_OVERRUN_SHARE
-from mnbed.run.supervisor import AgentState
+from mnbed.run.agent_state import AgentState
 from node_agent.control_messages import Status
 
 # Between two plain lines; a log of an hour's run stays readable.
@@ -50,6 +50,7 @@ class LiveView:
         self._doubted = False
 
     def __enter__(self) -> LiveView:
+        self._started = time.monotonic()
         if self._console.is_terminal:
             self._live = Live(
                 get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True

@@ -182,7 +182,7 @@ def _machine() -> MachineFacts:
 
 
 def _hypervisor() -> str | None:
-    """Where no tool can tell which: whether the processor says that there is one."""
+    """Where no tool can name it: whether the processor reports a hypervisor."""
     try:
         flags = re.search(r"^flags\s*:.*\bhypervisor\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -197,7 +197,7 @@ def _environment() -> dict[str, str]:
 
 
 def _tools() -> dict[str, str | None]:
-    """The first line that each prints of its version; None where it is missing."""
+    """The first line of what each says about its version; None if it is missing."""
     return {"mininet": mininet.net.VERSION} | {name: _output(command) for name, command in _TOOLS.items()}
 
 
@@ -224,7 +224,7 @@ def _first_line(path: Path) -> str | None:
 
 
 def _output(command: list[str]) -> str | None:
-    """The first line that a program prints, whatever its exit status; None without one."""
+    """The first line that a program prints, whatever its exit status; None if it prints nothing."""
     environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
     try:
         done = subprocess.run(

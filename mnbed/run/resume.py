@@ -1,4 +1,4 @@
-"""What the controller knows of an agent that was killed, for the one that takes its place."""
+"""What the controller knows about a killed agent, for the one that takes its place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def resume_settings(
         life=life,
         round=max(next_round, default=0),
         steps=max(steps, default=0),
-        # Whatever was written last: totals only grow.
+        # Whichever was written last: totals only grow.
         counters={
             item.name: max((known.get(item.name, 0) for known in totals), default=0)
             for item in fields(Counters)

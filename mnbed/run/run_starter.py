@@ -1,8 +1,8 @@
 """How a sweep starts `mnbed run`, which needs root, although the sweep itself reads and writes a user's files.
 
-Under sudo the process parts in two: a child drops root for good and goes on with the sweep; the parent stays behind as
-its servant and does two things only, starting `mnbed run` and passing Ctrl-C on to it. It has no other use for what the
-child says, and `mnbed run` takes every argument for a user's.
+Under sudo the process splits in two: a child drops root for good and carries on with the sweep; the parent stays behind
+as its servant and does only two things: start `mnbed run` and pass Ctrl-C on to it. It understands nothing else, and
+`mnbed run` treats every argument as the user's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StartedRun(Protocol):
 
 
 class RunStarter(Protocol):
-    """Starts them, one after the other."""
+    """Starts runs, one after the other."""
 
     def start(self, arguments: Sequence[str], output: IO[str]) -> StartedRun:
         """`mnbed run ARGUMENTS`, with its output in that file."""
@@ -44,7 +44,7 @@ class RunStarter(Protocol):
 
 class _Process:
     def __init__(self, arguments: Sequence[str], output: int) -> None:
-        # In a session of its own: a terminal's Ctrl-C comes to the sweep, and is passed on once.
+        # In its own session: a terminal's Ctrl-C reaches the sweep, which passes it on once.
         self.process = subprocess.Popen(
             our_program("mnbed.cli", "run", *arguments),
             stdin=subprocess.DEVNULL,
@@ -95,7 +95,7 @@ class _AskingStarter:
 
 
 def part_with_root() -> RunStarter:
-    """From here on this process is the user; the starter has root's servant do what takes root."""
+    """From here on this process runs as the user; the starter asks the servant, which is root, to start runs."""
     user = invoking_user()
     if os.geteuid() != 0 or user.uid == 0:
         return LocalStarter()
@@ -119,7 +119,7 @@ class _Servant:
         self._socket = sock
         self._channel = UserChannel(sock)
         self._child = child
-        # The child has a terminal's Ctrl-C from the terminal.
+        # The terminal sends its Ctrl-C to the child itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: os.kill(child, number))
@@ -136,7 +136,7 @@ class _Servant:
         return code if code >= 0 else 128 - code
 
     def _run(self, arguments: list[str], output: int) -> None:
-        """One run, to its end, which comes early where the child asks for it or has gone."""
+        """One run, to its end; it is interrupted if the child asks for that or disappears."""
         run = _Process(arguments, output)
         os.close(output)
         ended = os.pidfd_open(run.process.pid)

@@ -74,7 +74,7 @@ class LinkSampler:
 
 @dataclass(frozen=True, kw_only=True)
 class _Times:
-    """Seconds that the threads of a process have run, and have stood ready without a core."""
+    """Seconds that the threads of a process have run, and have been ready to run without a core."""
 
     running: float = 0.0
     waiting: float = 0.0
@@ -94,7 +94,7 @@ class MachineSampler:
         """Means since the last call."""
         agents = list(agent_pids)
         pids = [*agents, *([self._delay_pid] if self._delay_pid is not None else [])]
-        # Two reads of a process that has started in between say nothing of the time before it.
+        # Two reads of a process that has started in between say nothing about the time before that.
         times = {pid: _thread_times(pid) for pid in pids}
         elapsed, before = now - self._at, self._times
         known = [pid for pid in agents if pid in before]
@@ -110,7 +110,7 @@ class MachineSampler:
 
         delay = [pid for pid in pids if pid == self._delay_pid and pid in before]
         own = grown(known)
-        found: MachineSample = {
+        means: MachineSample = {
             "cpu_busy": _rounded(_share(busy - self._cores[0], total - self._cores[1])),
             "agents_cpu": _rounded(own.running / elapsed if known else None),
             "delay_cpu": _rounded(grown(delay).running / elapsed if delay else None),
@@ -120,7 +120,7 @@ class MachineSampler:
             ),
         }
         self._at, self._cores, self._pressure, self._times = now, (busy, total), pressure, times
-        return found
+        return means
 
 
 class Sampler:
@@ -133,7 +133,7 @@ class Sampler:
         self._at = time.monotonic()
 
     def sample(self, agent_pids: Iterable[int]) -> None:
-        """To be called often."""
+        """Take a sample if one is due; call this often."""
         now = time.monotonic()
         if now - self._at < _SAMPLE_S:
             return
@@ -168,14 +168,14 @@ def _core_seconds() -> tuple[float, float]:
 
 
 def _pressure_s() -> float | None:
-    """Seconds in which some process waited for a core, since the machine started; None: the kernel does not tell."""
+    """Seconds in which some process waited for a core, since the machine started; None: the kernel does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/pressure/cpu").read_text().split("total=", 1)[1].split()[0]) / 1e6
     return None
 
 
 def _thread_times(pid: int) -> _Times:
-    """Of all threads that it has now."""
+    """Summed over all threads that the process has now."""
     running = waiting = 0
     with contextlib.suppress(OSError, ValueError):
         for task in Path(f"/proc/{pid}/task").iterdir():

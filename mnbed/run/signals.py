@@ -13,7 +13,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """Turns signals into an exception, or, inside `gently`, into a flag that the training loop looks at."""
+    """Turns signals into an exception, or, inside `gently`, into a flag that the training loop checks."""
 
     def __init__(self) -> None:
         self.interrupted = False
@@ -22,7 +22,7 @@ class Signals:
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[Signals]:
-        """Install the handlers, and the former ones again on leaving."""
+        """Install the handlers; restore the previous ones on leaving."""
         former = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         try:
             yield self
@@ -40,13 +40,13 @@ class Signals:
             self._gentle = False
 
     def check(self) -> None:
-        """Raises Interrupted where a signal has come."""
+        """Raises Interrupted if a signal has arrived."""
         if self.interrupted:
             raise Interrupted("interrupted")
 
     @contextlib.contextmanager
     def ignored(self) -> Iterator[None]:
-        """Taking down must not be cut short: it is quick, and what it leaves behind would be in the next run's way."""
+        """Teardown must not be cut short: it is quick, and anything left behind would be in the way of the next run."""
         former, self._deaf = self._deaf, True
         try:
             yield

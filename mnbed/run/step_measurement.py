@@ -1,10 +1,10 @@
-"""Measures what one local step costs on this machine, in a process of its own, and remembers it for the next time.
+"""Measures what one local step costs on this machine, in a process of its own, and remembers the result.
 
-To be called as the user, never as root on his behalf: it reads his data and writes into his cache.
+Call it as the user, never as root on their behalf: it reads their data and writes to their cache.
 
-The memory is a folder of small files, one for each machine and model, in the invoking user's cache. A file that is
-damaged, foreign or cannot be written costs the measurement's five seconds and nothing else. A figure of a bad moment (a
-busy machine, repetitions that differ) is kept with that remark, and timed again when it is wanted some minutes later.
+Results are kept as small files, one per machine and model, in the invoking user's cache. A file that is damaged,
+foreign or not writable costs the five seconds of a measurement and nothing else. A cost measured while the machine was
+busy (or repetitions differed) is kept with that remark, and measured again when it is needed some minutes later.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mnbed.errors import InputError, MachineError, MnbedError, RunError
+from mnbed.errors import MachineError, MnbedError, error_class
 from mnbed.experiment.sections import Experiment
 from mnbed.plan.step_cost import StepCost, StepMoment
 from mnbed.programs import our_program
@@ -36,33 +36,35 @@ from node_agent.tasks import task_class
 _VERSION = 2
 # torch takes some seconds to import on a slow disk, a large model a minute for its steps.
 _PATIENCE_S = 600
-# So long a figure of a bad moment serves: what made it bad has hardly gone before, and a sweep asks many times.
+# How long a figure measured at a bad moment is used: its cause rarely goes away sooner, and a sweep asks many times.
 _BAD_FIGURE_SERVES = timedelta(minutes=5)
 _REMEDY = "give the time yourself: mnbed plan --step-cpu TIME, and in the file a number for time.dilation"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A step's cost, and where it is from."""
+    """A step's cost, and where the figure comes from."""
 
     step: StepCost
     at: datetime
     """When it was measured, local time."""
     remembered: bool
-    """From an earlier measurement."""
+    """Whether it comes from an earlier measurement."""
     tried: datetime | None = None
-    """When it was last tried to find a better one; None: when it was measured."""
+    """When a better one was last attempted; None: when it was measured."""
 
     def text(self) -> str:
         """One line for the user."""
         alone, busy = self.step.wall_s * 1e3, self.step.demand_s * 1e3
         source = f"remembered from {self.at:%Y-%m-%d %H:%M}" if self.remembered else "measured now"
         text = f"local step: {alone:.3g} ms alone, {busy:.3g} ms of processor time among others ({source})"
-        return text if self.complaint is None else f"{text}; timed at a bad moment: {self.complaint}"
+        return (
+            text if self.complaint is None else f"{text}; timed while the machine was busy: {self.complaint}"
+        )
 
     @property
     def complaint(self) -> str | None:
-        """Why the figure may be too high; None: nothing speaks against it."""
+        """Why the figure may be too high; None: no reason to doubt it."""
         return None if self.step.moment is None else self.step.moment.complaint()
 
 
@@ -94,7 +96,7 @@ def step_cost(
 
 
 def _better(fresh: Measured, known: Measured | None) -> Measured:
-    """Of two figures of bad moments the cheaper: a busy machine makes steps dearer, nothing makes them cheaper."""
+    """The cheaper of two figures from bad moments: a busy machine makes steps dearer, nothing makes them cheaper."""
     if known is None or fresh.complaint is None or fresh.step.demand_s <= known.step.demand_s:
         return fresh
     return replace(known, tried=fresh.at)
@@ -168,17 +170,17 @@ def _measure(experiment: Experiment, user: User) -> StepCost:
 
 
 def _step_of(plain: dict[str, Any]) -> StepCost:
-    """Raises KeyError, TypeError where that is no step."""
+    """Raises KeyError or TypeError if that is not a step."""
     return StepCost(**{**plain, "moment": StepMoment(**plain["moment"])})
 
 
 def _error_of(message: dict[str, Any]) -> MnbedError:
-    kind = {2: InputError, 3: MachineError}.get(message["exit_status"], RunError)
+    kind = error_class(message["exit_status"])
     return kind(f"timing a local step failed: {message['message']}", message["remedy"], message["traceback"])
 
 
 def _recall(path: Path, key: dict[str, Any]) -> Measured | None:
-    """What the file says; None where it is not there, not whole, or about something else."""
+    """What the file says; None if it is missing, damaged or about something else."""
     try:
         found = json.loads(path.read_text())
         step = _step_of(found["step"])

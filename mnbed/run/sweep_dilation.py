@@ -19,10 +19,10 @@ from mnbed.run.user import invoking_user
 
 
 class Planner:
-    """Says which dilation `auto` comes to here."""
+    """Works out the dilation that `auto` means on this machine."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        """`say` is told where a step has to be timed first."""
+        """`say` is called before a step has to be timed."""
         self._say = say
         self._facts = probe()
 
@@ -62,7 +62,7 @@ def shared_dilations(
 
 
 def _needed(sweep: Sweep, places: Sequence[int], plan: Callable[[Experiment], float]) -> list[float]:
-    """Of one seed of each cell: what another seed draws changes little, and there may be thousands."""
+    """For one seed of each cell: other seeds change little, and there may be thousands."""
     first = {run.label: run for place in reversed(places) if (run := sweep.runs[place])}
     found = []
     for run in first.values():

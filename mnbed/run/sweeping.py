@@ -1,4 +1,4 @@
-"""Runs a sweep: one `mnbed run` after the other, each a process of its own, so that one that fails stops no other.
+"""Runs a sweep: one `mnbed run` after the other, each in its own process, so that a failure stops no other run.
 
     OUT/<sweep's name>/sweep.json       what has run, by cell and seed; what compare reads
     OUT/<sweep's name>/<run directory>  one for each run
@@ -19,12 +19,11 @@ from pathlib import Path
 from mnbed.errors import InputError, Interrupted, MachineError
 from mnbed.experiment.sweep import PlannedRun, Sweep
 from mnbed.records.sweep import SweepEntry, SweepRecord, is_sweep, read_sweep, write_sweep
-from mnbed.results.summary import Summary, read_summary, task_score
+from mnbed.results.fidelity import FAITHFUL
+from mnbed.results.summary import COMPLETED, FAILED, INTERRUPTED, Summary, read_summary, task_score
 from mnbed.run.run_starter import RunStarter, StartedRun
 from mnbed.run.sweep_dilation import Planner, shared_dilations
 from mnbed.run_directory import RunDirectory
-
-COMPLETED, FAITHFUL, INTERRUPTED_STATUS = "completed", "faithful", 130
 
 
 class SweepRunner:
@@ -65,7 +64,7 @@ class SweepRunner:
 
     @property
     def todo(self) -> list[int]:
-        """Places of the runs that have not completed."""
+        """Indices of the runs that have not completed."""
         return [
             place
             for place, entry in enumerate(self.entries)
@@ -73,7 +72,7 @@ class SweepRunner:
         ]
 
     def execute(self, progress: Callable[[int, int, str], None]) -> list[SweepEntry]:
-        """Do what is to be done; returns the runs that failed. Raises Interrupted after Ctrl-C; what is done is kept.
+        """Run what has not completed; returns the failed runs. Raises Interrupted after Ctrl-C; finished runs are kept.
 
         progress: called with (runs done, runs in all, what runs now).
         """
@@ -97,7 +96,7 @@ class SweepRunner:
             done += 1
             took = f"{time.monotonic() - began:.0f} s"
             self._say(f"[{done}/{len(self.entries)}] {run.name}: {self._describe(entry)} ({took})")
-            if entry.status == "interrupted":
+            if entry.status == INTERRUPTED:
                 raise Interrupted(
                     f"interrupted; what is done is in {self.directory}, and `mnbed sweep` with the same file goes on "
                     "from here"
@@ -129,10 +128,10 @@ class SweepRunner:
         directory = new[-1].name if new else None
         summary = _summary_of(new[-1]) if new else None
         status, message = summary.status if summary else None, None
-        if interrupted or returncode == INTERRUPTED_STATUS:
-            status = "interrupted"
+        if interrupted or returncode == Interrupted.exit_status:
+            status = INTERRUPTED
         elif returncode != 0 or status is None:
-            status = "failed" if status in (None, COMPLETED) else status
+            status = FAILED if status in (None, COMPLETED) else status
             message = _last_words(log)
         verdict = summary.verdict if summary else None
         return replace(entry, directory=directory, status=status, verdict=verdict, message=message)
@@ -162,7 +161,7 @@ class SweepRunner:
 
 
 def _wait(run: StartedRun) -> tuple[int, bool]:
-    """The run's exit status, and whether Ctrl-C or SIGTERM came: they are passed on, and it takes time to collect."""
+    """The run's exit status, and whether Ctrl-C or SIGTERM came: both are passed on, and the run needs time to end."""
     interrupted = False
     while True:
         try:
@@ -174,7 +173,7 @@ def _wait(run: StartedRun) -> tuple[int, bool]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP mean what Ctrl-C does, also where SIGINT was ignored, as it is for jobs in the background."""
+    """SIGTERM and SIGHUP act like Ctrl-C, even where SIGINT was ignored, as it is for background jobs."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     former = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
@@ -185,7 +184,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _summary_of(run: Path) -> Summary | None:
-    """What summary.json holds; None where there is none."""
+    """The contents of summary.json; None if there is none."""
     try:
         return read_summary(RunDirectory(run).summary)
     except InputError:

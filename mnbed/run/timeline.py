@@ -1,7 +1,6 @@
-"""Applies a plan's timeline while agents train: each event at its emulated time, from a thread of its own.
+"""Applies a plan's timeline while agents train: each event at its emulated time, from a dedicated thread.
 
-The thread does nothing else, so that an event is late only by what it takes. What goes wrong here is kept for whoever
-supervises the run.
+The thread does nothing else, so an event is late only by the time it takes. An error is kept for the supervisor.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from mnbed.network.live_changes import LiveNetwork
 from mnbed.plan.model import Event, NodeEvent, Plan, Reshape, SetLink, SetPartition
 from mnbed.records.controller import Change
 from mnbed.run.journal import ControllerJournal
+from mnbed.run.mailbox import RunIsOver
 
 
 class Nodes(Protocol):
@@ -33,11 +33,11 @@ class Nodes(Protocol):
         """Let it go on."""
 
     def restart(self, name: str, state: str) -> None:
-        """Start a killed one again. Raises MnbedError."""
+        """Start a killed one again. Raises MnbedError; RunIsOver, as all of these, after the end."""
 
 
 class Conductor:
-    """One run's timeline. `error` is what broke it off."""
+    """One run's timeline. `error` is what ended it early."""
 
     def __init__(self, plan: Plan, live: LiveNetwork, nodes: Nodes, journal: ControllerJournal) -> None:
         self._plan = plan
@@ -49,12 +49,14 @@ class Conductor:
             isinstance(event, NodeEvent) and event.action == "restart" for event in plan.timeline
         )
         self.error: MnbedError | None = None
+        self.applying = False
+        """An event is being applied at this moment."""
         self._thread: threading.Thread | None = None
 
     @classmethod
     @contextmanager
     def of(cls, network: Network, nodes: Nodes, journal: ControllerJournal) -> Iterator[Conductor]:
-        """Ready to `start`; on leaving, the rest of the timeline is left out."""
+        """Ready to `start`; on leaving, the rest of the timeline is skipped."""
         with LiveNetwork.of(network, _places(network.plan)) as live:
             conductor = cls(network.plan, live, nodes, journal)
             try:
@@ -64,7 +66,7 @@ class Conductor:
 
     @property
     def restarts_pending(self) -> bool:
-        """Whether a killed node is still to come back."""
+        """Whether a killed node has yet to be restarted."""
         return self._restarts > 0 and self.error is None and not self._stop.is_set()
 
     def start(self, start_monotonic_s: float) -> None:
@@ -75,8 +77,12 @@ class Conductor:
             )
             self._thread.start()
 
+    def break_off(self) -> None:
+        """Skip what has not happened yet, without waiting: one being applied may itself be waiting for the caller."""
+        self._stop.set()
+
     def stop(self) -> None:
-        """Leave out what has not happened yet; a second call does nothing."""
+        """Skip what has not happened yet, and wait for an event that is being applied; a second call does nothing."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -88,22 +94,30 @@ class Conductor:
                 while (left := due - time.monotonic()) > 0:
                     if self._stop.wait(left):
                         return
+                # Set before the check: a caller of `break_off` then sees that this event is still being applied.
+                self.applying = True
                 if self._stop.is_set():
                     return
-                change = self._apply(event)
-                late_s = (time.monotonic() - due) / self._plan.dilation
-                self._journal.write(
-                    "applied",
-                    text=event.text,
-                    entry=event.entry,
-                    planned_s=event.at_s,
-                    late_s=round(late_s, 6),
-                    **change,
-                )
+                self._note(event, self._apply(event), (time.monotonic() - due) / self._plan.dilation)
+                self.applying = False
+        except RunIsOver:
+            pass
         except MnbedError as error:
             self.error = RunError(f"an event could not be applied: {event.text}: {error.message}")
         except Exception as error:
             self.error = RunError(f"an event could not be applied: {event.text}: {error!r}")
+        finally:
+            self.applying = False
+
+    def _note(self, event: Event, change: Change, late_s: float) -> None:
+        self._journal.write(
+            "applied",
+            text=event.text,
+            entry=event.entry,
+            planned_s=event.at_s,
+            late_s=round(late_s, 6),
+            **change,
+        )
 
     def _apply(self, event: Event) -> Change:
         if isinstance(event, Reshape):

@@ -1,4 +1,4 @@
-"""Who called mnbed: under sudo the invoking user, whose files and agents these are; else whoever runs it."""
+"""Who called mnbed: under sudo the invoking user, who owns the files and the agents; otherwise the caller itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def invoking_user() -> User:
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
-        # A container may know no name for the number.
+        # In a container the number may have no name.
         gid = int(os.environ.get("SUDO_GID", os.getgid()))
         return User(uid=uid, gid=gid, groups=[], home=Path("/"), name=str(uid))
     return User(
@@ -44,13 +44,13 @@ def invoking_user() -> User:
 def callers_umask() -> int:
     """The umask that mnbed was called with, for the user's processes.
 
-    What root makes from here on can be reached by all as its mode says: with the caller's 077 agents could not.
+    What root creates from here on is accessible as its mode says; with a caller's 077, agents could not reach it.
     """
     return os.umask(0o022)
 
 
 def become_invoking_user() -> None:
-    """Where root was only lent by sudo, and is not needed: give it back for good."""
+    """Drop root for good if it came from sudo and is not needed."""
     user = invoking_user()
     if os.geteuid() == 0 and user.uid != 0:
         drop_for_good(user.uid, user.gid, user.groups)
@@ -58,7 +58,7 @@ def become_invoking_user() -> None:
 
 
 def user_environment(user: User) -> dict[str, str]:
-    """Variables in which sudo leaves root's values."""
+    """The user's values of variables that sudo sets to root's."""
     return {"HOME": str(user.home), "USER": user.name, "LOGNAME": user.name}
 
 

@@ -15,7 +15,7 @@ import os
 import socket
 from typing import Any
 
-# Far above a plan of a thousand hosts; whoever sends more without a line's end is not one of ours.
+# Far above a plan of a thousand hosts; a peer that sends more without a newline is not one of ours.
 _MAX_BYTES = 256 << 20
 _MAX_FILES = 4
 
@@ -36,7 +36,7 @@ class UserChannel:
         self._socket.sendall(data[sent:])
 
     def receive(self) -> tuple[dict[str, Any], int | None]:
-        """The next message, and the file that came with it. Raises EOFError, or ValueError where it is no message."""
+        """The next message, and the file that came with it. Raises EOFError, or ValueError if it is not a message."""
         while (end := self._buffer.find(b"\n", self._searched)) < 0:
             self._searched = len(self._buffer)
             if self._searched > _MAX_BYTES:
@@ -57,7 +57,7 @@ class UserChannel:
         return message, files[0] if files else None
 
     def be_patient(self, seconds: float | None) -> None:
-        """Wait so long for the other end, TimeoutError after that; None: for ever."""
+        """Wait at most that long for the other end, then raise TimeoutError; None: wait for ever."""
         self._socket.settimeout(seconds)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -131,7 +132,8 @@ class UserProcess:
         run = RunDirectory(Path(path))
         with _reachable(run.path):
             run.create()
-        run.experiment.write_text(experiment)
+        with full_disk.naming(run.experiment):
+            run.experiment.write_text(experiment)
         self._created = run
         return None, None
 
@@ -147,10 +149,16 @@ class UserProcess:
         file = Path(path).expanduser()
         if file.is_dir():
             raise InputError(f"{path} is a directory; give a file, such as {file / 'out.pcap'}")
+        # Without O_NONBLOCK, opening a pipe would wait for somebody to read from it.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            return None, os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(file, flags, 0o644)
         except OSError as error:
             raise InputError(f"{path}: cannot be captured to: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise InputError(f"{path}: cannot be captured to: it is not a regular file")
+        return None, descriptor
 
     def do_write_experiment(self, text: str) -> Answer:
         return self._replace(self._run.experiment, text)
@@ -259,6 +267,8 @@ def _reachable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if full_disk.is_full(error):
+            raise
         name = _user_name()
         raise MachineError(
             f"{path}: user {name} cannot make a run directory there: {error.strerror}",

@@ -1,4 +1,4 @@
-"""Root's end of everything that concerns a user's files: it asks the user's process, and touches none of them itself.
+"""Root's side of everything that concerns a user's files: it asks the user's process, and touches none of them itself.
 
 What comes back is data: it is checked as an experiment file is, and never executed.
 """
@@ -51,7 +51,7 @@ class UserSide:
     """A process that has dropped root for good. One call at a time; threads wait for each other."""
 
     def __init__(self, user: User) -> None:
-        """To be started before any file of the user's is looked at."""
+        """Start it before any of the user's files is opened."""
         self.user = user
         self._lock = threading.Lock()
         ours, theirs = socket.socketpair()

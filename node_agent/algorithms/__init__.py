@@ -1,6 +1,6 @@
 """Finds the algorithms: every public file in this folder is one, under its file's name.
 
-A name is shown in one spelling, small letters and hyphens (`ad-psgd`), and may be written in any (`AD_PSGD`). Importing
+A name is shown in one spelling, lower case with hyphens (`ad-psgd`), and may be written in any (`AD_PSGD`). Importing
 this package imports no torch and no pydantic, so the planner can list algorithms and read their settings.
 """
 
@@ -26,6 +26,7 @@ from node_agent.algorithms._interface import (
     Outbox,
     Send,
 )
+from node_agent.discovery import only_subclass
 
 __all__ = [
     "Aggregated",
@@ -53,27 +54,28 @@ def algorithm_names() -> list[str]:
 
 def _files() -> dict[str, str]:
     """Name -> module that holds the algorithm."""
-    modules = (found.name for found in pkgutil.iter_modules(__path__))
-    return {canonical_name(module): module for module in modules if not module.startswith("_")}
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return {canonical_name(name): name for name in modules if not name.startswith("_")}
 
 
 def algorithm_class(name: str, module_file: str | None = None) -> type[Algorithm]:
     """The algorithm of that name; module_file: a user's own file that holds it.
 
-    Raises KeyError, with the known names, where there is none, TypeError where its file does not hold exactly one, and
-    ImportError where a user's file cannot be imported.
+    Raises KeyError, with the known names, if there is none, TypeError if its file does not hold exactly one, and
+    ImportError if a user's file cannot be imported.
     """
     if module_file is not None:
-        return _only_algorithm(_import_file(module_file))
+        return only_subclass(_import_file(module_file), Algorithm)  # type: ignore[type-abstract]
     module = _files().get(canonical_name(name))
     if module is None:
         raise KeyError(f"unknown algorithm {name!r}; known: {', '.join(algorithm_names())}")
-    return _only_algorithm(importlib.import_module(f"{__name__}.{module}"))
+    plugin = importlib.import_module(f"{__name__}.{module}")
+    return only_subclass(plugin, Algorithm)  # type: ignore[type-abstract]
 
 
 @cache
 def _import_file(path: str) -> ModuleType:
-    """A user's file as a module; once, as its classes must be the same ones everywhere. Raises ImportError."""
+    """A user's file as a module, imported once: its classes must be the same everywhere. Raises ImportError."""
     name = f"mnbed_algorithm_{Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -88,17 +90,6 @@ def _import_file(path: str) -> ModuleType:
         line = next((entry.lineno for entry in reversed(where) if entry.filename == path), None)
         raise ImportError(f"{path}{f':{line}' if line else ''}: {type(error).__name__}: {error}") from error
     return module
-
-
-def _only_algorithm(module: ModuleType) -> type[Algorithm]:
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Algorithm) and value.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise TypeError(f"{module.__file__} must hold exactly one Algorithm subclass, not {len(found)}")
-    return found[0]
 
 
 def create_algorithm(settings: Mapping[str, Any], context: Context) -> Algorithm:

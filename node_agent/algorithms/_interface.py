@@ -43,14 +43,14 @@ class Outbox:
     """What to send now; this order is kept for each peer, and with `exchange: sequential` over all of them."""
 
     round: int
-    """The round whose end the payloads show."""
+    """The sender's last finished round."""
     permutation_seed: int
     num_fragments: int
     payloads: Sequence[memoryview]
     """payloads[i] is fragment i: read-only bytes, little-endian float32, valid while anyone holds them."""
     sends: Sequence[Send]
     replace_unsent: bool
-    """True (`stale: drop`): frames of which not a byte has been sent are dropped first. False: they stay."""
+    """True (`stale: drop`): frames none of whose bytes has been sent are dropped first. False: they stay."""
     reply_wanted: bool = False
     """Marks the frames, so that the receiver's on_fragment knows a request from an answer."""
 
@@ -72,7 +72,7 @@ class Aggregated:
     of: list[tuple[int, int, int]]
     """(sender, the sender's round, fragment index), sorted by fragment and sender."""
     mean_age_s: float | None
-    """Mean emulated time since the copies were sent; None where there were none."""
+    """Mean emulated time since the copies were sent; None if there were none."""
 
     @classmethod
     def from_fragments(cls, fragments: Sequence[wire.Fragment], now_s: float) -> Aggregated:
@@ -132,7 +132,7 @@ class AlgorithmSettings:
 
 
 def degree_problem(settings: Any, num_peers: int) -> str | None:
-    """What is wrong with a `degree` of which each node is to have as many peers, in `check_settings`' words."""
+    """What is wrong with a `degree` if each node needs that many peers, in the form that `check_settings` returns."""
     if settings.degree <= num_peers:
         return None
     default = " (the default)" if settings.degree == type(settings).degree else ""
@@ -157,7 +157,7 @@ class Algorithm(ABC):
 
     @classmethod
     def check_settings(cls, settings: Any, num_peers: int) -> str | None:  # noqa: ARG003
-        """What is wrong, beginning with the key, where a node with `num_peers` peers cannot do this; else None.
+        """What is wrong, beginning with the key, if a node with `num_peers` peers cannot do this; else None.
 
         The planner asks for every node before anything starts; nothing is capped silently at run time.
         """
@@ -175,14 +175,14 @@ class Algorithm(ABC):
 
     @property
     def permutation_seed(self) -> int | None:
-        """Seed of the cut's permutation, 0 for whole models; the wire refuses another's frames. None: any may come."""
+        """Seed of the cut's permutation, 0 for whole models; the wire refuses others' frames. None: any may come."""
         return 0
 
     def waits_for(self) -> Collection[int]:
         """The peers without whom the next round does not begin; wait-free algorithms leave this alone.
 
         Training thread. The agent keeps a connection with each of them, so that a dead one is noticed, and journals
-        how long the node waited, and for whom. Must become empty at the latest when every one of them has sent or is
+        how long the node waited, and for whom. Must become empty at the latest when each of them has sent or is
         lost.
         """
         return ()
@@ -215,5 +215,5 @@ class Algorithm(ABC):
     def peer_joined(self, peer: int) -> None:  # noqa: B027
         """I/O thread: that peer said HELLO on a new connection; its rounds may begin at 0 again.
 
-        Of one that was restarted peer_lost is told first, as its end may have gone unnoticed.
+        For a restarted peer, peer_lost is called first, as its end may have gone unnoticed.
         """

@@ -10,7 +10,7 @@ The copy that training began with may be old by the time its steps are added: th
 a network nothing happens at once, so i sends s_i = x_i; j on its arrival answers with its own x_j = s_j, and takes
 x_j <- x_j + (s_i - s_j) / 2; i on the answer takes x_i <- x_i + (s_j - s_i) / 2. Both move by the same amount in
 opposite directions, whatever training added meanwhile: an exchange keeps the mean over all nodes exactly, as in the
-paper. A node has one exchange of its own under way; while it waits for the answer, further rounds begin none (with
+paper. A node has one exchange of its own under way; while it waits for the answer, further rounds begin no other (with
 `stale: drop` a new round gives up on the last one's). Two nodes may draw each other without a deadlock, so no bipartite
 graph is needed.
 
@@ -45,12 +45,12 @@ class AdPsgd(Algorithm):
         variant: Literal["paper", "artifact"] = "paper"
         """paper: one pairwise average at a time; artifact: J/2 exchanges a round, plain mean, as in DivShare's."""
         degree: int = 6
-        """J of the artifact's variant: J/2 exchanges are begun in a round; the paper's has no use for it."""
+        """J of the artifact's variant: J/2 exchanges are begun in a round; the paper's ignores it."""
 
         def __post_init__(self) -> None:
             if self.degree < 2:
                 raise ValueError(
-                    f"degree must be at least 2, not {self.degree}: half of it are a round's exchanges"
+                    f"degree must be at least 2, not {self.degree}: a round begins degree/2 exchanges"
                 )
 
     def __init__(self, settings: Settings, context: Context) -> None:
@@ -116,7 +116,7 @@ class AdPsgd(Algorithm):
     def _exchange(self, fragment: Fragment) -> Outbox | None:
         with self._lock:
             if self._model is None:
-                # Not in its first round yet: nobody is moved, and the other need not wait for ever.
+                # Before our first round: neither model moves, and the other node need not wait for ever.
                 payload = self._layout.cut(fragment.values)
                 sends = [fragment.sender] if fragment.reply_wanted else []
                 return self._outbox(self._round, payload, sends, reply=True)

@@ -7,7 +7,7 @@ Node i with neighbours N(i) in round t, W symmetric and doubly stochastic:
     wait for x_j of round t from every j in N(i)
     x_i  <-  W_ii x_i + sum over N(i) of W_ij x_j
 
-Nothing is asynchronous: a round begins when every neighbour's model of the last one is there, so the slowest link
+Nothing is asynchronous: a round begins once every neighbour's model of the last one has arrived, so the slowest link
 sets the pace of all. W are Metropolis-Hastings weights of the overlay. The paper averages and steps at once, on the
 same x; here, as in decentralizepy, steps come first, and there may be several (H). A neighbour whose connection broke
 is not waited for, and its weight stays with the node.
@@ -21,29 +21,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node_agent.algorithms._interface import Aggregated, Algorithm, AlgorithmSettings, Context, Outbox, Send
-from node_agent.fragments import FragmentLayout
-from node_agent.mixing import RoundModels, metropolis_hastings, mix_into
-from node_agent.wire import Fragment
+from node_agent.algorithms._interface import Aggregated, AlgorithmSettings, Context, Outbox
+from node_agent.mixing import RoundAlgorithm, metropolis_hastings, mix_into
 
 
-class DPsgd(Algorithm):
+class DPsgd(RoundAlgorithm):
     """Synchronous averaging with all neighbours, by Metropolis-Hastings weights."""
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(AlgorithmSettings):
-        """None of its own."""
+        """No settings of its own."""
 
         stale: Literal["drop", "keep"] = "keep"
         """`keep`: neighbours wait for every model. With `drop` a model that a newer one replaces may never arrive."""
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        self._layout = FragmentLayout(context.num_parameters, 1, 0)
-        self._models = RoundModels(context.peers, restarted=context.restarted)
         degrees = {peer: len(context.neighbours_of(peer)) for peer in context.peers}
         self._weights = metropolis_hastings(len(context.peers), degrees)
-        self._sent_round = -1
 
     @classmethod
     def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:  # noqa: ARG003
@@ -60,21 +55,4 @@ class DPsgd(Algorithm):
         return Aggregated.from_fragments(fragments, now_s)
 
     def after_local_phase(self, round: int, values: NDArray[np.float32]) -> Outbox:
-        self._sent_round = round
-        return Outbox(
-            round=round,
-            permutation_seed=0,
-            num_fragments=1,
-            payloads=self._layout.cut(values),
-            sends=[Send(peer, 0) for peer in self.context.peers],
-            replace_unsent=self.settings.stale == "drop",
-        )
-
-    def on_fragment(self, fragment: Fragment) -> None:
-        self._models.put(fragment)
-
-    def peer_lost(self, peer: int) -> None:
-        self._models.lost(peer)
-
-    def peer_joined(self, peer: int) -> None:
-        self._models.joined(peer)
+        return self._send_model(round, values, self.context.peers)

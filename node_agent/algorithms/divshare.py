@@ -1,9 +1,8 @@
 """DivShare: Biswas, Kermarrec, Marouani, Pires, Sharma, de Vos, "Boosting Asynchronous Decentralized Learning
 with Model Fragmentation", WWW 2025, arXiv 2410.12918, section 3.
 
-Node i in its round, for every parameter p, with R_i(p) the copies of p that arrived since its last
-aggregation
-(the latest of each sender):
+Node i in its round, for every parameter p, with R_i(p) the copies of p that arrived since its last aggregation (the
+latest of each sender):
 
     x_i[p]  <-  (x_i[p] + sum over R_i(p)) / (1 + |R_i(p)|)          uniform, own value included
     x_i     <-  H local SGD steps from x_i
@@ -11,8 +10,8 @@ aggregation
 
 Asynchronous throughout: no node waits, a round takes what has arrived, and a slow link delivers at least some
 fragments of each model. All fragments of a run are cut by one permutation, drawn once from the seed
-(`fragmentation: shared`), or those of each round by one of its own (`redrawn`). `stale: keep` leaves out the flushing
-of what is unsent, which tells fragmentation and flushing apart.
+(`fragmentation: shared`), or those of each round by one of its own (`redrawn`). `stale: keep` does not flush what
+is unsent, which tells the effects of fragmentation and flushing apart.
 """
 
 from __future__ import annotations
@@ -70,21 +69,21 @@ class DivShare(Algorithm):
                 raise ValueError("; ".join(problems))
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        """Raises ValueError where `check_settings` has an objection, or fragments outnumber parameters."""
+        """Raises ValueError if `check_settings` has an objection, or fragments outnumber parameters."""
         super().__init__(settings, context)
         problem = self.check_settings(settings, len(context.peers))
         if problem is not None:
             raise ValueError(problem)
         self._degree = settings.degree
         num_fragments = num_fragments_for(settings.fragment_fraction)
-        # A single fragment is the whole model, and the order of its values is nobody's business.
+        # A single fragment is the whole model, which needs no permutation.
         seed = context.permutation_seed if num_fragments > 1 else 0
         self._layout = FragmentLayout(context.num_parameters, num_fragments, seed)
         self._redrawn = settings.fragmentation == "redrawn" and num_fragments > 1
         self._store: FragmentStore | RedrawnStore = (
             RedrawnStore() if self._redrawn else FragmentStore(self._layout)
         )
-        # Fragments of a few rounds are about at a time.
+        # Fragments of a few rounds are on their way at a time.
         self._layout_of = lru_cache(maxsize=16)(
             lambda seed: FragmentLayout(context.num_parameters, num_fragments, seed)
         )

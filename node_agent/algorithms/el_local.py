@@ -21,22 +21,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node_agent.algorithms._interface import (
-    Aggregated,
-    Algorithm,
-    AlgorithmSettings,
-    Context,
-    Outbox,
-    Send,
-    degree_problem,
-)
-from node_agent.fragments import FragmentLayout
-from node_agent.mixing import RoundModels
+from node_agent.algorithms._interface import Aggregated, AlgorithmSettings, Context, Outbox, degree_problem
+from node_agent.mixing import RoundAlgorithm
 from node_agent.streams import stream
-from node_agent.wire import Fragment
 
 
-class ElLocal(Algorithm):
+class ElLocal(RoundAlgorithm):
     """Each round the whole model to a few random nodes, and a plain mean of what came."""
 
     @dataclass(frozen=True, kw_only=True)
@@ -59,14 +49,11 @@ class ElLocal(Algorithm):
                 raise ValueError("stale: drop drops models that others wait for: choose keep, or wait: false")
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        """Raises ValueError where `check_settings` has an objection."""
+        """Raises ValueError if `check_settings` has an objection."""
         super().__init__(settings, context)
         problem = self.check_settings(settings, len(context.peers))
         if problem is not None:
             raise ValueError(problem)
-        self._layout = FragmentLayout(context.num_parameters, 1, 0)
-        self._models = RoundModels(context.peers, restarted=context.restarted)
-        self._sent_round = -1
         self._expected: tuple[int, list[int]] = (-1, [])
 
     @classmethod
@@ -93,24 +80,7 @@ class ElLocal(Algorithm):
         return Aggregated.from_fragments(fragments, now_s)
 
     def after_local_phase(self, round: int, values: NDArray[np.float32]) -> Outbox:
-        self._sent_round = round
-        return Outbox(
-            round=round,
-            permutation_seed=0,
-            num_fragments=1,
-            payloads=self._layout.cut(values),
-            sends=[Send(peer, 0) for peer in self._drawn(self.context.index, round)],
-            replace_unsent=self.settings.stale == "drop",
-        )
-
-    def on_fragment(self, fragment: Fragment) -> None:
-        self._models.put(fragment)
-
-    def peer_lost(self, peer: int) -> None:
-        self._models.lost(peer)
-
-    def peer_joined(self, peer: int) -> None:
-        self._models.joined(peer)
+        return self._send_model(round, values, self._drawn(self.context.index, round))
 
     def _drawn(self, node: int, round: int) -> list[int]:
         """Whom that node draws in that round; every node comes to the same answer."""

@@ -17,7 +17,7 @@ class Local(Algorithm):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(AlgorithmSettings):
-        """None of its own; `stale` has no effect, since nothing is sent."""
+        """No settings of its own; `stale` has no effect, since nothing is sent."""
 
     @classmethod
     def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:  # noqa: ARG003

@@ -53,7 +53,7 @@ class Swift(Algorithm):
         communication_period: int = 0
         """s of the paper: rounds between two that communicate; 0: each one does."""
         degree: int = 6
-        """J of the artifact's variant: to how many random peers each model goes; the paper's has no use for it."""
+        """J of the artifact's variant: to how many random peers each model goes; the paper's ignores it."""
 
         def __post_init__(self) -> None:
             if self.communication_period < 0:
@@ -62,7 +62,7 @@ class Swift(Algorithm):
                 raise ValueError(f"degree must be at least 1, not {self.degree}")
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        """Raises ValueError where `check_settings` has an objection."""
+        """Raises ValueError if `check_settings` has an objection."""
         super().__init__(settings, context)
         problem = self.check_settings(settings, len(context.peers))
         if problem is not None:

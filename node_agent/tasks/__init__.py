@@ -10,6 +10,7 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
+from node_agent.discovery import only_subclass
 from node_agent.tasks._interface import DataMissing, DataUnreadable, Task, TaskSettings
 
 __all__ = [
@@ -31,21 +32,14 @@ def task_names() -> list[str]:
 def task_class(name: str) -> type[Task]:
     """The task of that name; hyphens and underscores are alike.
 
-    Raises KeyError, with the known names, where there is none, and TypeError where its file does not hold exactly one.
+    Raises KeyError, with the known names, if there is none, and TypeError if its file does not hold exactly one.
     """
     module_name = name.replace("-", "_")
     known = task_names()
     if module_name not in known:
         raise KeyError(f"unknown task {name!r}; known: {', '.join(known)}")
     module = importlib.import_module(f"{__name__}.{module_name}")
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise TypeError(f"{module.__file__} must hold exactly one Task subclass, not {len(found)}")
-    return found[0]
+    return only_subclass(module, Task)  # type: ignore[type-abstract]
 
 
 def create_task(settings: dict[str, Any], data_root: Path, seed: int) -> Task:

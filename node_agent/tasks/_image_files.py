@@ -1,7 +1,7 @@
 """Every image file of a folder or an archive, as name and bytes; knows nothing of classes and pixels.
 
-Members of archives are read, never unpacked. What cannot be read to its end is an error: an archive that was cut
-short or changed on its way must not pass for a smaller data set.
+Members of archives are read, never unpacked. What cannot be read to its end is an error: an archive that was
+truncated or corrupted must not pass for a smaller data set.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ImageFile:
 
 
 def check_source(source: Path) -> None:
-    """Raises DataMissing where there is nothing at that path, DataUnreadable where it may not be looked at."""
+    """Raises DataMissing if there is nothing at that path, DataUnreadable if it may not be examined."""
     try:
         source.stat()
     except FileNotFoundError:
@@ -74,7 +74,7 @@ def _unreadable(source: Path, error: Exception) -> DataUnreadable:
 
 
 def _is_image(path: PurePosixPath | Path) -> bool:
-    # "._x.png" is what macOS keeps beside x.png on foreign file systems and in archives: no image.
+    # "._x.png" is what macOS keeps beside x.png on foreign file systems and in archives: not an image.
     return path.suffix.lower() in _SUFFIXES and not path.name.startswith("._")
 
 
@@ -90,20 +90,20 @@ def _of_folder(source: Path) -> Iterator[ImageFile]:
 
 
 def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> list[Path]:
-    """Sorted. Links to folders are followed, as subsets are often made of them; one that leads back up is not."""
+    """Sorted. Links to folders are followed, since subsets are often made of them; a link that leads back up is not."""
     stat = folder.stat()
     here = (stat.st_dev, stat.st_ino)
     if here in above:
         return []
-    found: list[Path] = []
+    images: list[Path] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             path = Path(entry.path)
             if entry.is_dir():
-                found += _walk(path, above | {here})
+                images += _walk(path, above | {here})
             elif _is_image(path):
-                found.append(path)
-    return sorted(found)
+                images.append(path)
+    return sorted(images)
 
 
 # Archives
@@ -136,7 +136,7 @@ def _of_zip(source: Path) -> Iterator[ImageFile]:
 
 
 def _of_tar(source: Path) -> Iterator[ImageFile]:
-    """tarfile stops without a word at a broken header or where the file ends inside one: both are looked for here."""
+    """tarfile stops silently at a broken header or if the file ends inside one: both are checked for here."""
     end, last = 0, "its beginning"
     with _decompressed(source) as stream:
         extent = _Extent(stream)
@@ -158,13 +158,13 @@ def _of_tar(source: Path) -> Iterator[ImageFile]:
         while extent.read(_READ_BYTES):
             pass
     if extent.num_bytes < end + _TAR_BLOCK:
-        raise _not_whole(source, f"it ends after {last}, without the mark of an end")
+        raise _not_whole(source, f"it ends after {last}, without an end-of-archive mark")
     if extent.num_used > end:
         raise _not_whole(source, f"it is damaged after {last}")
 
 
 class _Extent:
-    """A stream that knows how much of it was read, and how much of that is not zeros at the end."""
+    """A stream that knows how much of it was read, and how much of that precedes the zeros at the end."""
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
         self._stream = stream

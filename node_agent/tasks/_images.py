@@ -72,7 +72,7 @@ class ImageTask(Task):
     Settings: ClassVar[type[TaskSettings]] = ImageTaskSettings
     COST_SETTINGS: ClassVar[tuple[str, ...] | None] = ("model", "batch_size")
     SHAPE: ClassVar[tuple[int, int, int] | None] = None
-    """Channels, height and width of an image, where every data set of this task has the same."""
+    """Channels, height and width of an image, if every data set of this task has the same."""
     NUM_CLASSES: ClassVar[int] = 10
 
     def __init__(self, settings: Any, data_root: Path, seed: int) -> None:
@@ -203,7 +203,7 @@ class ImageTask(Task):
 def _pixel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each channel, from counts of the 256 levels: the images are never copied.
 
-    Over at most 10,000 images, evenly chosen: more change the third digit at most.
+    Over at most 10,000 images, evenly chosen: more would change the third digit at most.
     """
     levels = np.arange(256)
     counts = np.zeros((images.shape[1], 256))

@@ -53,9 +53,9 @@ class Task(ABC):
     COST_SETTINGS: ClassVar[tuple[str, ...] | None] = None
     """Names of the settings that change what a local step costs; None: any of them may."""
     METRIC: ClassVar[tuple[str, Literal["max", "min"]]] = ("accuracy", "max")
-    """The score that runs are compared by, and whether the most or the least of it is best."""
+    """The score that runs are compared by, and whether a high or a low one is better."""
     RANGE: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    """The least and the largest value that this score can have: no target lies outside."""
+    """The smallest and the largest value that this score can have: no target lies outside."""
 
     def __init__(self, settings: Any, data_root: Path, seed: int) -> None:
         """`seed` is the experiment's; a stand-in, a test split and an evaluation sample derive from it."""
@@ -70,7 +70,7 @@ class Task(ABC):
 
     @classmethod
     def training_samples(cls, settings: Any) -> tuple[int, int] | None:  # noqa: ARG003
-        """(least, most) training samples that `load` will find, known before the data is; None: only the data tells."""
+        """(fewest, most) training samples that `load` can find, known without the data; None: only the data tells."""
         return None
 
     @property
@@ -81,7 +81,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def standin(self) -> bool:
-        """After load: True where a generated stand-in took the place of the real data."""
+        """After load: whether a generated stand-in took the place of the real data."""
 
     @property
     @abstractmethod
@@ -105,17 +105,17 @@ class Task(ABC):
     @property
     @abstractmethod
     def data_shape(self) -> list[int]:
-        """After load: what `load_generated` has to know for a model, and steps, of the same shapes."""
+        """After load: what `load_generated` needs to know for a model and steps of the same shapes."""
 
     @abstractmethod
     def load_generated(self, data_shape: Sequence[int]) -> None:
-        """Instead of `load`: meaningless data of those shapes, to make torch ready with. Touches no file."""
+        """Instead of `load`: meaningless data of those shapes, to warm torch up with. Touches no file."""
 
     @abstractmethod
     def partition(self, num_nodes: int) -> list[np.ndarray]:
         """Each node's training samples: int64 indices, disjoint, together all samples that the scheme uses.
 
-        Raises ValueError, with the numbers, where the data cannot be split that way.
+        Raises ValueError, with the numbers, if the data cannot be split that way.
         """
 
     @abstractmethod

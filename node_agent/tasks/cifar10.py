@@ -37,7 +37,7 @@ class Cifar10Settings(ImageTaskSettings):
 
 
 class Cifar10(ImageTask):
-    """CIFAR-10 from `data_root`, downloaded there where a network allows it."""
+    """CIFAR-10 from `data_root`, downloaded there if there is a network."""
 
     Settings: ClassVar[type[TaskSettings]] = Cifar10Settings
     SHAPE: ClassVar[tuple[int, int, int] | None] = (3, 32, 32)
@@ -76,7 +76,7 @@ class Cifar10(ImageTask):
         try:
             return datasets.CIFAR10(str(self.data_root), train=train, download=False)
         except RuntimeError:
-            pass  # not there, or not whole: torchvision compares checksums
+            pass  # missing or incomplete: torchvision compares checksums
         except Exception as error:
             raise DataUnreadable(f"CIFAR-10 in {self.data_root} cannot be read: {error}", remedy) from error
         archive, folder = self.data_root / _ARCHIVE, self.data_root / _FOLDER
@@ -88,10 +88,10 @@ class Cifar10(ImageTask):
         except (OSError, RuntimeError, EOFError, ValueError, HTTPException, TarError) as error:
             if had_some:
                 raise DataUnreadable(
-                    f"CIFAR-10 in {self.data_root} is not whole and cannot be downloaded again: {error}",
+                    f"CIFAR-10 in {self.data_root} is incomplete and cannot be downloaded again: {error}",
                     f"remove {archive} and {folder}; then {remedy}",
                 ) from error
-            # A download that broke off must not pass for a copy of the user's at the next run.
+            # A download that broke off must not pass for the user's own copy at the next run.
             with contextlib.suppress(OSError):
                 archive.unlink()
             raise DataMissing(

@@ -1,7 +1,7 @@
 """Any images, one folder per class: a folder or an archive with train/<class>/ and test/<class>/, or <class>/ alone.
 
 Decoding tens of thousands of files takes longer than anything else at the start of a run, so it is done once: the
-arrays are kept under data_root/cache, by what the source was, and mapped into memory from there.
+arrays are kept under data_root/cache, keyed by the source, and mapped into memory from there.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from node_agent.tasks._image_files import REMEDY, ImageFile, check_source, finge
 from node_agent.tasks._images import ImageData, ImageTask, ImageTaskSettings
 from node_agent.tasks._interface import DataUnreadable, TaskSettings
 
-# Raised with the cache's layout, or with what is read into it, so that an older one is made anew.
+# Increase this when the cache's layout changes, or what is read into it, so that older caches are rebuilt.
 _CACHE_VERSION = 2
-# Images are decoded in pieces of this size, and so many pieces are read ahead: bounded memory, work for every core.
+# Images are decoded in chunks of this size, and this many are read ahead: bounded memory, work for every core.
 _CHUNK_BYTES = 1 << 18
 _CHUNKS_AHEAD = 8
 
@@ -43,9 +43,9 @@ class ImageFolderSettings(ImageTaskSettings):
     path: Annotated[str, MinLen(1)]
     """A folder, or a .tar.gz (also .tar, .tar.xz, .zip), of images."""
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
-    """Share of each class kept for testing, drawn from the seed; only where there are no train and test folders."""
+    """Share of each class kept for testing, drawn from the seed; only if there are no train and test folders."""
     image_size: Annotated[int, Ge(1)] | None = None
-    """Scale every image to this many pixels each way; needed where images differ in size."""
+    """Scale every image to this many pixels each way; needed if images differ in size."""
 
 
 class ImageFolder(ImageTask):
@@ -65,7 +65,7 @@ class ImageFolder(ImageTask):
         return self._split(source, arrays)
 
     def _key(self, source: Path) -> str:
-        """Changes with the source's place, content as far as sizes and times tell, and with the settings."""
+        """Changes with the source's path, with its content as far as sizes and times tell, and with the settings."""
         what = [_CACHE_VERSION, str(source.resolve()), self.settings.image_size, fingerprint(source)]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:20]
 
@@ -110,7 +110,7 @@ class _Arrays:
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     num_test: int
-    """Test images at the end; -1 where the source has no train and test folders."""
+    """Test images at the end; -1 if the source has no train and test folders."""
 
 
 # Decoding
@@ -133,13 +133,13 @@ def _decoded(source: Path, size: int | None) -> Iterator[tuple[list[PurePosixPat
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         pending: deque[tuple[list[PurePosixPath], Future[list[NDArray[np.uint8]]]]] = deque()
         for files in _in_chunks(image_files(source)):
-            job = pool.submit(lambda files: [_decode(file, size) for file in files], files)
-            pending.append(([file.path for file in files], job))
+            decoding = pool.submit(lambda files: [_decode(file, size) for file in files], files)
+            pending.append(([file.path for file in files], decoding))
             if len(pending) > _CHUNKS_AHEAD:
-                names, job = pending.popleft()
-                yield names, job.result()
-        for names, job in pending:
-            yield names, job.result()
+                names, decoding = pending.popleft()
+                yield names, decoding.result()
+        for names, decoding in pending:
+            yield names, decoding.result()
 
 
 def _in_chunks(files: Iterator[ImageFile]) -> Iterator[list[ImageFile]]:
@@ -175,9 +175,9 @@ def _decode(file: ImageFile, size: int | None) -> NDArray[np.uint8]:
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(image, dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow's message names the buffer in memory, which says nothing to anybody.
+        # Pillow's message names the buffer in memory, which helps nobody.
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-        raise DataUnreadable(f"task.path: {file.path} is no readable image: {reason}", REMEDY) from error
+        raise DataUnreadable(f"task.path: {file.path} is not a readable image: {reason}", REMEDY) from error
 
 
 def _arrange(source: Path, paths: list[PurePosixPath], chunks: list[NDArray[np.uint8]]) -> _Arrays:
@@ -237,7 +237,7 @@ def _gather(chunks: list[NDArray[np.uint8]], targets: NDArray[np.int64]) -> NDAr
 
 
 def _read_cache(cache: Path) -> _Arrays | None:
-    """The cached arrays, mapped into memory; None where there are none, or none that are whole."""
+    """The cached arrays, mapped into memory; None if there are none, or if they are incomplete."""
     try:
         meta: dict[str, Any] = json.loads((cache / "meta.json").read_text())
         images = np.load(cache / "images.npy", mmap_mode="r")
@@ -262,7 +262,7 @@ def _write_cache(cache: Path, arrays: _Arrays) -> _Arrays:
             np.save(fresh / "labels.npy", arrays.labels)
             meta = {"shape": arrays.images.shape, "classes": arrays.classes, "num_test": arrays.num_test}
             (fresh / "meta.json").write_text(json.dumps(meta))
-            if cache.exists():  # a broken one, else it had been read
+            if cache.exists():  # a broken one, or it would have been read
                 os.replace(cache, Path(folder) / "broken")
             os.replace(fresh, cache)
     except OSError as error:

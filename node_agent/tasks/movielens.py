@@ -36,7 +36,7 @@ _FOLDER = "ml-latest-small"
 _ARCHIVE = f"{_FOLDER}.zip"
 _URL = f"https://files.grouplens.org/datasets/movielens/{_ARCHIVE}"
 _DOWNLOAD_TIMEOUT_S = 20.0
-# A megabyte is what it has; whatever answers with more is something else.
+# The archive has one megabyte; whatever is much larger is something else.
 _MAX_ARCHIVE_BYTES = 50_000_000
 _COLUMNS = ("userId", "movieId", "rating")
 # Of the real data set, for a stand-in of the same shape.
@@ -81,7 +81,7 @@ class Ratings:
 
 
 class MovieLens(Task):
-    """Ratings from `data_root`, downloaded there where a network allows it."""
+    """Ratings from `data_root`, downloaded there if there is a network."""
 
     Settings: ClassVar[type[TaskSettings]] = MovieLensSettings
     COST_SETTINGS: ClassVar[tuple[str, ...] | None] = ("num_factors", "batch_size")
@@ -169,7 +169,7 @@ class MovieLens(Task):
         self._num_users = int(ratings.users.max()) + 1
         self._num_items = int(ratings.items.max()) + 1
         self._train, self._test = _split(ratings.users, self.settings.test_fraction, self.seed)
-        # Known to all: the middle of the scale that people really use.
+        # The mean of the model, the same on all nodes and not learned.
         self._mean = float(ratings.values[self._train].mean())
 
     @property
@@ -240,7 +240,7 @@ class MovieLens(Task):
         return {"loss": error, "rmse": error**0.5}
 
     def _predict(self, model: Any, chosen: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(predicted ratings, squared length of all that each prediction is made of)"""
+        """(predicted ratings, squared norm of all parameters that each prediction is made of)"""
         users, items = self._tensor(self.ratings.users[chosen]), self._tensor(self.ratings.items[chosen])
         p, q = model.user_vectors[users], model.item_vectors[items]
         b_user, b_item = model.user_biases[users], model.item_biases[items]
@@ -273,11 +273,11 @@ def _parse(text: str, where: str) -> Ratings:
             values.append(float(row[2]))
         except (ValueError, IndexError):
             raise DataUnreadable(
-                f"{where}: line {number} is no rating: {','.join(row)[:60]}", remedy
+                f"{where}: line {number} is not a rating: {','.join(row)[:60]}", remedy
             ) from None
     if not users:
         raise DataUnreadable(f"{where}: it holds no ratings", remedy)
-    # Numbers without gaps, in the order of the file's own.
+    # Numbered without gaps, in the order of the file's own numbers.
     return Ratings(
         users=np.unique(users, return_inverse=True)[1].astype(np.int64),
         items=np.unique(items, return_inverse=True)[1].astype(np.int64),
@@ -301,7 +301,7 @@ def _split(
 
 
 def synthetic_ratings(seed: int) -> Ratings:
-    """A stand-in of the same shape: few films with many ratings, many with few; what users like has four dimensions."""
+    """A stand-in of the same shape: few films with many ratings, many with few; tastes have four dimensions."""
     rng = stream(seed, "synthetic-ratings")
     popularity = 1 / np.arange(1, _ITEMS + 1) ** 0.8
     activity = 1 / np.arange(1, _USERS + 1) ** 0.6

@@ -120,7 +120,7 @@ def _without_avx() -> dict[str, str]:
     import numpy
 
     # Dispatched here: numpy refuses to disable its baseline, and warns about what the processor lacks.
-    dispatched = numpy.show_config(mode="dicts")["SIMD Extensions"].get("found", [])  # type: ignore[index]
+    dispatched = numpy.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     return {
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=" + ",".join(f"-{feature}" for feature in _GLIBC_AVX),
         "NPY_DISABLE_CPU_FEATURES": ",".join(dispatched),

@@ -23,7 +23,7 @@ ROUNDS, ROUND_S = 12, 0.64
 
 
 def main(exchange: str) -> None:
-    """Shapes this namespace's loopback, sends, prints."""
+    """Shape this namespace's loopback, send, print."""
     for command in (
         "ip link set lo mtu 1500 up",
         "tc qdisc add dev lo root handle 1: htb default 1 r2q 1",
@@ -66,22 +66,22 @@ def measure(sender: Node, receivers: list[Node]) -> dict[str, object]:
         node.transport.finish()
     sent = [
         {
-            "round": one["round"],
-            "number": numbers[one["round"], one["fragment"], int(one["peer"][1:]) - 1],
-            "begun": one["begun"],
-            "t": one["t"],
+            "round": frame["round"],
+            "number": numbers[frame["round"], frame["fragment"], int(frame["peer"][1:]) - 1],
+            "begun": frame["begun"],
+            "t": frame["t"],
         }
-        for one in sender.events("sent")
+        for frame in sender.events("sent")
     ]
     # The nodes' clocks began milliseconds apart; the sender's is the one that counts.
     offset_s = {node.name: sender.clock.now() - node.clock.now() for node in receivers}
-    arrived = [one for node in receivers for one in node.events("arrived")]
-    ages = [one["t"] + offset_s[one["node"]] - made_s[one["round"]] for one in arrived]
+    arrived = [frame for node in receivers for frame in node.events("arrived")]
+    ages = [frame["t"] + offset_s[frame["node"]] - made_s[frame["round"]] for frame in arrived]
     return {
         "sent": sent,
         "mean_age_s": fmean(ages),
         "copies_per_round": len(arrived) / FRAGMENTS / ROUNDS,
-        "bytes_arrived": sum(one["bytes"] for one in arrived),
+        "bytes_arrived": sum(frame["bytes"] for frame in arrived),
         "bytes_possible": RATE_BPS / 8 * ROUNDS * ROUND_S,
         "created": sender.counters.fragments_created,
         "num_sent": sender.counters.fragments_sent,

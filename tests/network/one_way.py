@@ -44,9 +44,9 @@ def one_way(
     network: Network, source: str, target: str, count: int, *, wait: Literal[False]
 ) -> Callable[[], Arrived]: ...
 def one_way(network: Network, source: str, target: str, count: int, *, wait: bool = True) -> Any:
-    """(number, seconds) of the datagrams that arrive, in the order of arrival; one is sent each 2 ms.
+    """(number, seconds) of the datagrams that arrive, in the order of arrival; one is sent every 2 ms.
 
-    With `wait=False` at once a function that waits for them.
+    With `wait=False` it returns at once, with a function that waits for them.
     """
     hosts, port = network.mininet.nameToNode, str(next(_ports))
     command = [sys.executable, "-c", _RECEIVE, port, str(count)]

@@ -1,4 +1,4 @@
-"""Plans for network tests, made the way `mnbed run` makes them."""
+"""Plans for network tests, made as `mnbed run` makes them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FACTS: list[MachineFacts] = []
 
 
 def facts() -> MachineFacts:
-    """This machine's facts, found out once."""
+    """This machine's facts, gathered once."""
     if not _FACTS:
         _FACTS.append(probe())
     return _FACTS[0]

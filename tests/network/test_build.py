@@ -37,8 +37,8 @@ def test_every_host_reaches_every_other(star: Network) -> None:
 
 def test_round_trip_is_four_link_delays(star: Network) -> None:
     times = sorted(ping(star, "h1", "h2", count=20))
-    # 4 x 5 ms, less what the nfqueue backend takes off for its own latency;
-    # the best of twenty is hardly more on any machine that is not swamped.
+    # 4 x 5 ms, less what the nfqueue backend subtracts for its own latency;
+    # the best of twenty is hardly longer, unless the machine is overloaded.
     assert 0.0195 <= times[0] < 0.0215
 
 
@@ -47,7 +47,7 @@ def test_bandwidth_is_the_links_rate(star: Network) -> None:
     assert 0.85 * 60e6 < rate < 0.97 * 60e6
 
 
-def test_nothing_stands_in_the_root_namespace(star: Network) -> None:
+def test_nothing_appears_in_the_root_namespace(star: Network) -> None:
     names = {name for node in star.node_names() for name in star.interfaces(node)}
     assert not [
         line for line in root_links().splitlines() if line.split(":")[1].strip().split("@")[0] in names
@@ -124,8 +124,9 @@ def test_dilation_slows_links_and_stretches_delays() -> None:
     plan = plan_for({"kind": "star", "nodes": 2}, delay="1ms", time={"dilation": 4, "duration": "10s"})
     with build_network(plan) as network:
         assert min(ping(network, "h1", "h2")) >= 0.0155
-        assert network.read_back()[0].a.shape is not None
-        assert network.read_back()[0].a.shape.rate_bps == pytest.approx(15e6, rel=1e-3)
+        shape = network.read_back()[0].a.shape
+        assert shape is not None
+        assert shape.rate_bps == pytest.approx(15e6, rel=1e-3)
 
 
 @pytest.mark.no_guest
@@ -139,12 +140,12 @@ def test_a_qdisc_changed_behind_our_back_is_found() -> None:
         ):
             network.verify()
         run_script_in(network.pid("s1"), "tc qdisc del dev s1-eth1 root", what="changing")
-        with pytest.raises(RunError, match="not shaped as asked: s1-eth1: no shaping"):
+        with pytest.raises(RunError, match="not shaped as asked: s1-eth1: not shaped at all"):
             network.verify()
 
 
 @pytest.mark.no_guest
-def test_the_network_goes_when_the_block_fails() -> None:
+def test_the_network_is_torn_down_when_the_block_fails() -> None:
     pids: list[int] = []
 
     def build_and_fail() -> None:
@@ -183,7 +184,7 @@ def test_a_delay_backend_that_the_kernel_lacks_is_refused_before_building() -> N
 
 
 def test_an_unknown_qdisc_is_an_error_and_not_a_printed_line() -> None:
-    """Mininet prints tc's error and goes on without the delay."""
+    """Mininet prints tc's error and continues without the delay."""
     if facts().netem:
         pytest.skip("this kernel has netem")
     from dataclasses import replace
@@ -200,7 +201,7 @@ def test_an_unknown_qdisc_is_an_error_and_not_a_printed_line() -> None:
 def test_a_mnexec_that_fails_is_an_error_and_not_a_hang(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a chroot, for instance, it cannot mount; Mininet would wait for its shell for ever."""
+    """In a chroot, for example, it cannot mount; Mininet would wait for its shell for ever."""
     broken = tmp_path / "mnexec"
     broken.write_text("#!/bin/sh\necho 'mount: Invalid argument' >&2\nexit 1\n")
     broken.chmod(0o755)
@@ -211,7 +212,7 @@ def test_a_mnexec_that_fails_is_an_error_and_not_a_hang(
 
 
 @pytest.mark.no_guest
-def test_descriptors_are_given_back() -> None:
+def test_descriptors_are_closed_again() -> None:
     plan = plan_for({"kind": "star", "nodes": 3})
     with build_network(plan):
         pass
@@ -223,7 +224,7 @@ def test_descriptors_are_given_back() -> None:
 
 
 def test_mininets_own_initialisation_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It raises system-wide limits, and says so where it may not."""
+    """It raises system-wide limits, and complains if it may not."""
     called: list[bool] = []
     monkeypatch.setattr("mininet.net.fixLimits", lambda: called.append(True))
     monkeypatch.setattr("mininet.net.Mininet.inited", False)

@@ -51,7 +51,7 @@ def test_links_without_delay_need_no_queue() -> None:
     links = [{"link": ["h1", "s1"], "delay": "5ms", "one_way": True}]
     plan = nfqueue_plan({"kind": "star", "nodes": 3}, "0s", links=links)
     # What h1 sends arrives late, at the others.
-    assert [one.host for one in host_paths(plan, Paths(plan))] == ["h2", "h3"]
+    assert [arriving.host for arriving in host_paths(plan, Paths(plan))] == ["h2", "h3"]
 
 
 @pytest.mark.parametrize("delay_ms", [0.25, 5, 25])
@@ -59,13 +59,13 @@ def test_round_trips_are_as_asked(delay_ms: float) -> None:
     with build_network(nfqueue_plan({"kind": "star", "nodes": 2}, f"{delay_ms}ms")) as network:
         times = sorted(ping(network, "h1", "h2", count=20))
     assert 4 * delay_ms / 1e3 - 5e-4 <= times[0] < 4 * delay_ms / 1e3 + 0.0015
-    found = statistics_of(network)
-    assert found["packets"] >= 40
-    assert found["lost"] == found["dropped_on_request"] == 0
+    counts = statistics_of(network)
+    assert counts["packets"] >= 40
+    assert counts["lost"] == counts["dropped_on_request"] == 0
 
 
 def test_near_and_far_sources_of_one_host_do_not_wait_for_each_other() -> None:
-    """A batch verdict for the near source's packets must not free the far one's, which came before them."""
+    """A batch verdict for the near source's packets must not release the far one's, which arrived before them."""
     links = [{"link": ["h3", "s1"], "delay": "80ms"}]
     with build_network(nfqueue_plan({"kind": "star", "nodes": 3}, "5ms", links=links)) as network:
         far = one_way(network, "h3", "h1", 400, wait=False)
@@ -73,7 +73,7 @@ def test_near_and_far_sources_of_one_host_do_not_wait_for_each_other() -> None:
         far_delays = [seconds for _, seconds in far()]
         near_delays = [seconds for _, seconds in near]
     assert len(far_delays) == len(near_delays) == 400
-    # A machine that stalls takes packets for as old as the stall; freed with the near ones they would be 70 ms early.
+    # A machine that stalls delays packets by as much; released with the near ones they would be 70 ms early.
     assert min(far_delays) > 0.075
     assert statistics.median(far_delays) < 0.090
     assert min(near_delays) > 0.0085
@@ -111,13 +111,13 @@ def test_packets_are_lost_as_asked() -> None:
     # Four standard deviations of a binomial distribution.
     assert abs(len(arrived) - 1350) < 4 * (1500 * 0.1 * 0.9) ** 0.5
     assert len(back) == 200
-    found = statistics_of(network)
-    assert found["dropped_on_request"] == 1500 - len(arrived)
-    assert found["lost"] == 0
+    counts = statistics_of(network)
+    assert counts["dropped_on_request"] == 1500 - len(arrived)
+    assert counts["lost"] == 0
 
 
 def test_bursts_are_those_of_the_seed() -> None:
-    """Each packet takes one step of its link's chain: which of them are lost is known beforehand."""
+    """Each packet takes one step of its link's chain, so it is known beforehand which are lost."""
     model = BurstLoss(p=0.1, r=0.25, loss_bad=0.9, loss_good=0.01)
     links = [{"link": ["h1", "s1"], "one_way": True, "burst_loss": asdict(model)}]
     plan = nfqueue_plan({"kind": "star", "nodes": 2}, "1ms", links=links)
@@ -132,13 +132,13 @@ def test_bursts_are_those_of_the_seed() -> None:
     assert sorted(number for number, _ in arrived) == kept
     assert abs(len(kept) - 1000 * (1 - model.loss_share)) < 1000 * 0.1, "a seed like any other"
     assert (len(back), len(after)) == (200, 200)
-    found = statistics_of(network)
-    assert found["dropped_on_request"] == 1000 - len(kept)
-    assert found["lost"] == 0
+    counts = statistics_of(network)
+    assert counts["dropped_on_request"] == 1000 - len(kept)
+    assert counts["lost"] == 0
 
 
 def test_tcp_goes_through_bursts() -> None:
-    """Also the other way round: a link that loses in bursts only by an event finds its queue."""
+    """Even if the link loses in bursts only after an event: its queue is ready."""
     plan = nfqueue_plan({"kind": "star", "nodes": 2}, "1ms")
     with build_network(plan) as network, LiveNetwork.of(network) as live:
         live.reshape([changed(plan, "h1", "s1", burst_loss=BurstLoss(p=0.01, r=0.5))])
@@ -147,27 +147,26 @@ def test_tcp_goes_through_bursts() -> None:
         time.sleep(0.3)
         hosts["h1"].cmd("head -c 2000000 /dev/zero | socat -u - TCP:10.0.0.2:9200")
         assert receiver.communicate()[0].strip() == "2000000"
-    found = statistics_of(network)
     # 1,400 frames and more, of which 2 % are lost.
-    assert 3 < found["dropped_on_request"] < 280
+    assert 3 < statistics_of(network)["dropped_on_request"] < 280
 
 
 def test_tcp_frames_are_lost_one_by_one() -> None:
     """A packet of 64 kB is forty frames: it must be cut up before one of them is lost."""
     links = [{"link": ["h1", "s1"], "one_way": True, "loss": 0.05}]
     plan = nfqueue_plan({"kind": "star", "nodes": 2}, "1ms", links=links)
-    (queues,) = [one for one in host_paths(plan, Paths(plan)) if one.host == "h2"]
-    assert queues.lossy
+    (arriving,) = [paths for paths in host_paths(plan, Paths(plan)) if paths.host == "h2"]
+    assert arriving.lossy
     with build_network(plan) as network:
         hosts = network.mininet.nameToNode
         receiver = hosts["h2"].popen(["sh", "-c", "socat -u TCP-LISTEN:9200 - | wc -c"], text=True)
         time.sleep(0.3)
         hosts["h1"].cmd("head -c 2000000 /dev/zero | socat -u - TCP:10.0.0.2:9200")
         assert receiver.communicate()[0].strip() == "2000000"
-    found = statistics_of(network)
-    # 1,400 frames and some of them twice; acknowledgements go to h1, whose packets are not lost.
-    assert found["packets"] > 1400
-    assert 30 < found["dropped_on_request"] < 150
+    counts = statistics_of(network)
+    # 1,400 frames, some of them twice; acknowledgements go to h1, where nothing is lost.
+    assert counts["packets"] > 1400
+    assert 30 < counts["dropped_on_request"] < 150
 
 
 def changed(plan: Plan, source: str, target: str, **wire: Any) -> Any:
@@ -175,7 +174,7 @@ def changed(plan: Plan, source: str, target: str, **wire: Any) -> Any:
     return replace(direction, wire=replace(direction.wire, **wire))
 
 
-def test_a_change_holds_from_the_next_packet_on() -> None:
+def test_a_change_applies_from_the_next_packet_on() -> None:
     with (
         build_network(nfqueue_plan({"kind": "star", "nodes": 3}, "5ms")) as network,
         LiveNetwork.of(network) as live,
@@ -194,11 +193,14 @@ def test_a_change_holds_from_the_next_packet_on() -> None:
     assert statistics.median(seconds for _, seconds in last) == pytest.approx(0.007, abs=0.002)
 
 
-def test_a_delay_or_loss_that_comes_later_finds_its_queue() -> None:
+def test_a_queue_is_ready_for_a_delay_or_loss_that_comes_later() -> None:
     plan = nfqueue_plan({"kind": "star", "nodes": 2}, "0s", links=[{"link": ["h1", "s1"], "delay": "1ms"}])
     later = changed(plan, "s1", "h1", delay_s=0.05, loss=0.5)
     plan = replace(plan, timeline=(Reshape(at_s=1, text="", entry=0, directions=(later,)),))
-    assert {one.host: one.lossy for one in host_paths(plan, Paths(plan))} == {"h1": True, "h2": False}
+    assert {arriving.host: arriving.lossy for arriving in host_paths(plan, Paths(plan))} == {
+        "h1": True,
+        "h2": False,
+    }
     with build_network(plan) as network, LiveNetwork.of(network) as live:
         assert min(ping(network, "h2", "h1")) < 0.01
         live.reshape([later])

@@ -1,4 +1,4 @@
-"""Many hosts, and a process whose descriptors have high numbers, as that of many hosts has."""
+"""Many hosts, and a process whose descriptors have high numbers, as with many hosts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIRST_HIGH = 1024
 
 @pytest.fixture
 def low_limit() -> Iterator[int]:
-    """As many files as a login shell may have open; returns how many that are."""
+    """A limit on open files like that of a login shell; returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     yield 256
@@ -60,7 +60,7 @@ def test_packets_are_delayed_and_captured_beyond_descriptor_1024(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_many_hosts_stand_and_end_from_a_low_limit_of_open_files(low_limit: int) -> None:
+def test_many_hosts_are_built_and_torn_down_from_a_low_limit_of_open_files(low_limit: int) -> None:
     plan = plan_for(
         {"kind": "star", "nodes": _MANY_HOSTS}, overlay={"kind": "random_regular", "degree": 6}, delay="1ms"
     )

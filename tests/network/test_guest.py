@@ -1,8 +1,8 @@
-"""The network tests under a kernel with netem, where this machine's kernel has none.
+"""The network tests under a kernel with netem, if this machine's kernel has none.
 
-One guest boots (seconds) and runs this folder's other tests in it, so TCLink's netem path is tested on every machine.
-It takes minutes and one processor: it begins with the unit tests, which need no more than another, and its test is the
-last (tests/conftest.py). On a machine that boots no guest these tests are skipped, and say why.
+One guest boots (in seconds) and runs this folder's other tests, so TCLink's netem path is tested on every machine. It
+takes minutes and one processor: it starts along with the unit tests, which need no more than one other, and its test is
+the last (tests/conftest.py). On a machine that cannot boot a guest these tests are skipped, and say why.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TIMEOUT_S = 540
 
 
 def _kernel_has_netem() -> bool:
-    """Tried in a network namespace that goes away with the trial."""
+    """Tried in a network namespace that vanishes with the trial."""
     trial = "ip link set lo up && tc qdisc add dev lo root netem delay 1ms"
     return subprocess.run(["unshare", "--net", "sh", "-c", trial], capture_output=True).returncode == 0
 
@@ -58,7 +58,7 @@ def wanted() -> bool:
 
 
 def _of_a_guest(run: Callable[[], GuestResult]) -> GuestResult:
-    """What the guest gave; the test is skipped where none boots, which says nothing about mnbed."""
+    """The guest's result; the test is skipped if no guest boots, which says nothing about mnbed."""
     try:
         return run()
     except GuestCannotBootError as error:
@@ -85,7 +85,7 @@ def test_network_tests_pass_where_the_kernel_has_netem(request: pytest.FixtureRe
 
 
 either_registers = pytest.mark.parametrize(
-    "old_registers", [False, True], ids=["registers as they are", "old registers"]
+    "old_registers", [False, True], ids=["current registers", "old registers"]
 )
 
 

@@ -1,4 +1,4 @@
-"""A network that changes while packets run: nothing on its way is lost, and what is shut says nothing."""
+"""A network that changes while packets flow: nothing on its way is lost, and what is closed drops silently."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.network.plans import needs_open_vswitch, ping, plan_for
 
 pytestmark = pytest.mark.root
 
-# One datagram of 1,400 bytes each 2 ms: 5.6 Mbit/s.
+# One datagram of 1,400 bytes every 2 ms: 5.6 Mbit/s.
 _SEND = """
 import socket, sys, time
 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -59,12 +60,12 @@ def star() -> Iterator[Network]:
 )
 def live(request: pytest.FixtureRequest, star: Network) -> Iterator[LiveNetwork]:
     if request.param == "bridge":
-        with LiveNetwork.of(star) as one:
-            yield one
+        with LiveNetwork.of(star) as live_star:
+            yield live_star
         return
     plan = plan_for({"kind": "star", "nodes": 4}, bandwidth="60mbit", delay="5ms", network={"switch": "ovs"})
-    with build_network(plan) as network, LiveNetwork.of(network) as one:
-        yield one
+    with build_network(plan) as network, LiveNetwork.of(network) as live_star:
+        yield live_star
 
 
 def reaches(network: Network, source: str, target: str) -> bool:
@@ -72,7 +73,7 @@ def reaches(network: Network, source: str, target: str) -> bool:
     return ", 0% packet loss" in str(network.mininet.nameToNode[source].cmd(f"ping -c 1 -W 1 {address}"))
 
 
-def changed(network: Network, source: str, target: str, **wire: float) -> Direction:
+def changed(network: Network, source: str, target: str, **wire: Any) -> Direction:
     """A direction with other properties than now, in wall-clock units as the plan's dilation is 1."""
     direction = network.plan.directions[source, target]
     return replace(direction, wire=replace(direction.wire, **wire))
@@ -101,7 +102,7 @@ def test_rate_and_delay_change_and_nothing_is_lost(star: Network) -> None:
             receiver.communicate()
 
 
-def test_a_new_delay_is_there_at_once(star: Network) -> None:
+def test_a_new_delay_applies_at_once(star: Network) -> None:
     with LiveNetwork.of(star) as live:
         assert 0.019 < min(ping(star, "h3", "h4")) < 0.03
         live.reshape([changed(star, "h3", "s1", delay_s=0.045)])
@@ -120,7 +121,7 @@ def test_what_tc_refuses_is_an_error() -> None:
         network.mininet.nameToNode["h1"].cmd("tc qdisc del dev h1-eth0 root")
         with pytest.raises(RunError, match="changing links at h1: "):
             live.reshape([changed(network, "h1", "s1", delay_s=0.1)])
-        # The shell is none the worse for it.
+        # The shell still works.
         live.reshape([changed(network, "s1", "h1", delay_s=0.1)])
 
 
@@ -150,7 +151,7 @@ def test_a_partition_separates_its_groups_and_nobody_else(live: LiveNetwork) -> 
 
 
 @pytest.mark.no_guest
-def test_shells_go_with_the_block(star: Network) -> None:
+def test_shells_end_with_the_block(star: Network) -> None:
     with LiveNetwork.of(star, ["h1", "s1"]) as live:
         pids = [shell._process.pid for shell in live._shells.values()]
         assert len(pids) == 2

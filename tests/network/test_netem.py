@@ -1,4 +1,4 @@
-"""What netem does to packets: spread of delays, loss, overtaking, each direction by itself; in the guest if need be."""
+"""What netem does to packets: spread of delays, loss, overtaking, each direction by itself; in the guest if needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _needs_netem() -> None:
 
 
 def network_of(**link: Any) -> Any:
-    """Two hosts; all of it on the way from h1 to its switch."""
+    """Two hosts; the properties hold only from h1 to its switch."""
     links = [{"link": ["h1", "s1"], "one_way": True, **link}]
     return build_network(
         plan_for({"kind": "star", "nodes": 2}, bandwidth="50mbit", delay="0s", network={"links": links})
@@ -47,12 +47,11 @@ def test_delays_are_spread_as_asked(distribution: str, spread_s: float) -> None:
     assert len(arrived) == 600
     delays = [seconds for _, seconds in arrived]
     assert statistics.fmean(delays) == pytest.approx(0.030, abs=0.0015)
-    # Netem's tables are coarse, and paretonormal's tail is cut.
-    # And the machine itself holds a packet up now and then.
+    # netem's tables are coarse, paretonormal's tail is cut, and now and then the machine itself holds a packet up.
     usual = sorted(delays)[: int(0.98 * len(delays))]
     assert statistics.pstdev(usual) == pytest.approx(spread_s, rel=0.35)
     if distribution == "uniform":
-        # But for what the machine itself adds now and then.
+        # Except for what the machine itself adds now and then.
         assert sorted(delays)[int(0.98 * len(delays))] < 0.030 + 0.005 + 0.003
     # The other direction has none of it.
     assert statistics.median(there) < 0.003
@@ -68,7 +67,7 @@ def test_packets_are_lost_as_asked() -> None:
 
 
 def test_packets_are_lost_in_bursts_as_asked() -> None:
-    """And `build_network` has compared what the kernel gives back with what was asked."""
+    """And `build_network` has compared what the kernel reports with what was asked."""
     model = BurstLoss(p=0.05, r=0.25, loss_bad=0.95, loss_good=0.0)
     with network_of(burst_loss=asdict(model)) as network, LiveNetwork.of(network) as live:
         kept = {number for number, _ in one_way(network, "h1", "h2", 1500)}
@@ -83,12 +82,12 @@ def test_packets_are_lost_in_bursts_as_asked() -> None:
         live.reshape([replace(direction, wire=replace(other, burst_loss=NO_BURSTS))])
         after = one_way(network, "h1", "h2", 200)
     lost = [number not in kept for number in range(1500)]
-    # Losses stick together: five standard deviations are 1.8 times what independent ones would make, and more.
+    # Losses cluster: their standard deviation is larger than that of independent ones.
     ratio = (2 - model.p - model.r) / (model.p + model.r)
     deviation = (1500 * model.loss_share * (1 - model.loss_share) * ratio) ** 0.5
     assert abs(sum(lost) - 1500 * model.loss_share) < 5 * deviation
     bursts = sum(now and not before for before, now in zip([False, *lost], lost, strict=False))
-    # About 60 bursts, with a mean length that independent losses of this share would have at 1.2.
+    # About 60 bursts; independent losses with the same share would have a mean length of 1.2.
     assert 2.0 < sum(lost) / bursts < 6.5
     assert (len(back), len(after)) == (200, 200)
 

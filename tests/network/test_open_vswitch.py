@@ -1,4 +1,4 @@
-"""Both kinds of switches do the same: any graph, ports that shut, links as asked, nothing left behind."""
+"""Both kinds of switch behave alike: any graph, ports that close, links as asked, nothing left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.network.plans import facts, iperf3, needs_open_vswitch, ping, plan_fo
 
 pytestmark = pytest.mark.root
 _SLOW_END = {"link": ["h2", "s1"], "bandwidth": "6mbit"}
-# h1's frames come ten times as fast as they leave towards h2; no queue is so short that it would lose them.
+# h1's frames come ten times as fast as they leave towards h2; no queue is too short to hold them.
 SLOW_STAR = {
     "switch": "ovs",
     "link": {"bandwidth": "60mbit", "delay": "1ms", "queue": 500},
@@ -64,7 +64,7 @@ with marked("killed-open-vswitch-test"):
 
 
 _KINDS = [
-    # A guest's kernel has nothing to add to bridges, and is slow.
+    # A guest adds nothing to the test of bridges, and is slow.
     pytest.param("bridge", marks=pytest.mark.no_guest),
     pytest.param("ovs", marks=needs_open_vswitch),
 ]
@@ -91,15 +91,15 @@ def arrives(network: Network, source: str, target: str) -> bool:
 
 def ovs_programs() -> set[str]:
     """Command lines of Open vSwitch's daemons that run now."""
-    found = set()
+    programs = set()
     for folder in Path("/proc").iterdir():
         try:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
         if command.startswith(("ovs-vswitchd", "ovsdb-server")):
-            found.add(f"{folder.name}: {command}")
-    return found
+            programs.add(f"{folder.name}: {command}")
+    return programs
 
 
 def test_every_pair_is_as_far_apart_as_the_shortest_path(ring: Network) -> None:
@@ -122,8 +122,8 @@ def test_a_broadcast_does_not_circle(ring: Network) -> None:
         reader.close()
 
 
-def test_a_shut_port_drops_both_ways_and_no_others(ring: Network) -> None:
-    """The way between two neighbours is one link; shut at either end nothing passes, and all else does."""
+def test_a_closed_port_drops_in_both_directions_and_nothing_else(ring: Network) -> None:
+    """The path between two neighbours is one link: closed at either end it passes nothing, and all others still do."""
     (link,) = [link for link in ring.plan.links if {link.a, link.b} == {"s1", "s2"}]
     for switch, interface in ((link.a, link.a_interface), (link.b, link.b_interface)):
         assert arrives(ring, "h1", "h2")
@@ -137,12 +137,12 @@ def test_a_shut_port_drops_both_ways_and_no_others(ring: Network) -> None:
     ring.verify()
 
 
-def test_a_port_that_is_not_there_is_refused(ring: Network) -> None:
+def test_an_unknown_port_is_refused(ring: Network) -> None:
     with pytest.raises(RunError, match=r"s1.*s1-eth9"):
         ring.forwarding.set_port("s1", "s1-eth9", False)
 
 
-def test_counters_come_once_for_each_interface(ring: Network) -> None:
+def test_every_interface_is_counted_once(ring: Network) -> None:
     reader = CounterReader({name: ring.pid(name) for name in ring.node_names()})
     try:
         shaped = {name for node in ring.node_names() for name in ring.interfaces(node)}
@@ -184,14 +184,14 @@ def test_bandwidth_is_the_links_rate(star: Network) -> None:
 
 @needs_open_vswitch
 def test_open_vswitch_leaves_the_qdiscs_alone(star: Network) -> None:
-    """It takes the whole configuration up again at any change, and by default owns the qdiscs of its ports."""
+    """It reapplies its whole configuration at any change, and by default owns the qdiscs of its ports."""
     said = star.mininet.nameToNode["s1"].cmd("ovs-vsctl set Interface s1-eth1 external_ids:touched=yes")
     assert said.strip() == ""
     star.verify()
 
 
 @needs_open_vswitch
-def test_a_switch_shell_stands_where_its_interfaces_are(star: Network) -> None:
+def test_a_switch_shell_is_where_its_interfaces_are(star: Network) -> None:
     shell = star.mininet.nameToNode["s1"]
     assert isinstance(star.forwarding, OpenVSwitch)
     assert network_namespace(star.pid("s1")) == network_namespace(star.forwarding.pid)
@@ -202,7 +202,7 @@ def test_a_switch_shell_stands_where_its_interfaces_are(star: Network) -> None:
 
 @pytest.mark.no_guest
 @needs_open_vswitch
-def test_nothing_stands_outside_and_nothing_stays(star: Network) -> None:
+def test_nothing_appears_outside_and_nothing_is_left(star: Network) -> None:
     programs, folders = ovs_programs(), set(RUNTIME_DIRECTORY.glob("run-ovs-*"))
     outside = {path.name for path in Path("/sys/class/net").iterdir()}
     pids: list[int] = []
@@ -238,7 +238,7 @@ def test_a_daemon_that_ended_is_noticed() -> None:
 @pytest.mark.no_guest
 @needs_open_vswitch
 def test_what_a_killed_run_leaves_is_found_by_clean() -> None:
-    """Processes by their mark, the folder by its name: `remove_leftovers` asks for run-*."""
+    """Processes by their mark, the folder by its name: `remove_leftovers` looks for run-*."""
     before = set(RUNTIME_DIRECTORY.glob("run-*"))
     command = [sys.executable, "-c", _BUILD_AND_WAIT]
     builder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -246,12 +246,12 @@ def test_what_a_killed_run_leaves_is_found_by_clean() -> None:
     assert builder.stdout.readline() == "built\n"
     builder.kill()
     builder.communicate()
-    mine = [one for one in find_leftovers() if one.run == "killed-open-vswitch-test"]
-    for one in mine:
-        os.kill(one.pid, signal.SIGKILL)
+    mine = [leftover for leftover in find_leftovers() if leftover.run == "killed-open-vswitch-test"]
+    for leftover in mine:
+        os.kill(leftover.pid, signal.SIGKILL)
     (folder,) = set(RUNTIME_DIRECTORY.glob("run-*")) - before
     shutil.rmtree(folder)
-    assert {one.command.split()[0] for one in mine} >= {"ovsdb-server", "ovs-vswitchd"}
+    assert {leftover.command.split()[0] for leftover in mine} >= {"ovsdb-server", "ovs-vswitchd"}
 
 
 def test_flows_that_differ_are_named() -> None:

@@ -1,4 +1,4 @@
-"""What lies between pairs of hosts or regions is shaped at the sender, for each destination, beside its own link."""
+"""Paths between hosts or regions are shaped at the sender, for each destination, in addition to its own link."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_all_paths_of_a_host_share_its_link(regions: Network) -> None:
     assert rates["h4"] == pytest.approx(12e6 * 0.955, rel=0.12)
 
 
-def test_a_branch_changed_behind_our_back_is_found(regions: Network) -> None:
+def test_a_branch_changed_behind_our_back_is_noticed(regions: Network) -> None:
     change = (
         "class change dev h2-eth0 parent 5:1 classid 5:3 htb rate 1mbit ceil 5mbit burst 6000 cburst 6000"
     )
@@ -126,7 +126,7 @@ def test_limits_of_pairs_alone_let_a_host_send_more_than_its_rate() -> None:
 
 
 @pytest.mark.no_guest
-def test_sixty_hosts_in_ten_regions_stand_in_seconds() -> None:
+def test_sixty_hosts_in_ten_regions_are_built_in_seconds() -> None:
     """The margin is tenfold."""
     import time
 
@@ -134,7 +134,7 @@ def test_sixty_hosts_in_ten_regions_stand_in_seconds() -> None:
     began = time.monotonic()
     with build_network(plan) as network:
         took = time.monotonic() - began
-        print(f"60 hosts with 59 paths each stood after {took:.1f} s")
+        print(f"60 hosts with 59 paths each were built in {took:.1f} s")
         assert network.differences(network.read_back()) == []
         path = plan.path("h1", "h60").delay_s
         assert min(ping(network, "h1", "h60", count=3)) == pytest.approx(2 * path, abs=2e-3)

@@ -1,4 +1,4 @@
-"""The probe against links whose truth is known: as asked, off in one direction, without their delay, dead."""
+"""The probe against links whose true state is known: as asked, wrong in one direction, jittered and lossy, down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DELAY_ERROR_S = 1.5e-3
 
 
 def rates(probe: Probe) -> dict[tuple[str, str], float | None]:
-    return {(one.source, one.target): one.measured_bps for one in probe.directions}
+    return {(probed.source, probed.target): probed.measured_bps for probed in probe.directions}
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +46,23 @@ def test_every_direction_is_as_asked(uneven: Network) -> None:
     probe = probe_network(uneven)
     assert len(probe.directions) == len(uneven.plan.directions) == 6
     assert probe.skipped == 0
-    for one in probe.directions:
-        assert one.measured_bps == pytest.approx(one.asked_bps, rel=_RATE_ERROR) or one.limited_by_machine, (
-            one
-        )
+    for probed in probe.directions:
+        as_asked = probed.measured_bps == pytest.approx(probed.asked_bps, rel=_RATE_ERROR)
+        assert as_asked or probed.limited_by_machine, probed
         if uneven.plan.delay_backend == "netem":
-            assert one.measured_delay_s == pytest.approx(one.asked_delay_s, abs=_DELAY_ERROR_S / 2)
+            assert probed.measured_delay_s == pytest.approx(probed.asked_delay_s, abs=_DELAY_ERROR_S / 2)
         else:
-            assert one.measured_delay_s is None
-    assert {one.asked_bps for one in probe.directions} == {1e6, 40e6}
-    assert [(one.source, one.target) for one in probe.paths] == [("h1", "h2"), ("h2", "h1")]
+            assert probed.measured_delay_s is None
+    assert {probed.asked_bps for probed in probe.directions} == {1e6, 40e6}
+    assert [(path.source, path.target) for path in probe.paths] == [("h1", "h2"), ("h2", "h1")]
     for path in probe.paths:
         assert path.asked_s == pytest.approx(0.014)
+        assert path.measured_s is not None
         # Never early; a busy machine is late by less than any of the links' delays.
         assert 0.014 - _DELAY_ERROR_S / 2 < path.measured_s < 0.014 + 2.5e-3
 
 
-def test_one_direction_that_is_off_is_found(uneven: Network) -> None:
+def test_a_single_wrong_direction_is_noticed(uneven: Network) -> None:
     change = (
         "class change dev s2-eth1 parent 5: classid 5:1 htb rate 16mbit burst 4542 cburst 4542 quantum 1514"
     )
@@ -70,11 +70,11 @@ def test_one_direction_that_is_off_is_found(uneven: Network) -> None:
     try:
         probe = probe_network(uneven)
         off = {
-            (one.source, one.target): one.measured_bps
-            for one in probe.directions
-            if one.measured_bps is not None
-            and not one.limited_by_machine
-            and abs(one.measured_bps / one.asked_bps - 1) > 0.05
+            (probed.source, probed.target): probed.measured_bps
+            for probed in probe.directions
+            if probed.measured_bps is not None
+            and not probed.limited_by_machine
+            and abs(probed.measured_bps / probed.asked_bps - 1) > 0.05
         }
         (ends,) = off
         assert uneven.plan.directions[ends].interface == "s2-eth1"
@@ -85,14 +85,14 @@ def test_one_direction_that_is_off_is_found(uneven: Network) -> None:
             live._run({"s2": f"tc {change.replace('16mbit', '20mbit')}\n"}, "mending")
 
 
-def test_a_path_that_is_shut_is_found(uneven: Network) -> None:
+def test_a_path_that_is_down_is_noticed(uneven: Network) -> None:
     with LiveNetwork.of(uneven) as live:
         live.set_link("s1", "s2", up=False)
         probe = probe_network(uneven)
         live.set_link("s1", "s2", up=True)
     assert [path.measured_s for path in probe.paths] == [None, None]
     # Each link by itself is as it was.
-    assert all(one.measured_bps is not None for one in probe.directions)
+    assert all(probed.measured_bps is not None for probed in probe.directions)
 
 
 def test_jitter_and_loss_do_not_disturb_the_probe() -> None:
@@ -106,32 +106,32 @@ def test_jitter_and_loss_do_not_disturb_the_probe() -> None:
     )
     with build_network(plan) as network:
         probe = probe_network(network)
-    for one in probe.directions:
-        assert one.measured_bps == pytest.approx(10e6, rel=0.06) or one.limited_by_machine
-        assert one.measured_delay_s == pytest.approx(0.01, abs=2e-3)
+    for probed in probe.directions:
+        assert probed.measured_bps == pytest.approx(10e6, rel=0.06) or probed.limited_by_machine
+        assert probed.measured_delay_s == pytest.approx(0.01, abs=2e-3)
 
 
-@pytest.mark.no_guest  # which has not the memory
+@pytest.mark.no_guest  # it has too little memory
 def test_a_star_of_60_takes_seconds_and_leaves_nothing() -> None:
     with build_network(plan_for({"kind": "star", "nodes": 60}, time={"dilation": 4})) as network:
         probe = probe_network(network)
         readbacks = network.read_back()
-    # Under a second where nothing else runs.
+    # Under a second if nothing else runs.
     assert probe.took_wall_s < 10
     assert len(probe.directions) == 120
-    # A moment in which this machine was busy is told, and not taken for the link's.
+    # A moment in which this machine was busy is reported, and not mistaken for a slow link.
     off = [
-        one
-        for one in probe.directions
-        if not one.limited_by_machine and one.measured_bps != pytest.approx(60e6, rel=_RATE_ERROR)
+        probed
+        for probed in probe.directions
+        if not probed.limited_by_machine and probed.measured_bps != pytest.approx(60e6, rel=_RATE_ERROR)
     ]
     assert off == []
-    assert sum(not one.limited_by_machine for one in probe.directions) > 100
+    assert sum(not probed.limited_by_machine for probed in probe.directions) > 100
     assert all(end.drops == end.backlog_bytes == 0 for entry in readbacks for end in (entry.a, entry.b))
 
 
 @pytest.mark.no_guest
-def test_of_a_very_large_network_a_sample_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_very_large_network_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnbed.network.probe._MAX_DIRECTIONS", 5)
     monkeypatch.setattr("mnbed.network.probe._MAX_PATHS", 3)
     with build_network(plan_for({"kind": "star", "nodes": 6})) as network:

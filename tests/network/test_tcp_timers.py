@@ -21,7 +21,7 @@ connection, _ = server.accept()
 while data := connection.recv(65536):
     connection.sendall(data)
 """
-# tcpi_rto stands behind eight single bytes of struct tcp_info (linux/tcp.h), in microseconds.
+# tcpi_rto follows eight single bytes in struct tcp_info (linux/tcp.h); it is in microseconds.
 _CLIENT = """
 import socket, struct
 with socket.create_connection(("10.0.0.2", 9000)) as connection:
@@ -46,5 +46,5 @@ def test_a_lost_packet_costs_the_same_emulated_time(dilation: float) -> None:
         finally:
             server.kill()
             server.communicate()
-    # The least timeout of 200 ms and a round trip of 4 ms; kernels count in ticks of up to 10 ms.
+    # The minimum timeout of 200 ms and a round trip of 4 ms; kernels count in ticks of up to 10 ms.
     assert 0.19 <= int(rto_us) / 1e6 / dilation <= 0.25

@@ -70,7 +70,7 @@ def test_clean_ends_all_that_a_killed_run_left_and_nobody_else(cli: Cli) -> None
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("ended process") == len(staying)
         assert [one.poll() for one in spared] == [None] * len(spared)
-        assert "Nothing was left." in cli("clean").stdout
+        assert "Nothing to remove." in cli("clean").stdout
     assert [pid for pid in left if state_of(pid) not in (None, "Z")] == []
     assert list((RUNTIME_DIRECTORY / "marks").iterdir()) == []
     assert not list(RUNTIME_DIRECTORY.glob("run-*"))

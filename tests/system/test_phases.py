@@ -161,7 +161,7 @@ def test_a_stopped_controller_goes_on_and_the_verdict_says_so(cli: Cli) -> None:
     assert done.returncode == 0, done.stderr
     summary = cli.summary()
     assert summary["status"] == "completed"
-    (reason,) = [reason for reason in summary["reasons"] if "the controller stood still once" in reason]
+    (reason,) = [reason for reason in summary["reasons"] if "the controller was suspended once" in reason]
     assert float(reason.split("once, ")[1].split(" s")[0]) >= 4.5
     assert (cli.directory() / "report.html").exists()
     assert_nothing_is_lost(cli, 2)

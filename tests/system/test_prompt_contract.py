@@ -57,6 +57,7 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driven]:
     )
     folder = Path(tempfile.mkdtemp(prefix="mnbed-test-"))
     folder.chmod(0o755)
+    monkeypatch.chdir(folder)  # some lines name a file, by chance
     with (
         open("/dev/null") as nothing,
         run_lock("tests"),
@@ -127,7 +128,8 @@ def test_no_verb_ends_the_prompt_at_any_moment(prompt: Driven, capsys: pytest.Ca
         return said
 
     def state(name: str) -> str:
-        return "" if name not in bench.agents else str(bench.agents[name].status.get("round", ""))
+        status = bench.agents[name].status if name in bench.agents else None
+        return "" if status is None else str(status["round"])
 
     drive("before any run", [*lines(), "stop"])
     about_agents = [f"{verb} {host}" for verb in ("stop", "start", "restart") for host in ("h1", "h2", "h9")]
@@ -140,9 +142,9 @@ def test_no_verb_ends_the_prompt_at_any_moment(prompt: Driven, capsys: pytest.Ca
     drive("while training", lines())
     wait_for(lambda: bench.agents["h1"].ready is not None)
     prompt.answers("stop h2")
-    session = bench.job.session if bench.job is not None else None
-    assert session is not None
-    wait_for(lambda: session.over)
+    supervisor = bench.job.supervisor if bench.job is not None else None
+    assert supervisor is not None
+    wait_for(lambda: supervisor.over)
     said = drive("just after the end", ["restart h2", *about_agents, "start", "agents", "linkstat"])
     assert "training has ended" in said
     wait_for(lambda: not bench.running)
@@ -164,14 +166,14 @@ def test_a_shell_that_ended_is_told_and_hangs_nothing(
 
 
 def test_leaving_says_what_came_of_what_was_going_on(
-    prompt: Driven, capsys: pytest.CaptureFixture[str]
+    prompt: Driven, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    prompt.answers("capture h1 s1 /dev/null")
+    prompt.answers(f"capture h1 s1 {tmp_path / 'x.pcap'}")
     prompt.answers("start")
     for verb in sorted(LEAVING):
         assert prompt.onecmd(verb)
     prompt.leave()
     said = capsys.readouterr().out
-    assert "/dev/null: " in said
+    assert f"{tmp_path / 'x.pcap'}: " in said
     assert "ending the run" in said
     assert "run directory: " in said

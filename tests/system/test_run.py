@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from mnbed.experiment.loading import load_experiment
 from mnbed.run_directory import RunDirectory
 from tests.record_types import run_problems
 from tests.system.conftest import CHECKOUT, Cli, agent_pid, marked_processes, runner, wait_until
@@ -216,14 +215,6 @@ def test_real_images_decode_and_train(cli: Cli) -> None:
     assert done.returncode == 0, done.stderr
     shutil.rmtree(data)
     assert cli.summary()["standin"] is False
-
-
-def test_every_experiment_in_the_folder_loads() -> None:
-    files = sorted((CHECKOUT / "experiments").glob("*.yaml"))
-    assert len(files) >= 2
-    for file in files:
-        assert load_experiment(file).name
-        assert file.read_text().startswith("# ")
 
 
 def test_the_mininet_prompt_takes_commands_from_standard_input(cli: Cli) -> None:

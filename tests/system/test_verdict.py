@@ -17,6 +17,7 @@ from mnbed.experiment.loading import load_experiment
 from mnbed.machine import probe
 from mnbed.network.build import Network
 from mnbed.network.namespaces import run_in
+from mnbed.network.probe import probe_network
 from mnbed.plan.make import make_plan
 from mnbed.results.summary import Summary
 from mnbed.run import job as job_module
@@ -102,23 +103,22 @@ def test_a_qdisc_that_is_gone_is_noticed(cli: Cli) -> None:
     run = cli.wait_for_round(1)
     run_in(agent_pid(run, "h3"), ["tc", "qdisc", "del", "dev", "h3-eth0", "root"], what="deleting a qdisc")
     assert cli.finish(running).returncode == 0
-    assert "h3-eth0: no shaping is there" in reasons(cli)
+    assert "h3-eth0: not shaped at all" in reasons(cli)
 
 
 def test_a_link_that_is_20_percent_off_is_noticed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the read-back's back, as a kernel would that does not do what it says."""
-    measure = job_module.probe_network
 
     def tampered(network: Network, *arguments: object) -> object:
         rate = round(0.8 * network.plan.directions["h2", "s1"].wire.bandwidth_bps)
         change = f"class change dev h2-eth0 parent 5: classid 5:1 htb rate {rate}bit burst 4542 cburst 4542"
         run_in(network.pid("h2"), ["tc", *change.split()], what="changing a rate")
-        return measure(network, *arguments)  # type: ignore[arg-type]
+        return probe_network(network, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(job_module, "probe_network", tampered)
     summary = run_here(cli.out)
     assert summary.verdict == "degraded"
-    assert "1 of 8 probed directions have another bandwidth than asked" in "\n".join(summary.reasons)
+    assert "1 of 8 probed directions do not have the bandwidth asked for" in "\n".join(summary.reasons)
     assert "h2 -> s1" in "\n".join(summary.reasons)
     assert "(-20%)" in "\n".join(summary.reasons)
 

@@ -1,8 +1,8 @@
-"""Edge lists: one link a line, two names and its attributes.
+"""Edge lists: one link per line, two names and its attributes.
 
 # names that begin with h and a number are hosts, all others switches
 h1 s1 bandwidth=60mbit delay=1ms
-s1 > s2 bandwidth=10mbit                the direction from s1 to s2 alone; the other has a line of its own
+s1 > s2 bandwidth=10mbit                only the direction from s1 to s2; the other has its own line
 h2 s1 {'bandwidth_bps': 60e6}           as networkx writes them
 """
 
@@ -38,7 +38,7 @@ def read(text: str) -> nx.Graph:
 
 
 def write(graph: nx.Graph) -> str:
-    """Links only. Raises ValueError where the graph has what an edge list cannot hold."""
+    """Links only. Raises ValueError if the graph has something that an edge list cannot hold."""
     if graph.graph.get("paths") or graph.graph.get("per_pair"):
         raise ValueError(
             "an edge list holds no properties between regions or pairs; write .yaml, .json or .graphml"
@@ -50,7 +50,7 @@ def write(graph: nx.Graph) -> str:
     ]
     if wrong:
         raise ValueError(
-            f"in an edge list h1, h2, ... are hosts and all other names switches, and {wrong[0]} is not so called; "
+            f"in an edge list h1, h2, ... are hosts and all other names switches; {wrong[0]} does not follow that: "
             "write .yaml, .json or .graphml"
         )
     plain = flat(graph)
@@ -59,7 +59,7 @@ def write(graph: nx.Graph) -> str:
 
 
 def _row(line: str) -> tuple[str, str, bool, dict[str, Any]]:
-    """(one end, the other, in this direction only, attributes)"""
+    """(one end, the other, whether in this direction only, attributes)"""
     head, brace, rest = line.partition("{")
     words = head.split()
     one_way = ">" in words
@@ -84,7 +84,7 @@ def _row(line: str) -> tuple[str, str, bool, dict[str, Any]]:
 
 def _words(data: dict[str, Any]) -> str:
     text = ""
-    for one in EDGE_PROPERTIES:
-        if data.get(one.attribute) is not None:
-            text += f" {one.key}={one.form(data[one.attribute])}"
+    for row in EDGE_PROPERTIES:
+        if data.get(row.attribute) is not None:
+            text += f" {row.key}={row.form(data[row.attribute])}"
     return text

@@ -8,14 +8,14 @@ import networkx as nx
 
 from topologies.normal_form import flat
 
-# In GML a node's name is its `label`; the longer one it may have goes under this key.
+# In GML a node's name is its `label`; the longer label that it may have goes under this key.
 _LONG_NAME = "longname"
 
 
 def read(text: str) -> nx.Graph:
-    """Nodes are called by their labels where these tell them apart, else by their numbers. Raises ValueError."""
+    """Nodes are called by their labels if these are unique, else by their numbers. Raises ValueError."""
     if not re.search(r"\bmultigraph\b", text):
-        # Parallel links must be seen here as what they are, not as a syntax error.
+        # Parallel links must be read as what they are, not as a syntax error.
         text = re.sub(r"\bgraph\s*\[", "graph [\n  multigraph 1", text, count=1)
     try:
         raw = nx.parse_gml(text, label="id")

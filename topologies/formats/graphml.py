@@ -15,7 +15,7 @@ def read(text: str) -> nx.Graph:
     safe_xml.parse(text)
     try:
         with warnings.catch_warnings():
-            # networkx warns where it takes text for an attribute without a type.
+            # networkx warns when it assumes that an attribute without a type is text.
             warnings.simplefilter("ignore")
             graph: nx.Graph = nx.parse_graphml(text)
     except (nx.NetworkXError, KeyError, ValueError, TypeError, StopIteration) as error:

@@ -4,12 +4,12 @@
     <bridge name="switch"/>
     <link origin="fast" dest="switch" latency="1" upload="60Mbps" download="60Mbps" drop="0" network="..."/>
 
-`upload` is the rate from origin to dest, `download` from dest to origin, without which the link goes one way;
-`latency` and `jitter` are one-way milliseconds, `drop` is a probability. Services with supervisor="true" are Kollaps's
-own.
+`upload` is the rate from origin to dest, `download` that from dest to origin; with one of them alone the link goes one
+way, and needs another link back. `latency` and `jitter` are one-way milliseconds, `drop` is a probability. Services
+with supervisor="true" are Kollaps's own.
 
-Links directly between services, without bridges, are a matrix of pairs. It becomes one switch and `paths`: each pair of
-hosts has the rate of its services' link, and a host's own access is not limited.
+Links directly between services, without bridges, form a matrix of pairs. It becomes one switch and `paths`: each pair
+of hosts gets the rate of its services' link, and a host's own access link is practically unlimited.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from topologies.reading import brief
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)bps", re.IGNORECASE)
 _SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-# The access of a host that only pairs limit; HTB's own limit is 34 Gbit/s.
+# The access link of a host that only pairs limit; HTB's own limit is 34 Gbit/s.
 UNLIMITED_BPS = 10e9
 _HUB = "s1"
 
@@ -66,10 +66,10 @@ def read(text: str) -> nx.Graph:
     parts = _parts(root)
     between_services = [link for link in parts.links if {link.origin, link.dest} <= parts.replicas.keys()]
     if between_services and len(between_services) < len(parts.links):
-        one = between_services[0]
+        link = between_services[0]
         raise ValueError(
-            f"link {one.origin} - {one.dest} joins two services, while others lead to bridges; a file has the one or "
-            "the other"
+            f"link {link.origin} - {link.dest} joins two services, while others lead to bridges; a file must not mix "
+            "the two"
         )
     graph = _matrix(parts) if between_services else _bridged(parts)
     if parts.notes:
@@ -125,7 +125,7 @@ def _link(link: Any, number: int, parts: _Parts) -> _Link:
         try:
             common[name] = float(f"{float(value) * scale:.12g}")
         except ValueError:
-            raise ValueError(f"{where}: {key}={brief(value)} is no number") from None
+            raise ValueError(f"{where}: {key}={brief(value)} is not a number") from None
     common = {name: value for name, value in common.items() if value or name == "delay_s"}
     up, down = (_rate(link.get(key), key, where) for key in ("upload", "download"))
     if up is None and down is None:
@@ -147,20 +147,20 @@ def _rate(text: str | None, key: str, where: str) -> float | None:
     return float(match[1]) * _SCALE[match[2].upper()]
 
 
-def _ways(parts: _Parts) -> dict[tuple[str, str], Mapping[str, float]]:
+def _directions(parts: _Parts) -> dict[tuple[str, str], Mapping[str, float]]:
     """(from, to) -> properties, of all links; both directions of every pair. Raises ValueError."""
-    ways: dict[tuple[str, str], Mapping[str, float]] = {}
+    directions: dict[tuple[str, str], Mapping[str, float]] = {}
     for link in parts.links:
         for ends, properties in (((link.origin, link.dest), link.up), ((link.dest, link.origin), link.down)):
             if properties is None:
                 continue
-            if ends in ways and ends[0] != ends[1]:
+            if ends in directions and ends[0] != ends[1]:
                 raise ValueError(f"link {ends[0]} - {ends[1]} is given twice")
-            ways[ends] = properties
-    for a, b in ways:
-        if (b, a) not in ways:
+            directions[ends] = properties
+    for a, b in directions:
+        if (b, a) not in directions:
             raise ValueError(f"link {a} - {b} goes one way only; give its download, or a link back")
-    return ways
+    return directions
 
 
 def _members(name: str, parts: _Parts) -> list[str]:
@@ -173,29 +173,31 @@ def _bridged(parts: _Parts) -> nx.Graph:
     for name in parts.replicas:
         graph.add_nodes_from(_members(name, parts), kind="host")
     graph.add_nodes_from(parts.bridges, kind="switch")
-    ways = _ways(parts)
-    for (a, b), forward in ways.items():
-        for one in _members(a, parts):
-            for other in _members(b, parts):
-                if not graph.has_edge(one, other):
-                    graph.add_edge(one, other)
-                    put_properties(graph.edges[one, other], one, other, forward, ways[b, a])
+    directions = _directions(parts)
+    for (a, b), forward in directions.items():
+        for source in _members(a, parts):
+            for target in _members(b, parts):
+                if not graph.has_edge(source, target):
+                    graph.add_edge(source, target)
+                    put_properties(graph.edges[source, target], source, target, forward, directions[b, a])
     return _as_directed(graph)
 
 
 def _matrix(parts: _Parts) -> nx.Graph:
     graph = nx.Graph(paths=[], paths_shared=False)
-    # One service for each host says the same as its own name does.
+    # With one service per host, its region says the same as its name.
     for name in parts.replicas:
         for member in _members(name, parts):
             graph.add_node(member, kind="host", region=name)
             graph.add_edge(member, _HUB, bandwidth_bps=UNLIMITED_BPS, delay_s=0.0)
     if _HUB in parts.replicas:
-        raise ValueError(f"a service is called {_HUB}, which is the name of the switch that joins them")
+        raise ValueError(
+            f"a service is called {_HUB}, which is the name of the switch that joins all services"
+        )
     graph.nodes[_HUB]["kind"] = "switch"
-    ways = _ways(parts)
-    for (a, b), forward in ways.items():
-        if forward != ways[b, a]:
+    directions = _directions(parts)
+    for (a, b), forward in directions.items():
+        if forward != directions[b, a]:
             raise ValueError(
                 f"link {a} - {b}: upload and download of a link between two services must be the same"
             )
@@ -205,7 +207,7 @@ def _matrix(parts: _Parts) -> nx.Graph:
 
 
 def _as_directed(graph: nx.Graph) -> nx.Graph:
-    """Each direction with its own properties, as other formats with directions give it."""
+    """Each direction with its own properties, as other directed formats give it."""
     from topologies.normal_form import flat
 
     return flat(graph)
@@ -215,7 +217,7 @@ def _as_directed(graph: nx.Graph) -> nx.Graph:
 
 
 def write(graph: nx.Graph) -> str:
-    """Raises ValueError where the graph has what Kollaps cannot express, or leaves rates to the experiment."""
+    """Raises ValueError if the graph has something that Kollaps cannot express, or leaves rates to the experiment."""
     if graph.graph.get("per_pair"):
         raise ValueError("Kollaps limits pairs by links between services; use kind: regions, or a star")
     for a, b, data in graph.edges(data=True):
@@ -293,11 +295,11 @@ def _link_attributes(a: str, b: str, up: Mapping[str, Any], down: Mapping[str, A
             raise ValueError(
                 f"link {a} - {b} has no bandwidth, and Kollaps has no default; export an experiment instead"
             )
-    found = {"origin": a, "dest": b, "latency": f"{up.get('delay_s', 0.0) * 1e3:.12g}"}
-    found |= {"upload": _rate_text(up["bandwidth_bps"]), "download": _rate_text(down["bandwidth_bps"])}
+    attributes = {"origin": a, "dest": b, "latency": f"{up.get('delay_s', 0.0) * 1e3:.12g}"}
+    attributes |= {"upload": _rate_text(up["bandwidth_bps"]), "download": _rate_text(down["bandwidth_bps"])}
     if up.get("jitter_s"):
-        found["jitter"] = f"{up['jitter_s'] * 1e3:.12g}"
-    return {**found, "drop": f"{up.get('loss') or 0:.12g}", "network": "kollaps_network"}
+        attributes["jitter"] = f"{up['jitter_s'] * 1e3:.12g}"
+    return {**attributes, "drop": f"{up.get('loss') or 0:.12g}", "network": "kollaps_network"}
 
 
 def _rate_text(bps: float) -> str:

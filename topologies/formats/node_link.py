@@ -1,4 +1,4 @@
-"""Node-link JSON, as networkx and D3 have it: {"nodes": [{"id"}], "links" or "edges": [{"source", "target"}]}."""
+"""Node-link JSON, as networkx and D3 write it: {"nodes": [{"id"}], "links" or "edges": [{"source", "target"}]}."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""XML that cannot harm: entities, which can fill the memory or read files, are refused."""
+"""Harmless XML only: entities, which can exhaust memory or read files, are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def parse(text: str) -> Any:
         return defusedxml.ElementTree.fromstring(text.encode())
     except defusedxml.EntitiesForbidden as error:
         raise ValueError(
-            f"the XML defines an entity ({error.name}); entities are refused, write their text instead"
+            f"the XML defines an entity ({error.name}); entities are refused; write their text instead"
         ) from None
     except defusedxml.DefusedXmlException as error:
         raise ValueError(f"the XML is refused: {type(error).__name__}") from None

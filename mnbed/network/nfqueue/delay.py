@@ -21,11 +21,14 @@ from node_agent.descriptors import wait_readable
 from node_agent.streams import stream_seed
 
 _ANSWER_PATIENCE_S = 5.0
-# It takes some 2 ms for each host.
+# It takes about 2 ms per host.
 _START_PATIENCE_S = 30.0
 _MAX_TICK_S = 1e-3
 
-Ends = tuple[str, str]
+Hop = tuple[str, str]
+"""(from node, to node) of one direction of a link."""
+HostPair = tuple[str, str]
+"""(source, destination) of a path."""
 
 
 class Effect(NamedTuple):
@@ -36,8 +39,8 @@ class Effect(NamedTuple):
     distribution: str
     loss: float
     bursts: tuple[tuple[int, float, float, float, float], ...] = ()
-    """(seed, p, r, loss_bad, loss_good) of each link on the way that loses in bursts. Paths over one link share its
-    state, which is known by the seed."""
+    """(seed, p, r, loss_bad, loss_good) of each link on the path that loses in bursts. Paths over one link share its
+    state, which is identified by the seed."""
 
     @property
     def lossy(self) -> bool:
@@ -53,12 +56,13 @@ class HostPaths:
     sources: Mapping[str, Effect]
     """Address -> effect, of every other host."""
     lossy: bool
-    """Some source's packets are lost, now or by a later event."""
+    """Whether some source's packets may get lost, now or after a later event."""
 
 
 def tick_s(dilation: float) -> float:
-    """Wall time between two rounds of the process while it is busy: 0.5 ms of emulated time, and not so long that many
-    packets would count as late.
+    """Wall time between two rounds of the process while it is busy.
+
+    0.5 ms of emulated time, but not so long that many packets would count as late.
     """
     return min(0.5e-3 * max(1.0, dilation), _MAX_TICK_S)
 
@@ -79,44 +83,43 @@ class Paths:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._routes: dict[Ends, tuple[Ends, ...]] = {}
-        self._over: dict[Ends, list[Ends]] = {}
-        self._seeds = {
-            ends: stream_seed(plan.experiment.seed, "burst_loss", *ends) for ends in plan.directions
-        }
+        self._routes: dict[HostPair, tuple[Hop, ...]] = {}
+        self._over: dict[Hop, list[HostPair]] = {}
+        self._seeds = {hop: stream_seed(plan.experiment.seed, "burst_loss", *hop) for hop in plan.directions}
         self._addresses = {host.name: host.address for host in plan.hosts}
         for source in self._addresses:
             for target in self._addresses:
                 if source != target:
-                    route = tuple((one.source, one.target) for one in plan.route(source, target))
+                    directions = plan.route(source, target)
+                    route = tuple((direction.source, direction.target) for direction in directions)
                     self._routes[source, target] = route
-                    for ends in route:
-                        self._over.setdefault(ends, []).append((source, target))
+                    for hop in route:
+                        self._over.setdefault(hop, []).append((source, target))
 
     def effects(
-        self, wires: Mapping[Ends, LinkProperties], changed: Iterable[Ends] | None = None
+        self, wires: Mapping[Hop, LinkProperties], changed: Iterable[Hop] | None = None
     ) -> dict[str, dict[str, Effect]]:
         """Host -> source's address -> effect, of all paths or of those that take one of the changed directions."""
-        pairs: Iterable[Ends] = self._routes
+        pairs: Iterable[HostPair] = self._routes
         if changed is not None:
-            pairs = dict.fromkeys(pair for ends in changed for pair in self._over.get(ends, ()))
-        found: dict[str, dict[str, Effect]] = {}
+            pairs = dict.fromkeys(pair for hop in changed for pair in self._over.get(hop, ()))
+        effects: dict[str, dict[str, Effect]] = {}
         for source, target in pairs:
             route = self._routes[source, target]
-            path = along((wires[ends] for ends in route), self._plan.pair(source, target))
-            effect = effect_of(path, [self._seeds[ends] for ends in route])
-            found.setdefault(target, {})[self._addresses[source]] = effect
-        return found
+            path = along((wires[hop] for hop in route), self._plan.pair(source, target))
+            effect = effect_of(path, [self._seeds[hop] for hop in route])
+            effects.setdefault(target, {})[self._addresses[source]] = effect
+        return effects
 
 
 def host_paths(plan: Plan, paths: Paths, everyone: bool = False) -> list[HostPaths]:
     """Every host whose packets are delayed or lost at some time in the run, in the hosts' order; or every host."""
-    wires = {ends: one.wire for ends, one in plan.directions.items()}
+    wires = {hop: direction.wire for hop, direction in plan.directions.items()}
     now = paths.effects(wires)
     ever: dict[str, list[Effect]] = {host: list(effects.values()) for host, effects in now.items()}
     for event in plan.timeline:
         if isinstance(event, Reshape):
-            changed = {(one.source, one.target): one.wire for one in event.directions}
+            changed = {(direction.source, direction.target): direction.wire for direction in event.directions}
             wires.update(changed)
             for host, effects in paths.effects(wires, changed).items():
                 ever[host] += effects.values()
@@ -131,12 +134,12 @@ def host_paths(plan: Plan, paths: Paths, everyone: bool = False) -> list[HostPat
 
 
 class DelayProcess:
-    """The process that holds packets back. `statistics` is there after it has stopped."""
+    """The process that holds packets back. `statistics` is set once it has stopped."""
 
     def __init__(self, process: subprocess.Popen[str], paths: Paths, hosts: list[HostPaths]) -> None:
         self._process = process
         self._paths = paths
-        self._numbers = {one.host: number for number, one in enumerate(hosts)}
+        self._numbers = {arriving.host: number for number, arriving in enumerate(hosts)}
         self.statistics: dict[str, float] | None = None
         # Events and a prompt may change links at the same time.
         self._lock = threading.Lock()
@@ -152,20 +155,20 @@ class DelayProcess:
     ) -> Iterator[DelayProcess]:
         """Install the rules, start the process, and stop it on leaving. Raises MachineError or RunError.
 
-        `interfaces`: (process in a namespace, its interfaces), all of the network's. `everyone`: also hosts that
-        nothing delays yet, as somebody may change links by hand.
+        `interfaces`: (process in a namespace, its interfaces), all of the network's. `everyone`: include hosts
+        whose packets are not delayed yet, since somebody may change links by hand.
         """
         paths = Paths(plan)
         hosts = host_paths(plan, paths, everyone)
-        devices = {one.source: one.interface for one in plan.directions.values()}
-        orders = []
-        for one in hosts:
-            rule = f"*mangle\n-A PREROUTING -i {devices[one.host]} -j NFQUEUE --queue-num 0\nCOMMIT\n"
-            what = f"sending {one.host}'s packets to NFQUEUE"
-            run_in(pid_of(one.host), ["iptables-restore", "--noflush"], text=rule, what=what)
-            seed = stream_seed(plan.experiment.seed, "delay", one.host)
-            order = {"pid": pid_of(one.host), "gso": not one.lossy, "seed": seed, "sources": one.sources}
-            orders.append(order)
+        devices = {direction.source: direction.interface for direction in plan.directions.values()}
+        entries = []
+        for arriving in hosts:
+            host, pid = arriving.host, pid_of(arriving.host)
+            rule = f"*mangle\n-A PREROUTING -i {devices[host]} -j NFQUEUE --queue-num 0\nCOMMIT\n"
+            what = f"sending {host}'s packets to NFQUEUE"
+            run_in(pid, ["iptables-restore", "--noflush"], text=rule, what=what)
+            seed = stream_seed(plan.experiment.seed, "delay", host)
+            entries.append({"pid": pid, "gso": not arriving.lossy, "seed": seed, "sources": arriving.sources})
         process = subprocess.Popen(
             our_program("mnbed.network.nfqueue.delay_queue"),
             stdin=subprocess.PIPE,
@@ -178,11 +181,11 @@ class DelayProcess:
         try:
             note(process.pid)
             answer = delay._ask(
-                {"tick_s": tick_s(plan.dilation), "hosts": orders, "interfaces": interfaces},
+                {"tick_s": tick_s(plan.dilation), "hosts": entries, "interfaces": interfaces},
                 _START_PATIENCE_S,
             )
             if answer != "ready":
-                silent = "it was stopped (SIGSTOP)" if delay.stopped() else "it ended, or said nothing"
+                silent = "it was stopped (SIGSTOP)" if delay.stopped() else "it ended or did not answer"
                 raise MachineError(
                     f"the NFQUEUE delay did not start: {answer or silent}",
                     "a kernel with sch_netem (delay_backend: netem), or with nfnetlink_queue",
@@ -195,9 +198,10 @@ class DelayProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def update(self, wires: Mapping[Ends, LinkProperties], changed: Iterable[Ends]) -> None:
-        """Links in `changed` have other properties now, which `wires` holds with all others. Packets that wait already
-        keep their time. Raises RunError.
+    def update(self, wires: Mapping[Hop, LinkProperties], changed: Iterable[Hop]) -> None:
+        """The links in `changed` have new properties now; `wires` has those of all links. Raises RunError.
+
+        Packets that are waiting already keep their deadlines.
         """
         effects = self._paths.effects(wires, changed)
         update = [
@@ -209,7 +213,7 @@ class DelayProcess:
             raise RunError(f"the NFQUEUE delay was not changed: {answer or 'no answer'}")
 
     def take_statistics(self) -> DelayStatistics:
-        """What the queues did since they began, or since the last call; empty where the process has ended."""
+        """What the queues did since they began, or since the last call; empty if the process has ended."""
         with contextlib.suppress(ValueError):
             return cast(
                 "DelayStatistics", dict(json.loads(self._ask({"statistics": True}, _ANSWER_PATIENCE_S)))
@@ -217,7 +221,7 @@ class DelayProcess:
         return {}
 
     def _ask(self, order: object, patience_s: float) -> str:
-        """Its answer; empty where it has ended or takes too long."""
+        """The process's answer; empty if it has ended or takes too long."""
         with self._lock:
             return self._ask_alone(order, patience_s)
 
@@ -234,11 +238,11 @@ class DelayProcess:
         return self._process.stdout.readline().strip()
 
     def died(self) -> bool:
-        """True where the process has ended although nobody stopped it."""
+        """Whether the process has ended although nobody stopped it."""
         return self.statistics is None and self._process.poll() is not None
 
     def stopped(self) -> bool:
-        """True where somebody keeps it from running: SIGSTOP, or a debugger."""
+        """Whether somebody keeps it from running: with SIGSTOP, or a debugger."""
         return state_of(self._process.pid) in ("T", "t")
 
     def stop(self) -> None:

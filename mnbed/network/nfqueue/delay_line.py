@@ -1,7 +1,7 @@
-"""Packets that wait their time at one host: ids and deadlines, and which verdicts let them go with the fewest words.
+"""Packets that wait at one host: ids and deadlines, and which verdicts release them in the fewest messages.
 
-A batch verdict frees every waiting packet up to an id. It may be used for the packets that are due as far as no packet
-with a smaller id is still to wait; the others get a verdict each.
+A batch verdict releases every waiting packet up to an id. It can be used for due packets as long as no packet with a
+smaller id still has to wait; the others get a verdict each.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ class Released:
     """What to tell the kernel."""
 
     up_to: int | None = None
-    """Free every packet with this id or a smaller one."""
+    """Release every packet with this id or a smaller one."""
     single: list[int] = field(default_factory=list)
     count: int = 0
-    """Packets in all."""
+    """Number of packets in all."""
     longest_late_s: float = 0.0
     late: int = 0
-    """Of these packets, more than a millisecond late."""
+    """How many of them were more than a millisecond late."""
 
 
 class DelayLine:
     """All packets of one host, in the order of their ids."""
 
     def __init__(self) -> None:
-        # One line for each delay: whoever comes later leaves later.
+        # One line for each delay: the packet that arrives later leaves later.
         self._lines: dict[float, deque[tuple[float, int]]] = {}
-        # Where delays vary, a later one may overtake.
+        # If delays vary, a later packet may overtake an earlier one.
         self._spread: list[tuple[float, int]] = []
         self._waiting: deque[int] = deque()
         self._gone: set[int] = set()
@@ -53,7 +53,7 @@ class DelayLine:
         self._waiting.append(number)
 
     def next_deadline(self) -> float | None:
-        """When the first packet is due; None: nobody waits."""
+        """When the first packet is due; None: none waits."""
         deadlines = [line[0][0] for line in self._lines.values() if line]
         if self._spread:
             deadlines.append(self._spread[0][0])
@@ -61,44 +61,44 @@ class DelayLine:
 
     def release(self, horizon_s: float, now_s: float) -> Released | None:
         """Every packet with a deadline of at most `horizon_s`; None: there is none."""
-        found = Released()
+        released = Released()
         due: list[int] = []
         for delay_s, line in list(self._lines.items()):
             if line and line[0][0] <= horizon_s:
-                self._note_late(found, now_s - line[0][0])
+                self._note_late(released, now_s - line[0][0])
                 while line and line[0][0] <= horizon_s:
                     deadline, number = line.popleft()
                     due.append(number)
-                    found.late += now_s - deadline > 1e-3
+                    released.late += now_s - deadline > 1e-3
             if not line:
-                # A delay that events have left behind must not stay for ever.
+                # A delay that events have made obsolete must not stay for ever.
                 del self._lines[delay_s]
         while self._spread and self._spread[0][0] <= horizon_s:
             deadline, number = heapq.heappop(self._spread)
-            self._note_late(found, now_s - deadline)
+            self._note_late(released, now_s - deadline)
             due.append(number)
-            found.late += now_s - deadline > 1e-3
+            released.late += now_s - deadline > 1e-3
         if not due:
             return None
-        found.count = len(due)
-        self._sort_out(due, found)
-        return found
+        released.count = len(due)
+        self._sort_out(due, released)
+        return released
 
-    def _note_late(self, found: Released, late_s: float) -> None:
-        found.longest_late_s = max(found.longest_late_s, late_s)
+    def _note_late(self, released: Released, late_s: float) -> None:
+        released.longest_late_s = max(released.longest_late_s, late_s)
 
-    def _sort_out(self, due: list[int], found: Released) -> None:
-        """Which of them the batch verdict takes."""
+    def _sort_out(self, due: list[int], released: Released) -> None:
+        """Decide which of them the batch verdict releases."""
         waiting, gone = self._waiting, self._gone
         if len(due) == len(waiting) - len(gone):
-            found.up_to = max(due)
+            released.up_to = max(due)
             waiting.clear()
             gone.clear()
             return
         gone.update(due)
         while waiting and waiting[0] in gone:
-            found.up_to = waiting.popleft()
-            gone.discard(found.up_to)
+            released.up_to = waiting.popleft()
+            gone.discard(released.up_to)
         if gone:
-            # Those that go before others with smaller ids; the ones of earlier calls have gone already.
-            found.single = [number for number in due if number in gone]
+            # Those that leave before others with smaller ids; those of earlier calls have left already.
+            released.single = [number for number in due if number in gone]

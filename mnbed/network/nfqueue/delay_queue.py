@@ -1,23 +1,23 @@
 """Link delay for kernels without netem: packets wait in an NFQUEUE at the destination host.
 
 A path's whole delay is applied once, where the packet arrives: never on the sender's egress, where TCP small queues
-would throttle the sender. Jitter and loss of the path are applied there too. One process serves every host. It gets a
-notice of each packet, with no more of it than the IP header, which tells the source and so the path; the packets stay
-in the kernel, GSO packets in one piece. Where a source's packets may get lost the kernel cuts them up first, so that
+would throttle the sender. Jitter and loss of the path are applied there, too. One process serves every host. It gets a
+notice of each packet with nothing but the IP header, which tells the source and so the path; the packets stay in the
+kernel, GSO packets in one piece. At a host that may lose a source's packets the kernel cuts them up first, so that
 frames are lost one by one.
 
-Where packets come thick and fast, notices are read and verdicts given once in each tick; else at once.
+When packets come fast, notices are read and verdicts given once per tick; otherwise at once.
 
 Run as `python -m mnbed.network.nfqueue.delay_queue`: JSON lines on standard input, answers on standard output:
 
     {"tick_s", "hosts": [{"pid", "gso", "seed", "sources": {address: EFFECT}}],
-     "interfaces": [[pid, [name, ...]], ...]}                   all of the network's                    -> ready
-    {"update": [{"host": number, "sources": {...}}]}       other delays from now on                       -> done
-    {"statistics": true}                                     what happened since the last time -> one line of statistics
-    (standard input closes)                                                                    -> one line of statistics
+     "interfaces": [[pid, [name, ...]], ...]}              all of the network's                           -> ready
+    {"update": [{"host": number, "sources": {...}}]}       new delays from now on                         -> done
+    {"statistics": true}                                   what happened since the last time -> one line of statistics
+    (standard input closes)                                                                  -> one line of statistics
 
 EFFECT is [delay_s, jitter_s, distribution, loss, [[seed, p, r, loss_bad, loss_good], ...]]. The last are the links that
-lose packets in bursts: a link is known by its seed, and all paths over it share its state.
+lose packets in bursts: a link is identified by its seed, and all paths over it share its state.
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ _MSG_DONTWAIT = 0x40
 
 # The IPv4 header without options. The notice ends with it, and the source is its last word but one.
 _COPY_BYTES = 20
-# Packets that may wait at one host: 500 Mbit/s of full-size packets for 300 ms are 12,400; far above is free.
+# Packets that may wait at one host: 500 Mbit/s of full-size packets for 300 ms are 12,400; more room costs nothing.
 QUEUE_LENGTH = 200_000
 # Receive buffer of each netlink socket: about 200 bytes of notice per packet that this process has not read yet.
 _RECEIVE_BUFFER_BYTES = 16 << 20
-# From a packet's arrival to its notice here, and from a timer's expiry to the packet's way up the stack: taken off
-# every delay. Round trips are then 0.2 ms long on idle links and 0.2 ms short on busy ones, where this process is awake
-# already (bench/fidelity.py; the report's measured round trips). Deadlines that close share a wake-up.
+# From a packet's arrival to its notice here, and from a timer's expiry until the packet goes up the stack: subtracted
+# from every delay. Round trips are then 0.2 ms too long on idle links and 0.2 ms too short on busy ones, where this
+# process is awake already (bench/fidelity.py; the report's measured round trips). Deadlines this close share a wake-up.
 _LEAD_S = 150e-6
-# So many packets in a round of reading and releasing are thick and fast: the next round waits for the next tick.
+# With this many packets in a round of reading and releasing, packets come fast: the next round waits for its tick.
 _BUSY_PACKETS = 4
-# Notices taken from the kernel in one call; those of one host before the others get their turn.
+# Notices read from the kernel in one call; their room; notices of one host before the others get their turn.
 _NOTICES = 64
 _NOTICE_BYTES = 256
 _BURST = 512
@@ -90,11 +90,11 @@ class Statistics:
     late_over_1ms: int = 0
     """Packets released more than 1 ms late."""
     lost: int = 0
-    """Packets the kernel dropped for want of room in a queue or a socket."""
+    """Packets that the kernel dropped because a queue or a socket was full."""
     dropped_on_request: int = 0
-    """Packets that were to be lost."""
+    """Packets dropped because the path loses packets."""
     processor_of_its_own: bool = False
-    """The network's packets were kept off the processor that this process ran on."""
+    """Whether the network's packets were kept off the processor that this process ran on."""
     cpu_s: float = 0.0
     cpu_system_s: float = 0.0
     """Of cpu_s, in the kernel: a released packet's way up the receiver's stack counts here."""
@@ -106,22 +106,22 @@ class _Host:
     __slots__ = ("chains", "due", "gso", "line", "number", "paths", "rng", "socket")
 
     def __init__(
-        self, number: int, sock: socket.socket, order: Mapping[str, Any], chains: LossChains
+        self, number: int, sock: socket.socket, settings: Mapping[str, Any], chains: LossChains
     ) -> None:
-        """`chains`: of all links of the network."""
+        """`settings`: the host's entry in the first line; `chains`: of all links of the network."""
         self.number = number
         self.chains = chains
         self.socket = sock
-        self.gso = bool(order["gso"])
+        self.gso = bool(settings["gso"])
         self.line = DelayLine()
-        self.rng = random.Random(order["seed"])
+        self.rng = random.Random(settings["seed"])
         self.paths: dict[int, PathEffect] = {}
         self.due: float | None = None
-        """The deadline that the loop knows of."""
-        self.change(order["sources"])
+        """The deadline under which the loop has this host."""
+        self.change(settings["sources"])
 
     def change(self, sources: Mapping[str, Any]) -> None:
-        """Other delays for those sources, from the next packet on. Raises OSError where a table is missing."""
+        """Give those sources new delays, from the next packet on. Raises OSError if a table is missing."""
         for address, (delay_s, jitter_s, distribution, loss, bursts) in sources.items():
             source = int(IPv4Address(address))
             if delay_s or jitter_s or loss or bursts:
@@ -131,12 +131,12 @@ class _Host:
             else:
                 self.paths.pop(source, None)
         if self.gso and any(path.lossy for path in self.paths.values()):
-            # From now on frames get lost one by one.
+            # From now on frames are lost one by one.
             self.gso = False
             self.socket.send(_configuration(_NLM_F_REQUEST, *_gso_flag(False)))
 
     def take(self, number: int, source: int, arrived_s: float) -> int:
-        """A packet has come. Returns 0: it is to be dropped; 1: it may pass at once; -1: it waits."""
+        """A packet has arrived. Returns its verdict, _DROP or _ACCEPT; -1: it waits."""
         path = self.paths.get(source)
         if path is None:
             return _ACCEPT
@@ -157,7 +157,7 @@ _VERDICT_BODY = struct.pack("!BBH", socket.AF_UNSPEC, 0, 0) + struct.pack(
 
 
 def _verdict(kind: int, verdict: int) -> bytes:
-    """A verdict's message but for its last four bytes, the id."""
+    """A verdict's message without its last four bytes, the id."""
     body = _VERDICT_BODY + struct.pack("!I", verdict)
     return struct.pack("=IHHII", 16 + len(body) + 4, kind, _NLM_F_REQUEST, 0, 0) + body
 
@@ -165,7 +165,7 @@ def _verdict(kind: int, verdict: int) -> bytes:
 _ACCEPT_ALL_UP_TO = _verdict(_MSG_VERDICT_BATCH, _ACCEPT)
 _ONE = {verdict: _verdict(_MSG_VERDICT, verdict) for verdict in (_DROP, _ACCEPT)}
 _ID = struct.Struct("!I")
-# Of a notice: length and type of the message; id of the packet (the packet header is always the first attribute).
+# In a notice: length and type of the message; id of the packet (the packet header is always the first attribute).
 _HEAD = struct.Struct("=IH")
 _ID_OFFSET = 24
 
@@ -176,7 +176,7 @@ def _attribute(kind: int, payload: bytes) -> bytes:
 
 
 def _gso_flag(on: bool) -> tuple[bytes, bytes]:
-    """Whether GSO packets come in one piece."""
+    """Attributes that say whether GSO packets come in one piece."""
     return (
         _attribute(_CFG_FLAGS, struct.pack("!I", _FLAG_GSO if on else 0)),
         _attribute(_CFG_MASK, struct.pack("!I", _FLAG_GSO)),
@@ -251,22 +251,23 @@ class _Inbox:
         self._receive.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
 
     def fill(self, descriptor: int) -> int:
-        """How many notices came; they stand _NOTICE_BYTES apart in `data`."""
+        """Returns how many notices came; they are _NOTICE_BYTES apart in `data`."""
         return max(0, int(self._receive(descriptor, self._address, _NOTICES, _MSG_DONTWAIT, None)))
 
 
 class _Delayer:
     """All queues of all hosts, and the loop that serves them."""
 
-    def __init__(self, orders: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """`settings`: the first line of standard input. Raises OSError."""
         self.statistics = Statistics()
-        self._taken: tuple[float, float, float] = (0, 0.0, 0.0)
-        """Lost packets and processor time that earlier calls have told of."""
-        self._tick_s = float(orders["tick_s"])
+        self._reported: tuple[float, float, float] = (0, 0.0, 0.0)
+        """Lost packets and processor time that earlier statistics have reported."""
+        self._tick_s = float(settings["tick_s"])
         self._poll = select.epoll()
         self._hosts: list[_Host | None] = []
         self._by_descriptor: dict[int, _Host] = {}
-        # (deadline, number of the host); an entry counts only while it is the host's `due`.
+        # (deadline, number of the host); an entry is valid only while it is the host's `due`.
         self._due: list[tuple[float, int]] = []
         self._namespaces: list[int] = []
         chains = LossChains(lambda seed: random.Random(seed).random)
@@ -275,19 +276,19 @@ class _Delayer:
         self._inbox = _Inbox(self._libc)
         self._orders = b""
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        for number, order in enumerate(orders["hosts"]):
-            namespace = os.open(f"/proc/{order['pid']}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        for number, entry in enumerate(settings["hosts"]):
+            namespace = os.open(f"/proc/{entry['pid']}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             _enter(self._libc, namespace)
-            host = _Host(number, _open_queue(order["gso"]), order, chains)
+            host = _Host(number, _open_queue(entry["gso"]), entry, chains)
             self._namespaces.append(namespace)
             self._hosts.append(host)
             self._by_descriptor[host.socket.fileno()] = host
             self._poll.register(host.socket.fileno(), select.EPOLLIN)
         _enter(self._libc, self._home)
-        self.statistics.processor_of_its_own = self._keep_a_processor(orders.get("interfaces") or ())
+        self.statistics.processor_of_its_own = self._keep_a_processor(settings.get("interfaces") or ())
 
     def _keep_a_processor(self, interfaces: Iterable[tuple[int, list[str]]]) -> bool:
-        """Stay on one processor, and have every interface's packets worked off on the others."""
+        """Stay on one processor, and have every interface's packets processed on the others."""
         processor = steering.processor_to_keep()
         if processor is None:
             return False
@@ -310,7 +311,7 @@ class _Delayer:
         return True
 
     def run(self, orders_descriptor: int) -> None:
-        """Serve, and obey, until `orders_descriptor` reaches its end."""
+        """Serve the queues and carry out orders, until `orders_descriptor` reaches its end."""
         self._poll.register(orders_descriptor, select.EPOLLIN | select.EPOLLHUP)
         due, monotonic = self._due, time.monotonic
         busy, last = False, monotonic()
@@ -323,7 +324,7 @@ class _Delayer:
             if busy and now - last < self._tick_s:
                 time.sleep(self._tick_s - (now - last))
                 now = monotonic()
-            # Packets of a tick came in the middle of it, on average.
+            # On average, packets of a tick arrived in the middle of it.
             arrived = now - min(now - last, self._tick_s) / 2 if busy else now
             last = now
             before = self.statistics.packets
@@ -343,18 +344,18 @@ class _Delayer:
             busy = taken + self.statistics.packets - before >= _BUSY_PACKETS
 
     def _obey(self, data: bytes) -> bool:
-        """Take in orders; False at their end."""
+        """Carry out the orders in this data; False at their end."""
         *lines, self._orders = (self._orders + data).split(b"\n")
         for line in lines:
             try:
-                orders = json.loads(line)
-                if "statistics" in orders:
+                order = json.loads(line)
+                if "statistics" in order:
                     print(json.dumps(asdict(self.take_statistics())), flush=True)
                     continue
-                for order in orders["update"]:
-                    host = self._hosts[order["host"]]
+                for change in order["update"]:
+                    host = self._hosts[change["host"]]
                     assert host is not None
-                    host.change(order["sources"])
+                    host.change(change["sources"])
             except (OSError, ValueError, KeyError) as error:
                 print(f"failed: {error}", flush=True)
             else:
@@ -362,7 +363,7 @@ class _Delayer:
         return bool(data)
 
     def _read(self, host: _Host, arrived_s: float) -> int:
-        """Take in the notices of packets that have arrived at one host; returns how many."""
+        """Read the notices of packets that have arrived at one host; returns how many."""
         data, inbox = self._inbox.data, self._inbox
         head, identity = _HEAD.unpack_from, _ID.unpack_from
         descriptor, take = host.socket.fileno(), host.take
@@ -413,11 +414,11 @@ class _Delayer:
         lost, used = self._count_lost(), os.times()
         now = (lost, used.user + used.system, used.system)
         taken.lost, taken.cpu_s, taken.cpu_system_s = (
-            int(now[0] - self._taken[0]),
-            now[1] - self._taken[1],
-            now[2] - self._taken[2],
+            int(now[0] - self._reported[0]),
+            now[1] - self._reported[1],
+            now[2] - self._reported[2],
         )
-        self._taken = now
+        self._reported = now
         return taken
 
     def _count_lost(self) -> int:
@@ -436,10 +437,10 @@ class _Delayer:
 def _send_verdicts(sock: socket.socket, released: Released) -> None:
     if released.up_to is not None:
         sock.send(_ACCEPT_ALL_UP_TO + _ID.pack(released.up_to))
-    one = _ONE[_ACCEPT]
+    accept = _ONE[_ACCEPT]
     # Several messages in one: up to 32 kB.
     for start in range(0, len(released.single), 1000):
-        sock.send(b"".join(one + _ID.pack(number) for number in released.single[start : start + 1000]))
+        sock.send(b"".join(accept + _ID.pack(number) for number in released.single[start : start + 1000]))
 
 
 def _enter(libc: ctypes.CDLL, namespace: int) -> None:
@@ -449,7 +450,7 @@ def _enter(libc: ctypes.CDLL, namespace: int) -> None:
 
 
 def _raise_priority() -> None:
-    """Real-time priority where it is allowed, else the best nice value: lateness here is error in every delay."""
+    """Real-time priority if allowed, else the best nice value: lateness here is an error in every delay."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     except OSError:
@@ -458,7 +459,7 @@ def _raise_priority() -> None:
 
 
 def _first_line() -> bytes:
-    """The orders, and not a byte more: `run` reads the descriptor itself."""
+    """The first line of standard input; the controller writes no more before it has read `ready`."""
     line = b""
     while not line.endswith(b"\n"):
         data = os.read(0, 1 << 16)
@@ -482,7 +483,7 @@ def main() -> int:
     print("ready", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         delayer.run(0)
-    with contextlib.suppress(BrokenPipeError):  # nobody is left to ask
+    with contextlib.suppress(BrokenPipeError):  # nobody is left to read them
         os.write(1, json.dumps(asdict(delayer.take_statistics())).encode() + b"\n")
     return 0
 

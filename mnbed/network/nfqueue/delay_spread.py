@@ -1,4 +1,4 @@
-"""Delays drawn as netem draws them: from iproute2's own tables, or uniformly.
+"""Draws delays as netem does: from iproute2's own tables, or uniformly.
 
 A table holds the inverse of a distribution function, scaled so that 8192 is one standard deviation (tc-netem(8)).
 """
@@ -16,7 +16,7 @@ _FOLDERS = ("/usr/lib/tc", "/usr/lib64/tc", "/usr/share/tc", "/usr/lib/*/tc")
 
 
 def table_path(name: str) -> Path | None:
-    """The file of that distribution; None: iproute2 has not brought it."""
+    """The file of that distribution; None: it is not installed with iproute2."""
     for folder in _FOLDERS:
         for path in sorted(Path("/").glob(f"{folder.lstrip('/')}/{name}.dist")):
             return path
@@ -25,7 +25,7 @@ def table_path(name: str) -> Path | None:
 
 @cache
 def table(name: str) -> Sequence[int]:
-    """Its values. Raises OSError where the file is missing or holds none."""
+    """The table's values. Raises OSError if the file is missing or holds none."""
     path = table_path(name)
     if path is None:
         raise FileNotFoundError(f"iproute2's table of the distribution {name} is not installed ({name}.dist)")
@@ -37,7 +37,7 @@ def table(name: str) -> Sequence[int]:
 
 
 def spread(rng: random.Random, delay_s: float, jitter_s: float, distribution: str) -> Callable[[], float]:
-    """Draws one delay after the other, never below 0. Raises OSError where its table is missing."""
+    """A function that draws one delay per call, never below 0. Raises OSError if the table is missing."""
     if distribution == "uniform":
         return lambda: max(0.0, delay_s + jitter_s * (2 * rng.random() - 1))
     values = table(distribution)

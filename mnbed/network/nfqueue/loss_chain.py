@@ -19,7 +19,7 @@ class LossChain:
         self._bad = False
 
     def follow(self, model: BurstLoss) -> None:
-        """Have these parameters from now on; other ones than before begin in the good state, as with netem."""
+        """Use these parameters from now on; if they are new, begin in the good state, as netem does."""
         if model != self._model:
             self._model, self._bad = model, False
 

@@ -20,7 +20,7 @@ class PathEffect:
         loss: float,
         chains: Sequence[LossChain],
     ) -> None:
-        """`draw`: each packet's own delay, where delays vary. `chains`: of the links that lose in bursts, in order."""
+        """`draw`: each packet's own delay, if delays vary. `chains`: of the links that lose in bursts, in order."""
         self.delay_s = delay_s
         self.draw = draw
         self.lossy = bool(loss or chains)

@@ -1,10 +1,10 @@
 """Keeps the packets of all links off one processor, for a process that must never wait for them.
 
 A packet that a process releases goes up the receiver's stack at once, in that process's time; and whatever else has
-come in on its processor meanwhile is worked off there as well: acknowledgements on their way through switches, other
-hosts' traffic. With receive packet steering (Documentation/networking/scaling.rst) every interface of the network
-hands what it gets to the other processors. Measured with 60 links full both ways on two cores (bench/delay_cost.py):
-packets more than 1 ms late 0.1 to 10 % instead of 25 to 90 %.
+arrived on its processor meanwhile is processed there as well: acknowledgements on their way through switches, other
+hosts' traffic. With receive packet steering (Documentation/networking/scaling.rst), every interface of the network
+hands what it receives to the other processors. Measured with 60 links full in both directions on two cores
+(bench/delay_cost.py): 0.1 to 10 % of the packets were more than 1 ms late, instead of 25 to 90 %.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ _MS_PRIVATE, _MS_REC, _MNT_DETACH = 1 << 18, 1 << 14, 2
 
 
 def processor_to_keep() -> int | None:
-    """The one that packets are kept off: the last, as the first has most of a machine's interrupts. None: it is the
-    only one.
-    """
+    """The one that packets are kept off: the last, since the first gets most interrupts. None: there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[-1] if len(allowed) > 1 else None
 
 
 def mask_without(processor: int) -> str:
-    """All other processors that this process may use, as the kernel writes sets: hexadecimal, commas each 32 bits."""
+    """All other processors that this process may use, as the kernel writes sets: hexadecimal, a comma every 32 bits."""
     bits = sum(1 << other for other in os.sched_getaffinity(0) if other != processor)
     digits = f"{bits:x}"
     groups = []
@@ -42,8 +40,8 @@ def steer(places: Iterable[tuple[int, list[str]]], mask: str, enter: Callable[[i
     """Have those interfaces hand what they receive to the processors of the mask.
 
     `places`: (process in a namespace, its interfaces); `enter(pid)` takes the calling thread into that network
-    namespace. sysfs shows the interfaces of the namespace in which it was mounted, so it is mounted once for each, in a
-    mount namespace that the calling process is alone in from here on. Raises OSError where the kernel refuses.
+    namespace. sysfs shows the interfaces of the network namespace in which it was mounted, so it is mounted once for
+    each, in a mount namespace that is the calling process's own from here on. Raises OSError if the kernel refuses.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     _call(libc.unshare, _CLONE_NEWNS)

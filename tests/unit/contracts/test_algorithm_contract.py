@@ -1,6 +1,6 @@
-"""What every algorithm must do, tried on each one that is discovered, so a new file is tested at once.
+"""What every algorithm must do, tried on each one that is discovered, so that a new file is tested at once.
 
-An algorithm whose required settings have no default, or that needs another overlay, will say so here first.
+An algorithm whose settings have no defaults, or that needs another overlay, fails here first.
 """
 
 from __future__ import annotations
@@ -106,25 +106,25 @@ def test_rounds_go_on_when_peers_die(name: str) -> None:
 
 
 @every_algorithm
-def test_a_node_alone_goes_on(name: str) -> None:
+def test_a_lone_node_goes_on(name: str) -> None:
     network = run(name, until_s=20.5, dead={node: 1.0 + 0.1 * node for node in range(1, NUM_NODES)})
     assert network.nodes[0].round >= 15
 
 
 @dataclasses.dataclass(frozen=True)
 class Weather:
-    """A network's bad temper: everything in it follows from one seed."""
+    """A network's misbehaviour: everything follows from one seed."""
 
     seed: int
     num_nodes: int
     frame_s: float
-    """Up to so long a node takes to send a frame."""
+    """How long a node takes to send a frame, at most."""
     delay_s: float
-    """Up to so long a frame is under way; each frame draws, so that they overtake each other."""
+    """How long a frame is on its way, at most; drawn for each frame, so that frames overtake each other."""
     round_s: float
-    """Rounds take between 1 s and so much more."""
+    """By how much a round may take longer than 1 s."""
     restart: str = "on"
-    """Rounds of a node that comes back: they go on, begin at 0 again, or skip some."""
+    """How a returning node counts its rounds: it goes on, begins at 0 again, or skips some."""
 
     def network(self, name: str) -> tuple[FakeNetwork, random.Random]:
         draw = random.Random(self.seed)
@@ -148,7 +148,7 @@ class Weather:
         self.start(network, node, draw)
 
     def assert_goes_on(self, network: FakeNetwork, rounds: int = 5) -> None:
-        """Every node that lives does more rounds, however slow the slowest round of the network is."""
+        """Every live node does more rounds, however slow the slowest round of the network is."""
         wanted = {index: len(node.aggregated) + rounds for index, node in network.nodes.items() if node.alive}
         # A frame waits for all that its sender has to send; a round for the slowest of its frames.
         frames = 4 * self.num_nodes
@@ -191,12 +191,12 @@ def test_rounds_go_on_whoever_dies_comes_back_or_loses_a_connection(
     network, draw = weather.network(name)
     for event in trouble:
         network.run_until(network.now_s + draw.choice([0.01, 0.4, 2.0, 11.0]) * draw.random())
-        one, other = draw.sample(range(weather.num_nodes), 2)
+        first, second = draw.sample(range(weather.num_nodes), 2)
         dead = [index for index, node in network.nodes.items() if not node.alive]
         if event == "break":
-            network.break_connections(one, other)
-        elif event == "kill" and network.nodes[one].alive:
-            network.kill(one)
+            network.break_connections(first, second)
+        elif event == "kill" and network.nodes[first].alive:
+            network.kill(first)
         elif event == "revive" and dead:
             weather.revive(network, name, draw.choice(dead), draw)
     weather.assert_goes_on(network)
@@ -211,7 +211,7 @@ def test_sixty_nodes_of_unequal_speed_go_on(name: str) -> None:
 
 
 @every_algorithm
-def test_who_waits_says_for_whom(name: str) -> None:
+def test_an_algorithm_that_waits_says_for_whom(name: str) -> None:
     algorithm = create_algorithm({"name": name}, make_context(0, NUM_NODES, NUM_PARAMETERS))
     assert list(algorithm.waits_for()) == []
     for round in range(3):
@@ -269,8 +269,8 @@ def test_payloads_stay_as_they_were_while_training_goes_on(name: str) -> None:
 
 
 @every_algorithm
-def test_averages_stay_between_the_models_they_are_of(name: str) -> None:
-    """No average leaves the range of what went into it, and averaging brings models nearer to each other."""
+def test_averages_stay_between_their_models(name: str) -> None:
+    """No average leaves the range of what went into it, and averaging brings models closer together."""
     network = FakeNetwork(
         make_algorithms({"name": name}, NUM_NODES, NUM_PARAMETERS), num_parameters=NUM_PARAMETERS
     )

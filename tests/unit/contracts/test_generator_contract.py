@@ -1,4 +1,4 @@
-"""What holds for every topology generator, also for those written after this test."""
+"""What holds for every topology generator, including those written after this test."""
 
 from __future__ import annotations
 

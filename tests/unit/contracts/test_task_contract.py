@@ -1,4 +1,4 @@
-"""What every task must keep, found by discovery: a new file is tested before its author writes a test."""
+"""What every task must guarantee, tried on each one that is discovered: a new file is tested at once."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def test_there_are_the_tasks_we_promise() -> None:
 
 @pytest.mark.parametrize("name", task_names())
 def test_settings_are_documented_and_strict(name: str) -> None:
-    adapter = TypeAdapter(task_class(name.replace("_", "-")).Settings)
-    documented = docstrings(task_class(name).Settings)
+    settings = task_class(name.replace("_", "-")).Settings
+    adapter = TypeAdapter(settings)
+    documented = docstrings(settings)
     assert [key for key in adapter.json_schema()["properties"] if not documented.get(key)] == []
     for wrong in (
         {"btch_size": 8},
@@ -80,7 +81,7 @@ def test_parts_are_samples_of_the_task(task: Task) -> None:
     assert everything.max() < task.num_training
 
 
-def test_what_is_known_of_the_data_before_it_is_loaded_holds(task: Task) -> None:
+def test_what_is_known_before_loading_is_true(task: Task) -> None:
     known = type(task).training_samples(task.settings)
     assert known is None or known[0] <= task.num_training <= known[1]
 
@@ -115,7 +116,7 @@ def test_training_lowers_the_loss(task: Task) -> None:
 
 
 def test_noise_of_the_same_shape_trains_the_same_model(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It warms torch up in a process that is root: it must know no file, and cost as the real data does."""
+    """It warms torch up in a process that is root: it must not touch a file, and must cost what real data costs."""
     shape = task.data_shape
     assert all(type(size) is int and size >= 1 for size in shape)
     fresh = create_task(asdict(task.settings), Path("/nonexistent"), 1)
@@ -129,13 +130,13 @@ def test_noise_of_the_same_shape_trains_the_same_model(task: Task, monkeypatch: 
     assert np.isfinite(warm_up(fresh))
 
 
-def test_it_goes_to_agents_as_it_is(task: Task) -> None:
+def test_it_reaches_agents_unchanged(task: Task) -> None:
     descriptor = os.memfd_create("test")
     parts = task.partition(3)
     pack((task, parts), descriptor)
-    found, found_parts = unpack(descriptor)
+    unpacked, unpacked_parts = unpack(descriptor)
     os.close(descriptor)
-    assert all((one == other).all() for one, other in zip(parts, found_parts, strict=True))
+    assert all((part == other).all() for part, other in zip(parts, unpacked_parts, strict=True))
     model = FlatModel(task.make_model())
-    assert found.evaluate(model.module, 100) == task.evaluate(model.module, 100)
-    assert found.loss(model.module, parts[1][:8]).item() == task.loss(model.module, parts[1][:8]).item()
+    assert unpacked.evaluate(model.module, 100) == task.evaluate(model.module, 100)
+    assert unpacked.loss(model.module, parts[1][:8]).item() == task.loss(model.module, parts[1][:8]).item()

@@ -1,4 +1,4 @@
-"""What every way of exchanging keeps: frames whole and once, losses told once, nothing stale, nobody blocked.
+"""What every way of exchanging guarantees: frames whole and once, losses reported once, nothing stale, nobody blocked.
 
 Real sockets over loopback; peers that misbehave are played by the test. Each case runs for `parallel` and `sequential`.
 """
@@ -10,6 +10,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,12 @@ from tests.loopback import (
     wait_until,
 )
 
-BIG = 500_000  # parameters: 2 MB, far more than loopback's buffers hold of what is not read
+BIG = 500_000  # parameters: 2 MB, far more unread data than loopback's buffers hold
 NO_RECONNECTS = Limits(reconnect_s=1000.0, status_wall_s=0.02)
 
 
 class House:
-    """Makes nodes and played peers, and closes them."""
+    """Makes nodes, and peers that the test plays, and closes them."""
 
     def __init__(self, folder: Path, exchange: str, stack: contextlib.ExitStack) -> None:
         self.folder, self.exchange = folder, exchange
@@ -59,7 +60,7 @@ class House:
         return peer
 
     def node_with_peers(self, count: int, **options: object) -> tuple[Node, list[Peer]]:
-        """Node 0, and peers 1 to count that the test plays."""
+        """Node 0, and peers 1 to `count`, which the test plays."""
         self.ports = free_ports(count + 1)
         node = self.node(0, **options)
         return node, [self.peer(index, node) for index in range(1, count + 1)]
@@ -71,8 +72,20 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
         yield House(tmp_path, request.param, stack)
 
 
+def has_sent(node: Node, num_fragments: int) -> bool:
+    return node.counters.fragments_sent == num_fragments
+
+
+def has_from(node: Node, peer: Peer, num_fragments: int) -> bool:
+    return sum(one.sender == peer.index for one in node.arrived) == num_fragments
+
+
+def has_heard(node: Node, of_peers: list[tuple[int, bool]]) -> bool:
+    return node.peers == of_peers
+
+
 def ledger(node: Node, kind: str) -> list[tuple[int, int, str]]:
-    return [(one["round"], one["fragment"], one["peer"]) for one in node.events(kind)]
+    return [(record["round"], record["fragment"], record["peer"]) for record in node.events(kind)]
 
 
 # --- frames ---
@@ -85,10 +98,10 @@ def test_every_fragment_arrives_once_and_whole(house: House) -> None:
     wait_until(lambda: all(len(node.arrived) == 10 for node in nodes))
     for node in nodes:
         expected = sorted((peer, index) for peer in range(3) if peer != node.index for index in range(5))
-        assert sorted((one.sender, one.index) for one in node.arrived) == expected
-        assert all((one.values == 400 + one.index).all() for one in node.arrived)
+        assert sorted((fragment.sender, fragment.index) for fragment in node.arrived) == expected
+        assert all((fragment.values == 400 + fragment.index).all() for fragment in node.arrived)
         assert node.counters.fragments_received == 10
-        wait_until(lambda node=node: node.counters.fragments_sent == 10)
+        wait_until(partial(has_sent, node, 10))
         assert node.counters.fragments_created == 10
         assert len(set(ledger(node, "sent"))) == len(ledger(node, "sent")) == 10
         hellos = 2 * len(wire.encode_hello(0, bytes.fromhex(TOKEN)))
@@ -100,7 +113,7 @@ def test_one_connection_per_peer_is_kept(house: House) -> None:
     sender, receiver = house.nodes(2)
     for round_ in range(3):
         sender.send(round_, [(1, 0)])
-        wait_until(lambda count=round_ + 1: len(receiver.arrived) == count)
+        wait_until(partial(receiver.has, round_ + 1))
     assert receiver.peers == [(0, True)]
 
 
@@ -109,14 +122,14 @@ def test_keep_sends_everything_in_order(house: House) -> None:
     for round_ in range(5):
         sender.send(round_, [(1, 0), (1, 1)], replace=False)
     wait_until(lambda: len(receiver.arrived) == 10)
-    assert [(one.round, one.index) for one in receiver.arrived] == [
+    assert [(fragment.round, fragment.index) for fragment in receiver.arrived] == [
         (round_, index) for round_ in range(5) for index in range(2)
     ]
     assert sender.counters.fragments_dropped_stale == 0
 
 
 def test_a_new_round_leaves_only_the_frames_in_transit(house: House) -> None:
-    """Of peers that read nothing the kernel takes some frames; all others are dropped, once each, and counted."""
+    """For peers that read nothing the kernel accepts some frames; all others are dropped, once each, and counted."""
     node, peers = house.node_with_peers(3, num_fragments=20, num_parameters=20 * 25_000)
     node.send(0, [(peer, index) for index in range(20) for peer in (1, 2, 3)])
     connections = [peer.accept() for peer in peers]
@@ -128,7 +141,7 @@ def test_a_new_round_leaves_only_the_frames_in_transit(house: House) -> None:
     assert 60 - 3 <= sent + dropped <= 60
     assert len(set(ledger(node, "dropped"))) == len(ledger(node, "dropped")) == dropped
     assert not set(ledger(node, "dropped")) & set(ledger(node, "sent"))
-    # What was in transit comes whole, and then the new round.
+    # What was in transit arrives whole, and then the new round.
     in_transit = 60 - sent - dropped
     counts = dict.fromkeys((1, 2, 3), 0)
     for _, _, name in ledger(node, "sent"):
@@ -141,7 +154,7 @@ def test_a_new_round_leaves_only_the_frames_in_transit(house: House) -> None:
 
 
 def settled(node: Node) -> None:
-    """The node's thread has been round a few times without sending anything."""
+    """Wait until the node's thread has made a few turns without sending anything."""
     last, same = -1, 0
     while same < 20:
         threading.Event().wait(0.005)
@@ -149,7 +162,7 @@ def settled(node: Node) -> None:
         last = node.counters.bytes_sent
 
 
-def test_a_frame_of_which_no_byte_was_taken_is_unsent(house: House) -> None:
+def test_a_frame_is_unsent_until_its_first_byte_is_accepted(house: House) -> None:
     node, (peer,) = house.node_with_peers(1, num_fragments=20, num_parameters=20 * 3500)
     node.send(0, [(1, 0)])
     connection = peer.accept()
@@ -158,7 +171,7 @@ def test_a_frame_of_which_no_byte_was_taken_is_unsent(house: House) -> None:
     sock = node.transport._sender._outgoing[1].socket
     assert sock is not None
     assert unsent_bytes(sock) > 0  # the peer's window is small
-    set_lowat(sock, LOWAT_EMPTY_BYTES)  # the kernel takes nothing more now
+    set_lowat(sock, LOWAT_EMPTY_BYTES)  # the kernel accepts no more now
     node.send(1, [(1, index) for index in range(20)])
     wait_until(lambda: node.counters.fragments_created == 21)
     settled(node)
@@ -168,7 +181,7 @@ def test_a_frame_of_which_no_byte_was_taken_is_unsent(house: House) -> None:
     flushed_s = node.clock.now()
     set_lowat(sock, NOTSENT_LOWAT_BYTES)
     _, *fragments = read_events(connection, peer.receiver(), 3)
-    assert [one.round for one in fragments if isinstance(one, wire.Fragment)] == [0, 2]
+    assert [fragment.round for fragment in fragments if isinstance(fragment, wire.Fragment)] == [0, 2]
     # Its send time is that of its first byte, not that of an attempt.
     assert isinstance(fragments[-1], wire.Fragment)
     assert fragments[-1].sent_s >= flushed_s
@@ -185,12 +198,12 @@ def test_a_peer_that_reads_nothing_does_not_block_the_others(house: House) -> No
             slow.accept()
             connection = quick.accept()
             assert isinstance(read_events(connection, receiver, 1)[0], wire.Hello)
-        found = read_events(connection, receiver, 2)
-        assert [one.index for one in found if isinstance(one, wire.Fragment)] == [0, 1]
+        received = read_events(connection, receiver, 2)
+        assert [fragment.index for fragment in received if isinstance(fragment, wire.Fragment)] == [0, 1]
     wait_until(lambda: node.counters.fragments_sent == 6)
 
 
-def test_the_kernel_is_given_little_that_is_unsent(house: House) -> None:
+def test_the_kernel_holds_little_unsent_data(house: House) -> None:
     node, (peer,) = house.node_with_peers(1, num_parameters=BIG)
     node.send(0, [(1, 0)])
     peer.accept()
@@ -211,7 +224,7 @@ def test_a_peer_that_only_sent_to_us_is_missed(house: House) -> None:
     dying.transport.close()
     wait_until(lambda: (0, False) in node.peers)
     assert node.peers == [(0, True), (0, False)]
-    assert [one["peer"] for one in node.events("peer_lost")] == ["h1"]
+    assert [record["peer"] for record in node.events("peer_lost")] == ["h1"]
 
 
 def test_a_peer_that_we_only_sent_to_is_missed(house: House) -> None:
@@ -227,7 +240,7 @@ def test_a_peer_that_we_only_sent_to_is_missed(house: House) -> None:
 
 
 @pytest.mark.parametrize("first", ["incoming", "outgoing"])
-def test_a_death_that_ends_two_connections_is_told_once(house: House, first: str) -> None:
+def test_a_death_that_ends_two_connections_is_reported_once(house: House, first: str) -> None:
     node, (peer, other) = house.node_with_peers(2)
     node.send(0, [(1, 0)])
     ends = {"outgoing": peer.accept(), "incoming": peer.connect()}
@@ -243,16 +256,16 @@ def test_a_death_that_ends_two_connections_is_told_once(house: House, first: str
     assert node.peers == [(1, True), (1, False), (2, True)]
 
 
-def test_a_peer_lost_twice_is_told_twice(house: House) -> None:
+def test_a_peer_lost_twice_is_reported_twice(house: House) -> None:
     node, (peer,) = house.node_with_peers(1)
     for times in range(1, 4):
         reset(peer.connect())
-        wait_until(lambda times=times: node.peers == [(1, True), (1, False)] * times)
+        wait_until(partial(has_heard, node, [(1, True), (1, False)] * times))
     node.send(0, [(1, 0)])
     peer.listener.close()
     wait_until(
         lambda: node.peers[-2:] == [(1, False), (1, False)]
-    )  # something was made for it, and it was not there
+    )  # something was to be sent to it, and it was not there
 
 
 def test_a_restarted_peer_that_speaks_before_its_old_connection_ends(house: House) -> None:
@@ -262,13 +275,13 @@ def test_a_restarted_peer_that_speaks_before_its_old_connection_ends(house: Hous
     wait_until(lambda: node.peers == [(1, True)])
     blocked = block(node, other.connect(), other)
     node.peers.clear()
-    # All of this is in one batch of events, the new life's HELLO and frame before the last frames of the old one.
+    # All of this is one batch of events: the new life's HELLO and frame before the last frames of the old life.
     new.sendall(HELLO_OF_LIFE_1 + peer.frame(9))
     for round_ in range(2, 5):
         old.sendall(peer.frame(round_))
     blocked.set()
     wait_until(lambda: len(node.arrived) == 5)
-    assert [one.round for one in node.arrived] == [1, 2, 3, 4, 9]
+    assert [fragment.round for fragment in node.arrived] == [1, 2, 3, 4, 9]
     assert node.peers == [(1, False), (1, True)]
     assert is_closed(old)
     new.sendall(peer.frame(10))
@@ -310,13 +323,13 @@ def block(
 
 
 def test_the_end_of_an_older_life_that_comes_late_does_not_hide_the_new_one(house: House) -> None:
-    """Of the old life there is only our connection to it, whose end is lost on the way at first."""
+    """All that is left of the old life is our connection to it, whose end is at first lost on the way."""
     node, (peer,) = house.node_with_peers(1, limits=NO_RECONNECTS)
     node.send(0, [(1, 0)])
     to_old = peer.accept()
     read_events(to_old, peer.receiver(), 2)
     from_new = peer.connect(life=1)
-    # What the earlier life owed never comes, whether or not its end has been seen.
+    # What the earlier life owed will never come, whether or not its end has been seen.
     wait_until(lambda: node.peers == [(1, False), (1, True)])
     reset(to_old)
     wait_until(lambda: len(node.peers) > 3)
@@ -338,10 +351,10 @@ def test_the_end_of_the_old_life_and_the_new_ones_hello_in_one_batch(house: Hous
     reset(to_old)
     blocked.set()
     wait_until(lambda: len(node.arrived) == 2)
-    assert [one for one in node.peers if one[0] == 1] == [(1, False), (1, True)]
+    assert [news for news in node.peers if news[0] == 1] == [(1, False), (1, True)]
 
 
-def test_a_connection_of_an_earlier_life_that_comes_late_counts_for_nothing(house: House) -> None:
+def test_a_late_connection_of_an_earlier_life_is_ignored(house: House) -> None:
     node, (peer,) = house.node_with_peers(1)
     peer.connect(life=2)
     wait_until(lambda: node.peers == [(1, False), (1, True)])
@@ -368,7 +381,7 @@ def test_a_returning_peer_gets_the_next_round(house: House) -> None:
 
 
 def test_what_waits_for_a_lost_peer_is_bounded(house: House) -> None:
-    """With `stale: keep` too: the newest of what is asked and of what is not, and the rest counted as dropped."""
+    """Even with `stale: keep`: the newest of the requests and of the rest stay, all others are counted as dropped."""
     node, (peer,) = house.node_with_peers(1, num_fragments=2, limits=QUICK)
     peer.listener.close()
     node.send(0, [(1, 0)], replace=False)
@@ -379,8 +392,12 @@ def test_what_waits_for_a_lost_peer_is_bounded(house: House) -> None:
     wait_until(lambda: node.counters.fragments_created == 1 + 199 * 3)
     assert node.counters.fragments_dropped_stale == 1 + 198 * 3
     back = house.peer(1, node)
-    found = read_events(back.accept(), back.receiver(), 4)[1:]
-    assert [(one.round, one.index, one.reply_wanted) for one in found if isinstance(one, wire.Fragment)] == [
+    received = read_events(back.accept(), back.receiver(), 4)[1:]
+    assert [
+        (fragment.round, fragment.index, fragment.reply_wanted)
+        for fragment in received
+        if isinstance(fragment, wire.Fragment)
+    ] == [
         (199, 0, False),
         (199, 1, False),
         (199, 0, True),
@@ -430,8 +447,12 @@ def test_hundreds_of_resets_under_requests_and_replies(house: House) -> None:
     asking = {peer: peer.connect() for peer in peers}
     answered: dict[Peer, socket.socket | None] = dict.fromkeys(peers)
 
-    def reply(one: wire.Fragment) -> Outbox | None:
-        return node.outbox(one.round, [(one.sender, 0)], replace=False) if one.reply_wanted else None
+    def reply(fragment: wire.Fragment) -> Outbox | None:
+        return (
+            node.outbox(fragment.round, [(fragment.sender, 0)], replace=False)
+            if fragment.reply_wanted
+            else None
+        )
 
     for number in range(300):
         blocked = block(node, keeping, steady, then=reply)
@@ -448,14 +469,14 @@ def test_hundreds_of_resets_under_requests_and_replies(house: House) -> None:
                 asking[peer] = peer.connect()
         blocked.set()
         keeping.sendall(steady.frame(number))
-        wait_until(lambda count=2 * number + 2: sum(one.sender == 1 for one in node.arrived) == count)
+        wait_until(partial(has_from, node, steady, 2 * number + 2))
     assert sum(one.sender != 1 for one in node.arrived) > 100
     assert node.counters.connections_lost > 300
     assert node.transport.error is None
 
 
 def newest(peer: Peer, known: socket.socket | None) -> socket.socket | None:
-    """The connection that the node opened to that peer last, without waiting for one."""
+    """The connection that the node last opened to that peer, without waiting for one."""
     peer.listener.settimeout(0)
     try:
         while True:
@@ -475,25 +496,23 @@ def newest(peer: Peer, known: socket.socket | None) -> socket.socket | None:
         (lambda peer: peer.frame(1, value=float("-inf")), "values that are not finite"),
         (
             lambda peer: peer.frame(2**32 - 1),
-            f"round {2**32 - 1}, where {MAX_ROUND} is the last there can be",
+            f"round {2**32 - 1}, beyond the last possible round {MAX_ROUND}",
         ),
-        (lambda peer: peer.frame(MAX_ROUND + 1), "is the last there can be"),
+        (lambda peer: peer.frame(MAX_ROUND + 1), "beyond the last possible round"),
         (lambda _: b"GET / HTTP/1.1\r\n\r\n", "foreign magic"),
         (lambda peer: peer.frame(1)[:-1] + b"\1", "bad checksum"),
     ],
     ids=["nan", "infinite", "last round", "one round too far", "http", "checksum"],
 )
-def test_bytes_that_are_no_good_end_their_connection(
-    house: House, data: Callable[[Peer], bytes], reason: str
-) -> None:
+def test_invalid_bytes_end_their_connection(house: House, data: Callable[[Peer], bytes], reason: str) -> None:
     node, (peer, other) = house.node_with_peers(2)
     bad = peer.connect()
     bad.sendall(peer.frame(MAX_ROUND) + data(peer))
     assert is_closed(bad)
     wait_until(lambda: node.counters.frames_rejected == 1)
     assert reason in node.events("rejected")[0]["reason"]
-    assert [one.round for one in node.arrived] == [MAX_ROUND]
-    # What it was waited for does not come.
+    assert [fragment.round for fragment in node.arrived] == [MAX_ROUND]
+    # What the peer was waited for will not come.
     wait_until(lambda: node.peers == [(1, True), (1, False)])
     other.connect().sendall(other.frame(2))
     wait_until(lambda: len(node.arrived) == 2)
@@ -524,7 +543,7 @@ def test_a_peer_that_says_bye_has_ended_and_has_not_failed(house: House) -> None
     node.send(1, [(0, 0)])
     wait_until(
         lambda: node.peers[2:] == [(0, False)]
-    )  # it was asked for something after all, and is not there
+    )  # something was asked of it after all, and it is not there
     assert node.events("peer_ended")[0]["peer"] == "h1"
     assert node.events("peer_lost") == []
     assert node.counters.connections_lost == 0
@@ -551,13 +570,13 @@ def test_finishing_with_full_queues_ends_the_frame_in_transit_and_nothing_else(h
     assert isinstance(events[0], wire.Hello)
     while not isinstance(events[-1], wire.Bye):
         events += read_events(connection, receiver, 1)
-    assert len([one for one in events if isinstance(one, wire.Fragment)]) <= 1
+    assert len([fragment for fragment in events if isinstance(fragment, wire.Fragment)]) <= 1
     assert vars(node.counters) == counters
     assert node.path.read_bytes() == records
     node.close()
 
 
-def test_finish_returns_where_the_thread_has_failed(house: House) -> None:
+def test_finish_returns_if_the_thread_has_failed(house: House) -> None:
     node, (peer,) = house.node_with_peers(1)
 
     def fail(_: wire.Fragment) -> None:
@@ -568,4 +587,4 @@ def test_finish_returns_where_the_thread_has_failed(house: House) -> None:
     wait_until(lambda: node.control_messages == [None])
     node.transport.finish()
     assert isinstance(node.transport.error, RuntimeError)
-    node.transport.error = None  # else closing would complain
+    node.transport.error = None  # otherwise closing would complain

@@ -174,7 +174,7 @@ def test_wrong_usage_is_exit_status_2(
     assert words in shown.err
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
+def test_a_reader_that_stops_early_is_not_an_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m mnbed.cli plan --schema | head -1",
         shell=True,
@@ -218,7 +218,7 @@ def test_plan_shows_experiment_addresses_links_and_budget(capsys: pytest.Capture
         ),
         (
             ["plan", str(EXPERIMENTS / "quickstart.yaml"), "--step-cpu", "7ms", "--measure"],
-            "give one of them",
+            "give only one of them",
         ),
         (["plan", str(EXPERIMENTS / "quickstart.yaml"), "--set", "seed=x"], "--set seed=x: seed: got x"),
         (
@@ -261,7 +261,7 @@ def test_doctor_has_a_line_for_everything(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("verb", ["run", "sweep"])
-def test_a_file_where_runs_should_go_is_told_at_once(
+def test_a_file_in_place_of_the_output_folder_is_refused_immediately(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "base.yaml").write_text("name: x\n")

@@ -1,4 +1,4 @@
-"""What a pipe gets: every line whole, and nothing behind its last word."""
+"""What a pipe gets: unwrapped lines without trailing blanks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probing for real, judging made-up facts: doctor's lines and what a run refuses to start without."""
+"""Real probing, and judging made-up facts: doctor's lines, and what a run needs to start."""
 
 from __future__ import annotations
 
@@ -166,10 +166,10 @@ def test_root_raises_the_hard_limit_too() -> None:
 
 
 @pytest.mark.root
-def test_root_of_a_container_that_may_not_is_told() -> None:
+def test_root_of_a_container_without_the_capability_gets_a_message() -> None:
     may_not = ("setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource")
     possible, message, limits = raised(5000, *may_not)
     assert possible == "512"
-    assert message.startswith("MachineError a process of this run needs 5,000 open files, and at most 512")
+    assert message.startswith("MachineError a process of this run needs 5,000 open files, but at most 512")
     assert "remedy: raise the limit" in message
     assert limits == "256 512"

@@ -129,7 +129,7 @@ def test_a_matrix_is_exported_where_its_access_links_do_not_limit(run: Run, tmp_
         (("topo", "show", "star", "--set", "nodes"), "write parameter=value"),
         (("topo", "show", "star", "--set", "noeds=3"), "did you mean nodes?"),
         (("topo", "show", "fat_tree", "--set", "ports=3"), "ports=3; it must be even"),
-        (("topo", "draw", "star", "-o", "x.bmp"), "unknown ending '.bmp'; there are: .svg, .png, .pdf"),
+        (("topo", "draw", "star", "-o", "x.bmp"), "unknown ending '.bmp'; allowed: .svg, .png, .pdf"),
         (("topo", "draw", "star", "-o", "/nonexistent/x.svg"), "cannot be written"),
         (("topo", "convert", "star", "x.dot"), "unknown ending '.dot'"),
         (("topo", "convert", "star", "x.xml"), "has no bandwidth"),

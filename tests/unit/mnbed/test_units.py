@@ -1,4 +1,4 @@
-"""Quantities: what is read, what is refused and with which words, and that writing and reading agree."""
+"""Quantities: parsing, error messages, and that formatting and parsing agree."""
 
 from __future__ import annotations
 

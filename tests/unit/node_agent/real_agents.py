@@ -45,7 +45,7 @@ class RealAgents:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def launch(self, index: int, resume: ResumeSettings | None = None) -> None:
-        """Start one of them, or start it again."""
+        """Start an agent, or restart it."""
         orders = {
             "uid": os.getuid(),
             "gid": os.getgid(),
@@ -71,22 +71,23 @@ class RealAgents:
         return all(process.poll() is not None for process in own or self._processes.values())
 
     def kill(self, index: int) -> None:
-        """SIGKILL, as the event does."""
+        """Kill it with SIGKILL, as the event does."""
         process = self._processes.pop(index)
         process.kill()
         process.wait()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Take in what agents say until that holds."""
+        """Handle what agents say until the condition holds."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"not in time; rounds: {self.rounds}"
-            readable, _, _ = select.select([self._listener, *self._channels], [], [], 1.0)
+            waiting: list[socket.socket | ControlChannel] = [self._listener, *self._channels]
+            readable, _, _ = select.select(waiting, [], [], 1.0)
             for one in readable:
-                if one is self._listener:
-                    self._channels[ControlChannel(self._listener.accept()[0])] = None
-                else:
+                if isinstance(one, ControlChannel):
                     self._take(one)
+                else:
+                    self._channels[ControlChannel(one.accept()[0])] = None
 
     def close(self) -> None:
         for index in list(self._processes):
@@ -120,8 +121,8 @@ class RealAgents:
             channel.send("start", start_monotonic_s=self._start_s)
         elif len(self._ready) == self.num_nodes:
             self._start_s = time.monotonic()
-            for one in self._ready:
-                one.send("start", start_monotonic_s=self._start_s)
+            for ready in self._ready:
+                ready.send("start", start_monotonic_s=self._start_s)
 
     def _settings(self, index: int, resume: ResumeSettings | None) -> AgentSettings:
         return AgentSettings(
@@ -154,7 +155,7 @@ class RealAgents:
 
 @contextmanager
 def real_agents(folder: Path, num_nodes: int, algorithm: dict[str, Any]) -> Iterator[RealAgents]:
-    """All of them launched; at the end all are gone, and whatever they have said or written fits its type."""
+    """Agents that are all launched, and all gone at the end; whatever they have said or written fits its type."""
     agents = RealAgents(folder, num_nodes, algorithm)
     try:
         for index in range(num_nodes):

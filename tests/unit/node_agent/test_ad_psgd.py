@@ -1,4 +1,4 @@
-"""AD-PSGD's two variants by hand-computed values, and what an exchange keeps."""
+"""AD-PSGD's two variants checked against hand-computed values, and what an exchange preserves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def arrives(algorithm: AdPsgd, sender: int, round: int, values: list[float], *, 
 
 
 def payload(outbox: Outbox) -> list[float]:
-    return np.frombuffer(outbox.payloads[0], "<f4").tolist()
+    return [float(value) for value in np.frombuffer(outbox.payloads[0], "<f4")]
 
 
 def vector(*values: float) -> NDArray[np.float32]:
@@ -32,23 +32,23 @@ def vector(*values: float) -> NDArray[np.float32]:
 
 class TestPaper:
     def test_both_sides_of_an_exchange_move_to_the_middle(self) -> None:
-        one, other = ad_psgd(node=0), ad_psgd(node=1)
+        asker, answerer = ad_psgd(node=0), ad_psgd(node=1)
         a, b = vector(0, 8), vector(4, 0)
-        for algorithm, values in ((one, a), (other, b)):
+        for algorithm, values in ((asker, a), (answerer, b)):
             algorithm.before_local_phase(values, 0.0)
-        request = one.after_local_phase(0, a)
+        request = asker.after_local_phase(0, a)
         assert request.reply_wanted
         assert payload(request) == [0, 8]
-        answer = arrives(other, 0, 0, payload(request), asks=True)
+        answer = arrives(answerer, 0, 0, payload(request), asks=True)
         assert answer is not None
         assert not answer.reply_wanted
         assert payload(answer) == [4, 0]  # as it was before it averaged
-        assert arrives(one, 1, 0, payload(answer), asks=False) is None
-        one.before_local_phase(a, 1.0)
-        other.before_local_phase(b, 1.0)
+        assert arrives(asker, 1, 0, payload(answer), asks=False) is None
+        asker.before_local_phase(a, 1.0)
+        answerer.before_local_phase(b, 1.0)
         assert a.tolist() == b.tolist() == [2, 4]
 
-    def test_steps_done_meanwhile_are_kept(self) -> None:
+    def test_steps_during_an_exchange_are_kept(self) -> None:
         """The model was averaged while training changed a copy of it: both count."""
         algorithm = ad_psgd()
         values = vector(0, 0)
@@ -80,7 +80,7 @@ class TestPaper:
         algorithm.peer_lost(1)
         assert len(algorithm.after_local_phase(3, values).sends) == 1
 
-    def test_with_drop_a_new_round_gives_the_last_exchange_up(self) -> None:
+    def test_with_drop_a_new_round_gives_up_the_last_exchange(self) -> None:
         algorithm = ad_psgd(stale="drop")
         values = vector(0, 0)
         algorithm.before_local_phase(values, 0.0)
@@ -102,7 +102,7 @@ class TestPaper:
         algorithm.peer_joined(1)  # it counts its rounds anew
         assert arrives(algorithm, 1, 0, [2, 2], asks=True) is not None
 
-    def test_a_node_before_its_first_round_moves_nobody(self) -> None:
+    def test_before_its_first_round_a_node_moves_no_model(self) -> None:
         answer = arrives(ad_psgd(), 1, 0, [4, 6], asks=True)
         assert answer is not None
         assert payload(answer) == [4, 6]

@@ -17,7 +17,7 @@ from node_agent.tasks import DataMissing
 from node_agent.torchvision_shim import import_torchvision_datasets
 from tests.unit.node_agent.test_image_tasks import cifar, no_network, write_cifar
 
-# torchvision unpacks without saying which members it trusts; newer Pythons warn of that.
+# torchvision unpacks without saying which members it trusts; newer Pythons warn about that.
 pytestmark = pytest.mark.filterwarnings("ignore:Python 3.14 will, by default, filter:DeprecationWarning")
 
 
@@ -35,7 +35,7 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 @contextmanager
 def server(content: bytes, announced: int) -> Iterator[str]:
-    """Sends `content` to whoever asks, and says that it is `announced` bytes."""
+    """A server that sends `content` and announces it as `announced` bytes."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -71,7 +71,7 @@ def test_the_archive_that_the_remedy_asks_for_is_enough(
     assert task.num_training == 100
 
 
-def test_it_is_downloaded_where_there_is_a_network(
+def test_it_is_downloaded_if_there_is_a_network(
     tmp_path: Path, packed: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with server(packed, len(packed)) as url:
@@ -95,7 +95,7 @@ def test_a_download_that_breaks_off_leaves_nothing_behind(
     assert task.standin
 
 
-def test_a_data_root_that_is_none_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_data_root_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_network(monkeypatch)
     (tmp_path / "file").write_text("")
     with pytest.raises(DataMissing) as error:

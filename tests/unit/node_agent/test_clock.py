@@ -9,7 +9,7 @@ from node_agent.clock import EmulatedClock
 
 
 def test_emulated_time_passes_dilation_times_slower() -> None:
-    """Between two looks at the machine's own clock, so that no pause of this process matters."""
+    """Between two readings of the machine's own clock, so that no pause of this process matters."""
     start = time.monotonic() - 8.0
     clock = EmulatedClock(start, 4.0)
     before = time.monotonic()

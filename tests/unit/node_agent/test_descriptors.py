@@ -15,7 +15,7 @@ from node_agent.descriptors import PreciseWait, wait_readable
 
 
 class Pipe:
-    """Whose reading end may have a number that `select.select` does not take."""
+    """A pipe whose reading end may have a number that `select.select` does not accept."""
 
     def __init__(self, least: int) -> None:
         low, self.writing = os.pipe()
@@ -48,7 +48,7 @@ def wait(request: pytest.FixtureRequest, pipe: Pipe) -> Callable[[float], bool]:
     return lambda seconds: wait_readable(pipe, seconds)
 
 
-def test_what_is_there_is_seen_at_once(pipe: Pipe, wait: Callable[[float], bool]) -> None:
+def test_waiting_data_is_seen_at_once(pipe: Pipe, wait: Callable[[float], bool]) -> None:
     os.write(pipe.writing, b"x")
     began = time.monotonic()
     assert wait(60.0)
@@ -60,14 +60,14 @@ def test_the_end_is_seen(pipe: Pipe, wait: Callable[[float], bool]) -> None:
     assert wait(60.0) is True
 
 
-def test_patience_ends(wait: Callable[[float], bool]) -> None:
+def test_waiting_times_out(wait: Callable[[float], bool]) -> None:
     began = time.monotonic()
     assert wait(0.05) is False
     assert 0.049 <= time.monotonic() - began < 10
 
 
 def test_a_precise_wait_is_not_rounded_to_milliseconds(pipe: Pipe) -> None:
-    """A hundred waits of 50 us: rounded up they would take 100 ms; the shortest counts, on a busy machine."""
+    """A hundred waits of 50 us: rounded up they would take 100 ms; the fastest counts, as the machine may be busy."""
     wait = PreciseWait(pipe.fileno())
     took = []
     for _ in range(100):
@@ -77,6 +77,6 @@ def test_a_precise_wait_is_not_rounded_to_milliseconds(pipe: Pipe) -> None:
     assert 50e-6 <= min(took) < 500e-6
 
 
-def test_waiting_for_ever_ends_with_what_comes(pipe: Pipe) -> None:
+def test_waiting_for_ever_ends_when_data_comes(pipe: Pipe) -> None:
     os.write(pipe.writing, b"x")
     assert PreciseWait(pipe.fileno())(None)

@@ -1,4 +1,4 @@
-"""DivShare's rule by hand-computed values, its draw, and whole exchanges over the in-memory network."""
+"""DivShare's rule checked against hand-computed values, its draw, and whole exchanges over the in-memory network."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def arrives(
 ) -> None:
     array = np.array(values, np.float32)
     seed, count = algorithm.permutation_seed, algorithm.num_fragments
+    assert seed is not None
     algorithm.on_fragment(Fragment(sender, round, index, count, seed, sent_s, array))
 
 
 def drift(node: int, round: int, values: NDArray[np.float32]) -> None:
-    """A stand-in for training: every node pulls its model its own way."""
+    """A stand-in for training: every node pulls its model in its own direction."""
     values += np.float32(0.01 * (node + 1)) * np.float32(round + 1)
 
 
@@ -95,8 +96,7 @@ def test_peers_are_drawn_uniformly_and_pairs_are_shuffled() -> None:
     rounds = 1000
     outboxes = [algorithm.after_local_phase(round, np.zeros(100, np.float32)) for round in range(rounds)]
     drawn = Counter((send.fragment, send.peer) for outbox in outboxes for send in outbox.sends)
-    # Each of the 32 pairs is drawn with probability 2/8: binomial, mean 250, standard deviation 13.7; six of
-    # them.
+    # Each of the 32 pairs is drawn with probability 2/8: binomial, mean 250, deviation 13.7; allow six of those.
     assert len(drawn) == 32
     assert all(abs(times - 250) < 82 for times in drawn.values())
     first = Counter(outbox.sends[0].fragment for outbox in outboxes)
@@ -222,7 +222,7 @@ def test_duplicated_frames_change_nothing() -> None:
 
 
 def test_a_slow_sender_delivers_fresh_fragments_when_it_drops() -> None:
-    """Node 0 sends 12 frames a round and manages 2: dropping keeps its data young, keeping lets it age."""
+    """Node 0 makes 12 frames per round and can send 2: dropping keeps its data fresh, keeping lets it age."""
     ages = {}
     for stale in ("drop", "keep"):
         network = run_unequal(stale)
@@ -260,7 +260,7 @@ def test_more_fragments_than_parameters_is_an_error() -> None:
         divshare(8, 5)
 
 
-# --- fragmentation drawn anew for each round ---
+# --- a new cut for each round ---
 
 
 def cut_of(round: int, num_parameters: int = 6, num_fragments: int = 3) -> FragmentLayout:
@@ -279,7 +279,7 @@ def redrawn() -> DivShare:
     return divshare(3, 6, fragment_fraction=1 / 3, degree=1, fragmentation="redrawn")
 
 
-def test_every_round_is_cut_anew_and_alike_on_all_nodes() -> None:
+def test_every_round_has_a_new_cut_that_is_the_same_on_all_nodes() -> None:
     seeds = [cut_of(round).permutation_seed for round in range(5)]
     assert len(set(seeds)) == 5
     other = divshare(3, 6, node=1, fragment_fraction=1 / 3, degree=1, fragmentation="redrawn")
@@ -287,7 +287,7 @@ def test_every_round_is_cut_anew_and_alike_on_all_nodes() -> None:
 
 
 def test_redrawn_fragments_of_several_rounds_count_once_for_each_parameter() -> None:
-    """The newest copy of a parameter counts, wherever its fragment lay."""
+    """The newest copy of a parameter counts, whichever fragment holds it."""
     algorithm = redrawn()
     old, new = np.full(6, 100, np.float32), np.arange(6, dtype=np.float32)
     for index in range(3):
@@ -323,7 +323,7 @@ def test_redrawn_fragments_are_taken_once() -> None:
 
 @pytest.mark.parametrize("fragmentation", ["shared", "redrawn"])
 def test_with_fast_links_and_all_peers_the_aggregate_is_the_plain_mean(fragmentation: str) -> None:
-    """Omega = 1 or not, J = n - 1: everybody has everything of everyone."""
+    """Omega = 1 or not, J = n - 1: everybody has everything from everyone."""
     settings = {"name": "divshare", "fragment_fraction": 0.25, "degree": 4, "fragmentation": fragmentation}
     network = FakeNetwork(make_algorithms(settings, 5, 8), num_parameters=8, delay_s=lambda *_: 0.0001)
     for node in range(5):

@@ -1,4 +1,4 @@
-"""A bug in an algorithm, met in a real agent at each place where its code runs: what reaches the controller."""
+"""What reaches the controller when an algorithm has a bug: in a real agent, at each place where its code runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Mine(Algorithm):
 
 
 def failure_at(stage: str, folder: Path) -> Failed:
-    """What the first of two agents says whose algorithm fails there."""
+    """What the first of two agents reports when its algorithm fails there."""
     module = folder / "mine.py"
     module.write_text(SOURCE.format(stage=stage))
     with real_agents(folder, 2, {"name": "mine", "module": str(module)}) as agents:
@@ -66,7 +66,7 @@ def failure_at(stage: str, folder: Path) -> Failed:
 
 
 @pytest.mark.parametrize("stage", ["__init__", "before_local_phase", "on_fragment"])
-def test_a_bug_is_told_with_type_file_line_and_log(tmp_path: Path, stage: str) -> None:
+def test_a_bug_is_reported_with_type_file_line_and_log(tmp_path: Path, stage: str) -> None:
     failed = failure_at(stage, tmp_path)
     line = 1 + SOURCE.splitlines().index("        undefined_name")
     assert failed["exit_status"] == 1
@@ -78,7 +78,9 @@ def test_a_bug_is_told_with_type_file_line_and_log(tmp_path: Path, stage: str) -
     assert f"in {stage}\n" in failed["traceback"]
     if stage != "__init__":
         errors = [
-            one for one in read_journal(tmp_path / "nodes" / f"{name}.jsonl") if one["event"] == "error"
+            record
+            for record in read_journal(tmp_path / "nodes" / f"{name}.jsonl")
+            if record["event"] == "error"
         ]
         assert errors[0]["message"] == failed["message"]
 

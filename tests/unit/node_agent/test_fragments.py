@@ -1,4 +1,4 @@
-"""Cutting, storing and averaging fragments, by hand-computed values and by invariants."""
+"""Cutting, storing and averaging fragments, checked against hand-computed values and invariants."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_average_is_the_plain_mean_over_own_and_received() -> None:
             fragment(1, 0, 1, [7, 9], layout),
         ],
     )
-    # Fragment 0 has own + two copies, fragment 1 own + one.
+    # Fragment 0 averages its own values with two copies, fragment 1 with one copy.
     assert values[first].tolist() == pytest.approx([(own[first[i]] + 2 * i + 5) / 3 for i in range(3)])
     assert values[second].tolist() == [(own[second[0]] + 7) / 2, (own[second[1]] + 9) / 2]
 
@@ -177,7 +177,7 @@ def test_what_has_been_taken_is_not_taken_again() -> None:
     assert taken(store) == [(1, 0, 1, 5.0)]
 
 
-def test_a_sender_that_starts_anew_is_heard_again() -> None:
+def test_a_restarted_sender_is_heard_again() -> None:
     store = FragmentStore(LAYOUT)
     put_all(store, (1, 30, 0, 1.0), (1, 30, 1, 1.0), (2, 30, 0, 1.0))
     store.forget(1)

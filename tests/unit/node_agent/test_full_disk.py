@@ -1,4 +1,4 @@
-"""A disk without room, as /dev/full has it: the file is named, and the controller is told before the journal."""
+"""A full disk, as /dev/full imitates it: the file is named, and the controller is told before the journal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FULL = Path("/dev/full")
 
 def test_a_journal_names_itself() -> None:
     with pytest.raises(OSError, match="No space left on device: '/dev/full'") as caught:
-        Journal(FULL, "h1", lambda: None).write("round")
+        Journal(FULL, "h1", lambda: None).write("peer_ended", peer="h2")
     assert full_disk.in_words(caught.value) == "No space left on device: /dev/full"
     assert full_disk.remedy(caught.value) == "make room on the disk that holds /dev, or give another --out"
 
@@ -60,7 +60,7 @@ def test_the_controller_is_told_before_the_journal() -> None:
     assert message["kind"] == "failed"
     assert message["message"] == "h1: No space left on device: /runs/one/nodes/h1.jsonl"
     assert message["exit_status"] == 3
-    assert "make room on the disk that holds /runs/one/nodes" in message["remedy"]
+    assert "make room on the disk that holds /runs/one/nodes" in str(message["remedy"])
     ours.close()
     theirs.close()
 

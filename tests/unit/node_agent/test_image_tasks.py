@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from node_agent.tasks import DataMissing, DataUnreadable, Task, create_task
+from node_agent.tasks import DataMissing, DataUnreadable, create_task
 from node_agent.tasks._image_files import image_files
+from node_agent.tasks._images import ImageTask
 from node_agent.torchvision_shim import import_torchvision_datasets
 
 IID = {"kind": "iid"}
@@ -44,9 +45,10 @@ def make_archive(folder: Path, path: Path) -> Path:
     return path
 
 
-def load(path: Path, data_root: Path, **settings: Any) -> Task:
+def load(path: Path, data_root: Path, **settings: Any) -> ImageTask:
     plain = {"name": "image_folder", "model": "mlp", "partition": IID, "path": str(path), **settings}
     task = create_task(plain, data_root, 1)
+    assert isinstance(task, ImageTask)
     task.load()
     return task
 
@@ -69,11 +71,11 @@ def test_train_and_test_folders_are_kept_apart(tmp_path: Path) -> None:
 
 def test_an_archive_gives_what_its_folder_gives(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images")
-    one = load(folder, tmp_path / "a").data
-    two = load(make_archive(folder, tmp_path / "images.tar.gz"), tmp_path / "b").data
-    assert (one.train_images == two.train_images).all()
-    assert (one.test_images == two.test_images).all()
-    assert (one.train_labels == two.train_labels).all()
+    unpacked = load(folder, tmp_path / "a").data
+    packed = load(make_archive(folder, tmp_path / "images.tar.gz"), tmp_path / "b").data
+    assert (unpacked.train_images == packed.train_images).all()
+    assert (unpacked.test_images == packed.test_images).all()
+    assert (unpacked.train_labels == packed.train_labels).all()
 
 
 def test_without_a_test_folder_some_of_each_class_are_kept(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_the_cache_is_used_and_follows_its_source(tmp_path: Path) -> None:
     assert (load(folder, tmp_path).data.train_images[0] != first.train_images[0]).any()
 
 
-def test_a_broken_cache_is_made_anew(tmp_path: Path) -> None:
+def test_a_broken_cache_is_rebuilt(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images")
     expected = np.array(load(folder, tmp_path).data.train_images)
     (images,) = (tmp_path / "cache").glob("*/images.npy")
@@ -105,7 +107,7 @@ def test_a_broken_cache_is_made_anew(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").glob("tmp*"))
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataUnreadable, match="cannot be kept in") as error:
         load(make_folder(tmp_path / "images"), tmp_path / "file")
@@ -121,7 +123,7 @@ def test_images_of_different_sizes_need_image_size(tmp_path: Path) -> None:
     assert load(folder, tmp_path, image_size=8).data.train_images.shape == (16, 3, 8, 8)
 
 
-def test_an_archive_that_lost_or_changed_anything_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_or_corrupt_archive_is_refused(tmp_path: Path) -> None:
     """Cut anywhere, even between two members; or with one byte changed, in a checksum as well as in a header."""
     folder = make_folder(tmp_path / "images", num=2)
     source = make_archive(folder, tmp_path / "packed.tar.gz")
@@ -139,7 +141,7 @@ def test_an_archive_that_lost_or_changed_anything_is_refused(tmp_path: Path) -> 
         source.write_bytes(content)
         with pytest.raises(DataUnreadable, match="cannot be read as an archive"):
             list(image_files(source))
-    # Compressed data may say the same in other bytes: then nothing is lost.
+    # The same content may compress to other bytes: then nothing is lost.
     num_refused = 0
     for place in range(20, len(packed), 17):
         source.write_bytes(change(packed, place))
@@ -158,13 +160,13 @@ def change(content: bytes, place: int) -> bytes:
 def test_archives_of_every_kind_are_read(tmp_path: Path, form: str) -> None:
     folder = make_folder(tmp_path / "images", num=2)
     archive = Path(shutil.make_archive(str(tmp_path / "packed"), form, folder))
-    one, two = load(folder, tmp_path / "a").data, load(archive, tmp_path / "b").data
-    assert (one.train_images == two.train_images).all()
-    assert (one.test_labels == two.test_labels).all()
+    unpacked, packed = load(folder, tmp_path / "a").data, load(archive, tmp_path / "b").data
+    assert (unpacked.train_images == packed.train_images).all()
+    assert (unpacked.test_labels == packed.test_labels).all()
 
 
 def test_images_behind_links_count(tmp_path: Path) -> None:
-    """A class that is a link to a folder; a link back up must not go round for ever."""
+    """A class that is a link to a folder; a link back up must not be followed for ever."""
     folder = make_folder(tmp_path / "images", num=2)
     write_image(tmp_path / "elsewhere" / "0.png", 9)
     for group in ("train", "test"):
@@ -180,7 +182,7 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
         load(folder, tmp_path)
 
 
-def test_what_macos_keeps_beside_an_image_is_none(tmp_path: Path) -> None:
+def test_what_macos_keeps_beside_an_image_is_not_an_image(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images", num=2)
     (folder / "train" / "ant" / "._0.png").write_bytes(b"Mac OS X")
     assert len(load(folder, tmp_path).data.train_labels) == 6
@@ -189,7 +191,7 @@ def test_what_macos_keeps_beside_an_image_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind", ["absent", "empty", "one-class", "no-image", "not-an-archive", "mixed", "val", "half", "linked"]
 )
-def test_unusable_sources_are_said_clearly(tmp_path: Path, kind: str) -> None:
+def test_unusable_sources_are_reported_clearly(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "images"
     if kind == "not-an-archive":
         path.write_bytes(b"nothing")
@@ -216,7 +218,7 @@ def test_unusable_sources_are_said_clearly(tmp_path: Path, kind: str) -> None:
         "absent": "does not exist",
         "empty": "no images in",
         "one-class": "one class only, 'only'",
-        "no-image": r"train/ant/0.png is no readable image: not an image$",
+        "no-image": r"train/ant/0.png is not a readable image: not an image$",
         "not-an-archive": "cannot be read as an archive",
         "mixed": "class folders in 3 places, for example test/ and train/",
         "val": "class folders in 2 places, for example train/ and val/",
@@ -247,13 +249,15 @@ def test_an_archive_cannot_write_anywhere(tmp_path: Path, monkeypatch: pytest.Mo
 # CIFAR-10
 
 
-def cifar(data_root: Path, **settings: Any) -> Task:
+def cifar(data_root: Path, **settings: Any) -> ImageTask:
     plain = {"name": "cifar10", "model": "mlp", "partition": IID, **settings}
-    return create_task(plain, data_root, 1)
+    task = create_task(plain, data_root, 1)
+    assert isinstance(task, ImageTask)
+    return task
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files in CIFAR-10's own format, with the checksums that torchvision compares set to theirs."""
+    """Files in CIFAR-10's own format, and torchvision's expected checksums set to theirs."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(1)
@@ -312,11 +316,11 @@ def test_a_standin_says_so_everywhere(tmp_path: Path, monkeypatch: pytest.Monkey
     assert np.bincount(task.data.train_labels).min() == 1000
 
 
-def test_a_broken_copy_is_no_reason_for_a_standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_copy_is_not_replaced_by_a_standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path, monkeypatch)
     no_network(monkeypatch)
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"broken")
-    with pytest.raises(DataUnreadable, match="not whole") as error:
+    with pytest.raises(DataUnreadable, match="incomplete") as error:
         cifar(tmp_path, on_missing="synthetic").load()
     assert "remove" in error.value.remedy
 

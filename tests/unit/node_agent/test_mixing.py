@@ -54,7 +54,7 @@ def test_the_newest_model_stays_in_the_mailbox() -> None:
     assert not mailbox.put(model(1, 3, 7.0))  # twice
     models, fresh = mailbox.look()
     assert models[1][0] == 5.0
-    assert [one.round for one in fresh] == [3]
+    assert [fragment.round for fragment in fresh] == [3]
     models, fresh = mailbox.look()
     assert models[1][0] == 5.0
     assert fresh == []
@@ -74,13 +74,13 @@ def test_a_round_is_complete_when_everybody_awaited_is_there() -> None:
 
 def test_a_neighbour_that_is_a_round_ahead_keeps_both_models() -> None:
     rounds = RoundModels([1, 2])
-    for one in (model(1, 1, 11.0), model(1, 0, 10.0), model(2, 0, 20.0)):  # reordered
-        rounds.put(one)
+    for fragment in (model(1, 1, 11.0), model(1, 0, 10.0), model(2, 0, 20.0)):  # reordered
+        rounds.put(fragment)
     assert not rounds.missing(0, [1, 2])
-    assert [(one.sender, one.round) for one in rounds.take(0)] == [(1, 0), (2, 0)]
+    assert [(fragment.sender, fragment.round) for fragment in rounds.take(0)] == [(1, 0), (2, 0)]
     assert rounds.missing(1, [1, 2])
     rounds.put(model(2, 1))
-    assert [(one.sender, one.round) for one in rounds.take(1)] == [(1, 1), (2, 1)]
+    assert [(fragment.sender, fragment.round) for fragment in rounds.take(1)] == [(1, 1), (2, 1)]
     rounds.put(model(1, 1))  # a duplicate of what was taken
     assert rounds.take(1) == []
 
@@ -92,7 +92,7 @@ def test_a_peer_that_comes_back_is_waited_for_when_it_has_caught_up() -> None:
     rounds.joined(1)
     rounds.put(model(1, 2))  # far behind: taken, not waited for
     assert not rounds.missing(8, [1])
-    assert [one.round for one in rounds.take(8)] == [2]
+    assert [fragment.round for fragment in rounds.take(8)] == [2]
     rounds.put(model(1, 9))
     assert not rounds.missing(9, [1])
     assert rounds.missing(10, [1])
@@ -104,9 +104,9 @@ def test_a_model_of_a_later_round_is_not_taken_before_its_round() -> None:
     rounds.put(model(1, 3))
     rounds.put(model(2, 1))
     assert not rounds.missing(1, [2])
-    assert [(one.sender, one.round) for one in rounds.take(1)] == [(2, 1)]
+    assert [(fragment.sender, fragment.round) for fragment in rounds.take(1)] == [(2, 1)]
     assert not rounds.missing(3, [1])
-    assert [(one.sender, one.round) for one in rounds.take(3)] == [(1, 3)]
+    assert [(fragment.sender, fragment.round) for fragment in rounds.take(3)] == [(1, 3)]
 
 
 def test_a_round_that_a_newer_one_has_overtaken_is_not_waited_for() -> None:
@@ -123,10 +123,10 @@ def test_of_a_sender_far_ahead_few_models_are_kept_and_the_oldest_is_taken() -> 
     rounds = RoundModels([1])
     for number in range(100, 150):
         rounds.put(model(1, number))
-    taken = [one.round for number in range(MAX_MODELS_AHEAD) for one in rounds.take(number)]
+    taken = [fragment.round for number in range(MAX_MODELS_AHEAD) for fragment in rounds.take(number)]
     assert taken == [150 - MAX_MODELS_AHEAD]
     rounds.put(model(1, 150))
-    assert [one.round for one in rounds.take(9)] == [151 - MAX_MODELS_AHEAD]
+    assert [fragment.round for fragment in rounds.take(9)] == [151 - MAX_MODELS_AHEAD]
 
 
 def test_a_node_that_came_back_waits_for_those_who_are_where_it_is() -> None:

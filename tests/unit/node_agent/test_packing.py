@@ -1,4 +1,4 @@
-"""A task goes to agents through an anonymous file: equal, shared, and never looked into on the way."""
+"""A task reaches agents through an anonymous file: unchanged, shared, and never unpacked on the way."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def through(value: Any, file: int) -> Any:
     ids=["plain", "strided", "empty", "text", "objects"],
 )
 def test_arrays_come_out_as_they_went_in(array: np.ndarray, file: int) -> None:
-    found, name = through((array, "name"), file)
-    assert found.dtype == array.dtype
-    assert found.shape == array.shape
-    assert (found == array).all()
+    unpacked, name = through((array, "name"), file)
+    assert unpacked.dtype == array.dtype
+    assert unpacked.shape == array.shape
+    assert (unpacked == array).all()
     assert name == "name"
 
 
@@ -52,16 +52,16 @@ def test_tensors_do_too(file: int) -> None:
     import torch
 
     weights = torch.arange(12.0).reshape(3, 4).t().requires_grad_()
-    found = through({"w": weights}, file)["w"]
-    assert torch.equal(found, weights)
-    assert found.requires_grad
+    unpacked = through({"w": weights}, file)["w"]
+    assert torch.equal(unpacked, weights)
+    assert unpacked.requires_grad
 
 
 def test_big_arrays_are_mapped_not_copied(file: int) -> None:
     through(np.ones(1 << 20), file)
     before = private_bytes()
     arrays = [unpack(file) for _ in range(5)]
-    assert sum(float(one[::512].sum()) for one in arrays) > 0
+    assert sum(float(array[::512].sum()) for array in arrays) > 0
     # Five copies would be 40 MB.
     assert private_bytes() - before < 4 << 20
 
@@ -71,7 +71,7 @@ def private_bytes() -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_Dirty"))
 
 
-def test_what_one_changes_is_its_own(file: int) -> None:
+def test_changes_are_private_to_a_process(file: int) -> None:
     first = through(np.zeros(1000), file)
     first += 1
     assert (unpack(file) == 0).all()
@@ -85,12 +85,12 @@ def test_a_part_of_a_mapped_file_is_mapped_from_there(tmp_path: Path, file: int)
     assert os.fstat(file).st_size < 200_000  # only what is scattered is in there
     assert isinstance(whole, np.memmap)
     assert isinstance(part, np.memmap)
-    for found, wanted in ((whole, mapped), (part, mapped[700:900]), (scattered, mapped[:, ::7])):
-        assert (found == wanted).all()
+    for unpacked, wanted in ((whole, mapped), (part, mapped[700:900]), (scattered, mapped[:, ::7])):
+        assert (unpacked == wanted).all()
     assert empty.shape == (0, 100)
 
 
-def test_sealed_it_cannot_be_changed(file: int) -> None:
+def test_a_sealed_file_cannot_be_changed(file: int) -> None:
     through(1, file)
     with pytest.raises(PermissionError):
         os.pwrite(file, b"x", 0)

@@ -47,9 +47,9 @@ def test_parts_are_disjoint_complete_and_never_empty(
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.kind)
 def test_the_seed_alone_decides(scheme: PartitionSettings) -> None:
     labels = labels_of(500)
-    one, again, other = (split(labels, 5, scheme, seed) for seed in (1, 1, 2))
-    assert all((a == b).all() for a, b in zip(one, again, strict=True))
-    assert any(len(a) != len(b) or (a != b).any() for a, b in zip(one, other, strict=True))
+    first, again, other = (split(labels, 5, scheme, seed) for seed in (1, 1, 2))
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert any(len(a) != len(b) or (a != b).any() for a, b in zip(first, other, strict=True))
 
 
 def test_kshard_gives_a_node_few_classes_and_not_always_the_same() -> None:

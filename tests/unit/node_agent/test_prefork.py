@@ -1,4 +1,4 @@
-"""The warm parent's trust: it neither loads nor unpacks data, and signals nobody but its own children."""
+"""What the warm parent must not do: load or unpack data, or signal anybody but its own children."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from node_agent import prefork
 from node_agent.packing import unpack
 from node_agent.tasks import Task, create_task
 
-ORDERS = {
+ORDERS: dict[str, Any] = {
     "task": {"name": "digits", "model": "mlp", "partition": {"kind": "iid"}},
     "data_root": "/nonexistent",
     "seed": 1,
@@ -29,14 +29,14 @@ ORDERS = {
 
 
 class Explosive:
-    """What a data set made of pickles may hold: code, which runs where it is unpacked."""
+    """What a data set made of pickles may hold: code, which runs wherever it is unpacked."""
 
     def __reduce__(self) -> Any:
         return os.getresuid, ()
 
 
 class SpyTask:
-    """A task whose data tell who loaded them and who unpacked them."""
+    """A task whose data tells who loaded it and who unpacked it."""
 
     standin, data_shape = False, [1, 8, 8, 10]
 
@@ -60,17 +60,17 @@ def wait(monkeypatch: pytest.MonkeyPatch, task: Any) -> tuple[prefork.Loader, di
     return loader, loader.wait()
 
 
-def test_data_is_loaded_by_who_has_dropped_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_is_loaded_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
     loader, report = wait(monkeypatch, SpyTask())
     status = dict(line.split(":\t", 1) for line in report["description"].splitlines() if ":\t" in line)
     assert status["Uid"] == "\t".join([str(ORDERS["uid"])] * 4)
     assert status["NoNewPrivs"] == "1"
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
-    # Whoever unpacks runs what is in there: this process has not, until now.
+    # Unpacking runs the code in there: this process has not unpacked anything until now.
     assert unpack(loader.descriptor)[0].data == os.getresuid()
 
 
-def test_what_was_packed_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_data_cannot_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     loader, _ = wait(monkeypatch, SpyTask())
     with pytest.raises(PermissionError):
         os.pwrite(loader.descriptor, b"x", 0)
@@ -96,7 +96,7 @@ class Failing(SpyTask):
         ("error", "no such images", 2),
     ],
 )
-def test_loading_that_fails_says_how(
+def test_a_failure_to_load_is_explained(
     how: str, message: str, exit_status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(prefork.LoadingFailed) as error:
@@ -123,7 +123,7 @@ def test_the_parent_trains_on_noise_only(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_only_its_own_children_are_signalled() -> None:
-    """Numbers come from the controller, and what it knows may be out of date."""
+    """Process ids come from the controller, whose knowledge may be out of date."""
     stranger = subprocess.Popen(["sleep", "60"])
     mine = subprocess.Popen(["sleep", "60"])
     try:

@@ -16,7 +16,7 @@ USER, GROUPS = 65534, [60, 100]
 
 
 def in_child(work: Callable[[], None]) -> tuple[int, str]:
-    """(exit status, output) of a child that does it."""
+    """(exit status, output) of a child that does the work."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -51,12 +51,12 @@ def test_nothing_of_root_is_left() -> None:
 
     status, output = in_child(work)
     assert status == 0, output
-    found = fields(output)
-    assert found["Uid"] == found["Gid"] == [str(USER)] * 4
-    assert found["Groups"] == list(map(str, GROUPS))
-    assert found["NoNewPrivs"] == ["1"]
+    kept = fields(output)
+    assert kept["Uid"] == kept["Gid"] == [str(USER)] * 4
+    assert kept["Groups"] == list(map(str, GROUPS))
+    assert kept["NoNewPrivs"] == ["1"]
     for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-        assert int(found[kind][0], 16) == 0, kind
+        assert int(kept[kind][0], 16) == 0, kind
 
 
 @pytest.mark.root
@@ -72,7 +72,7 @@ def test_nothing_of_root_is_left() -> None:
     ],
     ids=["setuid", "seteuid", "setresuid", "setgid", "setgroups", "setrlimit"],
 )
-def test_no_call_leads_back(way: Callable[[], None]) -> None:
+def test_no_call_restores_root(way: Callable[[], None]) -> None:
     def work() -> None:
         drop_for_good(USER, USER, [])
         way()
@@ -99,26 +99,27 @@ def test_a_set_uid_program_does_not_help() -> None:
 
 
 @pytest.mark.root
-def test_root_of_its_own_keeps_its_files_and_nothing_else() -> None:
+def test_root_itself_keeps_access_to_files_and_nothing_else() -> None:
     def work() -> None:
         drop_for_good(0, 0, [0])
         say_status()
 
     status, output = in_child(work)
     assert status == 0, output
-    found = fields(output)
-    assert found["NoNewPrivs"] == ["1"]
+    kept = fields(output)
+    assert kept["NoNewPrivs"] == ["1"]
     for kind in ("CapPrm", "CapEff", "CapBnd"):
-        assert int(found[kind][0], 16) == 0b110, kind  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        assert int(kept[kind][0], 16) == 0b110, kind  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 
 def test_who_is_not_root_stays_who_it_is() -> None:
-    if os.geteuid() == 0:
-        status, output = in_child(
-            lambda: (os.setresuid(USER, USER, USER), drop_for_good(7, 7, [7]), say_status())[-1]
-        )
-    else:
-        status, output = in_child(lambda: (drop_for_good(7, 7, [7]), say_status())[-1])
+    def work() -> None:
+        if os.geteuid() == 0:
+            os.setresuid(USER, USER, USER)
+        drop_for_good(7, 7, [7])
+        say_status()
+
+    status, output = in_child(work)
     assert status == 0, output
     assert fields(output)["NoNewPrivs"] == ["1"]
     assert "7" not in fields(output)["Uid"]

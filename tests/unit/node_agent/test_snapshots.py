@@ -32,7 +32,7 @@ def test_the_end_is_an_instant_even_off_the_grid() -> None:
     assert [schedule.time_of(instant) for instant in schedule.due(math.inf)] == [0, 2, 4, 5]
 
 
-def test_rounding_makes_no_instant_more_or_less() -> None:
+def test_rounding_neither_adds_nor_removes_an_instant() -> None:
     assert [instant for instant, _ in walk(0.1, 1.0, 0.02)] == list(range(11))
 
 
@@ -48,7 +48,7 @@ def test_a_snapshot_is_the_parameters(tmp_path: Path) -> None:
     assert [item.name for item in path.parent.iterdir()] == ["00007.npy"]
 
 
-def test_instants_that_are_past_are_left_out() -> None:
+def test_past_instants_are_skipped() -> None:
     schedule = SnapshotSchedule(1.0, 5.0)
     schedule.skip_until(2.4)
     assert list(schedule.due(4.0)) == [3]

@@ -20,13 +20,20 @@ def test_a_stream_depends_on_its_names_only() -> None:
 
 
 def test_other_names_and_seeds_give_other_streams() -> None:
-    names = [("peers", 3), ("peers", 4), ("batches", 3), ("peers", "3"), ("peers3",), ("peers", 3, 0)]
+    names: list[tuple[str | int, ...]] = [
+        ("peers", 3),
+        ("peers", 4),
+        ("batches", 3),
+        ("peers", "3"),
+        ("peers3",),
+        ("peers", 3, 0),
+    ]
     seeds = {stream_seed(seed, *name) for name in names for seed in (1, 2)}
     assert len(seeds) == 2 * len(names)
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_settings_survive_the_way_to_an_agent() -> None:
+def test_settings_survive_the_trip_to_an_agent() -> None:
     peers = (PeerSettings(name="h2", index=1, address="10.0.0.2", port=9000),)
     settings = AgentSettings(
         name="h1",
@@ -57,7 +64,7 @@ def test_settings_survive_the_way_to_an_agent() -> None:
 # --- everything random has a name ---
 
 ROOT = Path(__file__).parents[3]
-# Sources of randomness, and the files that may use them. Tokens and marks of a run must differ from run to run.
+# Sources of randomness, and the files that may use them. A run's tokens and marks must differ from run to run.
 ALLOWED = {
     "default_rng": {"node_agent/streams.py"},
     # Seeded from a named stream: shared cuts of models, initial parameters, graphs.
@@ -65,10 +72,10 @@ ALLOWED = {
     "manual_seed": {"node_agent/models.py"},
     "create_random_state": {"topologies/regular.py"},
     "token_hex": {"mnbed/run/agents.py", "mnbed/network/mark.py"},
-    # One generator for each host's packets: numpy's needs ten times as long for a single number.
+    # One generator for each host's packets: NumPy's takes ten times as long for a single number.
     "import random": {"mnbed/network/nfqueue/delay_queue.py", "mnbed/network/nfqueue/delay_spread.py"},
 }
-# Global generators, whose state anybody may have moved.
+# Global generators, whose state anybody may have changed.
 FORBIDDEN = {"rand", "randn", "randint", "randperm", "shuffle", "uniform_", "normal_", "uuid4", "urandom"}
 FORBIDDEN |= {"import uuid"}
 
@@ -95,7 +102,7 @@ def test_randomness_comes_from_named_streams_alone() -> None:
     assert wrong == []
 
 
-def test_the_named_streams_of_a_node_do_not_know_how_many_there_are() -> None:
+def test_a_nodes_streams_do_not_depend_on_the_number_of_nodes() -> None:
     def parts(num_nodes: int) -> tuple[bytes, ...]:
         task = create_task({"name": "digits", "model": "mlp", "partition": {"kind": "iid"}}, Path("/d"), 1)
         task.load()

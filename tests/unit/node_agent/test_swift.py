@@ -1,4 +1,4 @@
-"""SWIFT's two variants by hand-computed values."""
+"""SWIFT's two variants checked against hand-computed values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_old_model_is_averaged_in_again() -> None:
     assert algorithm.before_local_phase(values, 2.0).of == []  # but it is new only once
 
 
-def test_only_every_so_many_rounds_communicate() -> None:
+def test_only_some_rounds_communicate() -> None:
     algorithm = swift(2, communication_period=1)
     arrives(algorithm, 1, 0, 8, 8)
     values = np.zeros(2, np.float32)

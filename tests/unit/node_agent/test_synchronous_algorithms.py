@@ -1,4 +1,4 @@
-"""D-PSGD and EL-Local: rounds in step, by hand-computed values."""
+"""D-PSGD and EL-Local: synchronous rounds, checked against hand-computed values."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_d_psgd_keeps_the_mean_at_every_round(slow: dict[int, float]) -> None:
     network.run_until(30)
     rounds = [node.round for node in network.nodes.values()]
     assert max(rounds) - min(rounds) <= 1
-    for node in network.nodes.values():  # a complete graph agrees after one round
-        assert node.values == pytest.approx([2, -2], abs=1e-5)
+    for agent in network.nodes.values():  # a complete graph agrees after one round
+        assert agent.values == pytest.approx([2, -2], abs=1e-5)
 
 
 def test_d_psgd_goes_on_with_a_peer_that_died_and_came_back() -> None:
@@ -87,7 +87,7 @@ def test_el_local_takes_the_plain_mean_of_those_who_drew_it() -> None:
     assert values == pytest.approx([(1.0 + sum(1.0 + sender for sender in senders)) / (1 + len(senders))])
 
 
-def test_el_local_draws_anew_or_not_as_asked() -> None:
+def test_el_local_redraws_only_if_asked() -> None:
     assert len({tuple(receivers(el_local(), round)) for round in range(12)}) > 1
     assert len({tuple(receivers(el_local(redraw=False), round)) for round in range(12)}) == 1
 
@@ -122,7 +122,7 @@ def test_el_local_refuses_to_wait_for_what_is_dropped() -> None:
 def test_el_local_without_waiting_takes_what_is_newest() -> None:
     algorithm, values = el_local(wait=False), np.array([1.0], np.float32)
     receivers(algorithm, 0)
-    for one in (model(1, 0, 9.0), model(1, 5, 3.0)):  # the sender is five rounds ahead
-        algorithm.on_fragment(one)
+    for fragment in (model(1, 0, 9.0), model(1, 5, 3.0)):  # the sender is five rounds ahead
+        algorithm.on_fragment(fragment)
     assert algorithm.before_local_phase(values, 1.0).of == [(1, 5, 0)]
     assert values == pytest.approx([2.0])

@@ -1,4 +1,4 @@
-"""Generated images: shapes, balance, and classes that are those of one seed."""
+"""Generated images: shapes, balance, and classes that depend on the seed."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def test_shapes_and_balance(shape: tuple[int, int, int]) -> None:
 
 
 def test_the_seed_alone_decides() -> None:
-    one, again, other = (synthetic_images(20, (1, 8, 8), 2, seed, "train")[0] for seed in (1, 1, 2))
-    assert (one == again).all()
-    assert (one != other).any()
-    assert (one != synthetic_images(20, (1, 8, 8), 2, 1, "test")[0]).any()
+    first, again, other = (synthetic_images(20, (1, 8, 8), 2, seed, "train")[0] for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+    assert (first != synthetic_images(20, (1, 8, 8), 2, 1, "test")[0]).any()
 
 
 def test_both_parts_have_the_classes_of_their_seed_and_no_other() -> None:

@@ -1,4 +1,4 @@
-"""Models as flat vectors, and SGD steps on them, beside plain PyTorch."""
+"""Models as flat vectors, and SGD steps on them, compared with plain PyTorch."""
 
 from __future__ import annotations
 
@@ -73,11 +73,13 @@ def test_steps_equal_plain_pytorch() -> None:
     for step in range(20):
         optimizer.zero_grad()
         loss = task.loss(theirs, order[8 * step : 8 * step + 8])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         assert trainer.step() == pytest.approx(loss.item(), rel=1e-5)
     gradients = ours.gradient.untyped_storage().data_ptr()
-    assert {p.grad.untyped_storage().data_ptr() for p in ours.module.parameters()} == {gradients}
+    of_parameters = [parameter.grad for parameter in ours.module.parameters()]
+    assert {grad.untyped_storage().data_ptr() for grad in of_parameters if grad is not None} == {gradients}
+    assert None not in of_parameters
     flat = torch.cat([parameter.detach().flatten() for parameter in theirs.parameters()]).numpy()
     np.testing.assert_allclose(ours.values, flat, rtol=1e-4, atol=1e-6)
 

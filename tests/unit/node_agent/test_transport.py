@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def make_peers(tmp_path: Path) -> Iterator[Callable[..., tuple[Node, list[Peer]]
         yield make
 
 
-def test_a_busy_port_is_said_clearly(tmp_path: Path) -> None:
+def test_a_busy_port_is_reported_clearly(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
@@ -77,16 +78,16 @@ def test_a_busy_port_is_said_clearly(tmp_path: Path) -> None:
             Node(tmp_path, 0, [port, port + 1])
 
 
-def test_frames_times_are_counted_by_sender(make_nodes: MakeNodes) -> None:
+def test_transit_times_are_counted_by_sender(make_nodes: MakeNodes) -> None:
     sender, receiver = make_nodes(2)
     for round_ in range(3):
         sender.send(round_, [(1, 0)])
-        wait_until(lambda count=round_ + 1: len(receiver.arrived) == count)
+        wait_until(partial(receiver.has, round_ + 1))
     receiver.transport.finish()
     sender.transport.finish()
     ((name, (least, mean, largest)),) = receiver.transport.one_way_times().items()
     assert name == "h1"
-    # The two clocks of this test began milliseconds apart.
+    # The two clocks in this test started milliseconds apart.
     assert -PATIENCE_S < least <= mean <= largest < PATIENCE_S
     assert sender.transport.one_way_times() == {}
 
@@ -104,7 +105,7 @@ def test_round_trip_times_come_from_the_kernel(make_nodes: MakeNodes) -> None:
 def test_peers_that_are_early_wait_for_the_common_start(
     make_nodes: MakeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A restarted agent may be spoken to before it has been told when the experiment began."""
+    """Peers may talk to a restarted agent before it has been told when the experiment began."""
     with monkeypatch.context() as patched:
         patched.setattr("node_agent.transport.Transport.begin", lambda *_: None)
         sender, late = make_nodes(2)
@@ -126,14 +127,14 @@ def test_the_end_of_the_controller_is_reported_once(make_nodes: MakeNodes) -> No
 
 
 def test_a_controller_that_reads_nothing_holds_up_nobody(make_nodes: MakeNodes) -> None:
-    """Status is dropped and counted; what the agent has to say in the end gets through all the same, and whole."""
+    """Status messages are dropped and counted; what the agent says in the end still gets through, and whole."""
     status = {"t": 1.5, "long": "x" * 5000}
     eager = Limits(reconnect_s=0.02, status_wall_s=0.0005)
     sender, receiver = make_nodes(2, limits=eager, status=lambda: status)
     wait_until(lambda: sender.counters.statuses_dropped > 50 and receiver.counters.statuses_dropped > 50)
     for round_ in range(20):
         sender.send(round_, [(1, 0)])
-        wait_until(lambda count=round_ + 1: len(receiver.arrived) == count)
+        wait_until(partial(receiver.has, round_ + 1))
     ended = threading.Thread(target=lambda: sender.control.send("ended", reason="finished"))
     ended.start()
     # The controller wakes up.
@@ -152,7 +153,7 @@ def test_a_controller_that_reads_nothing_holds_up_nobody(make_nodes: MakeNodes) 
 
 
 def connect_idly(node: Node, count: int) -> subprocess.Popen[bytes]:
-    """A process with that many connections to the node that say nothing; it ends with its standard input."""
+    """A process with that many silent connections to the node; it ends when its standard input closes."""
     program = f"""
 import resource, socket, sys
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -189,13 +190,13 @@ def test_two_thousand_idle_strangers_cost_little_and_are_closed(make_nodes: Make
         while time.monotonic() < began_s + 1.0:
             sender.send(sent, [(1, 0)])
             sent += 1
-            wait_until(lambda count=sent: len(receiver.arrived) == count)
+            wait_until(partial(receiver.has, sent))
             threading.Event().wait(0.1)
         share = (cpu_s(io_thread) - before_s) / (time.monotonic() - began_s)
         assert share < 0.05
         wait_until(lambda: receiver.counters.strangers_closed == 2000)
-        wait_until(lambda: sum(one["connections"] for one in receiver.events("strangers")) == 2000)
-        assert receiver.events("strangers")[0]["reason"] == "no HELLO in 3 s"
+        wait_until(lambda: sum(record["connections"] for record in receiver.events("strangers")) == 2000)
+        assert receiver.events("strangers")[0]["reason"] == "no HELLO within 3 s"
         assert receiver.counters.frames_rejected == 0
         assert receiver.peers == [(0, True)]
     finally:
@@ -291,8 +292,8 @@ def test_without_descriptors_connecting_waits_and_the_queue_with_it(
 # --- one frame after the other ---
 
 
-def test_in_sequence_frames_leave_in_the_order_in_which_they_were_made(make_nodes: MakeNodes) -> None:
-    """Over all peers; tests/network/test_exchange.py has links on which it takes them long."""
+def test_in_sequence_frames_leave_in_the_order_of_their_creation(make_nodes: MakeNodes) -> None:
+    """Across all peers; tests/network/test_exchange.py has links on which that takes long."""
     order = [(peer, index) for index in range(4) for peer in (2, 1, 3)]
     sender, *others = make_nodes(4, exchange="sequential", num_fragments=4)
     sender.send(0, [(1, 0), (2, 0), (3, 0)])  # so that all are connected
@@ -302,10 +303,10 @@ def test_in_sequence_frames_leave_in_the_order_in_which_they_were_made(make_node
     wait_until(lambda: sender.counters.fragments_sent == 15)
     sent = [record for record in sender.events("sent") if record["round"] == 1]
     assert [(int(record["peer"][1:]) - 1, record["fragment"]) for record in sent] == order
-    assert all(one["t"] <= next_["begun"] for one, next_ in pairwise(sent))
+    assert all(frame["t"] <= next_["begun"] for frame, next_ in pairwise(sent))
 
 
-def test_in_sequence_a_frame_that_stalls_is_passed_over_and_ends_later(
+def test_in_sequence_a_stalled_frame_gives_up_the_line_and_ends_later(
     make_peers: Callable[..., tuple[Node, list[Peer]]],
 ) -> None:
     limits = Limits(reconnect_s=0.02, status_wall_s=0.02, hold_s=0.02)
@@ -316,8 +317,8 @@ def test_in_sequence_a_frame_that_stalls_is_passed_over_and_ends_later(
     read_events(connection, receiver, 2)
     for round_ in range(1, 4):
         node.send(round_, [(1, 0), (2, 0)])
-        (found,) = read_events(connection, receiver, 1)
-        assert isinstance(found, wire.Fragment)
-        assert found.round == round_
-    found = read_events(stalled, stalling.receiver(), 3)[1:]
-    assert [one.round for one in found if isinstance(one, wire.Fragment)] == [0, 3]
+        (fragment,) = read_events(connection, receiver, 1)
+        assert isinstance(fragment, wire.Fragment)
+        assert fragment.round == round_
+    late = read_events(stalled, stalling.receiver(), 3)[1:]
+    assert [one.round for one in late if isinstance(one, wire.Fragment)] == [0, 3]

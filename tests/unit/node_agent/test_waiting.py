@@ -1,4 +1,4 @@
-"""Agents that wait for each other, for real: processes, sockets, SIGKILL. Rounds go on whoever dies or comes back."""
+"""Real agents that wait for each other: processes, sockets, SIGKILL. Rounds go on whoever dies or comes back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.node_agent.real_agents import RealAgents, real_agents
 
 NUM_NODES = 4
 MORE_ROUNDS = 15
-# A random directed graph that stays: whom a node sends to, it need not hear from.
+# A fixed random directed graph: a node need not hear from those it sends to.
 FIXED = {"degree": 1, "redraw": False}
 
 
@@ -38,14 +38,16 @@ def one_sided_sender() -> int:
 
 
 def go_on(agents: RealAgents, nodes: set[int]) -> None:
-    """Every one of these does some more rounds."""
+    """Wait until each of these agents has done some more rounds."""
     before = dict(agents.rounds)
     agents.wait_until(lambda: all(agents.rounds[node] >= before[node] + MORE_ROUNDS for node in nodes))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "algorithm", [{"name": "el_local", **FIXED}, {"name": "d_psgd"}], ids=lambda one: str(one["name"])
+    "algorithm",
+    [{"name": "el_local", **FIXED}, {"name": "d_psgd"}],
+    ids=lambda settings: str(settings["name"]),
 )
 def test_rounds_go_on_when_an_agent_is_killed_and_when_it_comes_back(
     tmp_path: Path, algorithm: dict[str, object]
@@ -63,11 +65,11 @@ def test_rounds_go_on_when_an_agent_is_killed_and_when_it_comes_back(
         go_on(agents, everybody)
         assert agents.failed == []
     rounds = [
-        one
+        record
         for node in everybody
-        for one in read_journal(tmp_path / "nodes" / f"h{node + 1}.jsonl")
-        if one["event"] == "round"
+        for record in read_journal(tmp_path / "nodes" / f"h{node + 1}.jsonl")
+        if record["event"] == "round"
     ]
-    waited = [one for one in rounds if one["waited_s"] > 0]
-    assert any(one["waited_for"] for one in waited)
-    assert all(one["node"] not in one["waited_for"] for one in waited)
+    waited = [record for record in rounds if record["waited_s"] > 0]
+    assert any(record["waited_for"] for record in waited)
+    assert all(record["node"] not in record["waited_for"] for record in waited)

@@ -1,4 +1,4 @@
-"""Peers that a node waits for, over real TCP: it notices their end though neither ever sends to the other."""
+"""Peers that a node waits for, over real TCP: it notices their end even if neither ever sends to the other."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def test_the_end_of_a_watched_peer_is_noticed(tmp_path: Path) -> None:
         wait_until(lambda: (1, False) in node.peers)
         assert other.peers == []
     finally:
-        for one in (node, watched, other):
-            one.close()
+        for each in (node, watched, other):
+            each.close()
 
 
-def test_that_a_watched_peer_is_not_there_is_noticed(tmp_path: Path) -> None:
+def test_the_absence_of_a_watched_peer_is_noticed(tmp_path: Path) -> None:
     node = Node(tmp_path, 0, free_ports(2))
     try:
         node.transport.watch([1])
@@ -45,7 +45,7 @@ def test_a_watched_peer_gets_frames_on_the_same_connection(tmp_path: Path) -> No
         watched.close()
 
 
-def test_of_whom_comes_back_the_earlier_life_counts_as_lost(tmp_path: Path) -> None:
+def test_the_earlier_life_of_a_returning_peer_counts_as_lost(tmp_path: Path) -> None:
     ports = free_ports(3)
     first, second = Node(tmp_path, 0, ports), Node(tmp_path, 1, ports)
     returned = Node(tmp_path, 2, ports, life=1)

@@ -1,4 +1,4 @@
-"""Frames whole, in pieces, torn, foreign, oversized and corrupt; the round trip of all that can be sent."""
+"""Frames that are whole, in pieces, torn, foreign, oversized or corrupt; the round trip of all that can be sent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def frame(values: np.ndarray = VALUES, **changes: object) -> bytes:
 
 
 def forged(data: bytes, offset: int, field: bytes) -> bytes:
-    """The frame with that header field overwritten and a checksum that fits again."""
+    """The frame with that header field overwritten and a matching checksum."""
     header = bytearray(data[: wire.HEADER_BYTES])
     header[offset : offset + len(field)] = field
     payload = data[wire.HEADER_BYTES :]
@@ -62,10 +62,10 @@ def receiver(**changes: object) -> wire.Receiver:
 
 
 def events(connection: wire.Receiver) -> list[wire.Event]:
-    found: list[wire.Event] = []
+    received: list[wire.Event] = []
     while not isinstance(event := connection.next_event(), wire.NeedData):
-        found.append(event)
-    return found
+        received.append(event)
+    return received
 
 
 def describe(event: wire.Event) -> tuple[object, ...]:
@@ -83,7 +83,7 @@ def end_of(connection: wire.Receiver) -> None:
 
 
 def rejection(connection: wire.Receiver, data: bytes) -> str:
-    """The reason for which the connection refuses what comes after the events that are still good."""
+    """The reason why the connection refuses what comes after the valid events."""
     connection.receive_data(data)
     with pytest.raises(wire.RemoteProtocolError) as caught:
         events(connection)
@@ -152,14 +152,14 @@ def test_any_cut_of_the_stream_gives_the_same_events(lengths: list[int], eager: 
     whole.receive_data(data)
     expected = [describe(event) for event in events(whole)]
     pieces = receiver()
-    found: list[wire.Event] = []
+    received: list[wire.Event] = []
     for length in [*lengths, len(data)]:
         pieces.receive_data(data[:length])
         data = data[length:]
         if eager:
-            found += events(pieces)
-    found += events(pieces)
-    assert [describe(event) for event in found] == expected
+            received += events(pieces)
+    received += events(pieces)
+    assert [describe(event) for event in received] == expected
 
 
 @given(
@@ -221,7 +221,7 @@ REJECTED = {
     ),
     "odd length": (
         HELLO + forged(GOOD, 40, struct.pack("<I", 11)),
-        "payload of 11 bytes is no float32 array",
+        "payload of 11 bytes is not a float32 array",
     ),
     "short": (HELLO + frame(VALUES[:2]), "payload of 8 bytes, expected 12"),
     "empty": (HELLO + frame(VALUES[:0]), "payload of 0 bytes, expected 12"),
@@ -234,14 +234,14 @@ REJECTED = {
     "unknown node": (wire.encode_hello(5, TOKEN), "sender 5 of 5 nodes"),
     "hello without token": (forged(HELLO[:48], 40, struct.pack("<I", 0)), "HELLO with 0 bytes of payload"),
     "huge hello": (forged(HELLO, 40, struct.pack("<I", 2**31)), "HELLO with 2147483648 bytes of payload"),
-    "no neighbour": (wire.encode_hello(2, TOKEN), "sender 2 is no neighbour"),
+    "no neighbour": (wire.encode_hello(2, TOKEN), "sender 2 is not a neighbour"),
     "hello with an index": (forged(HELLO, 16, struct.pack("<I", 1)), "HELLO with fields of a fragment"),
     "bye with a round": (HELLO + forged(BYE, 12, struct.pack("<I", 1)), "BYE with fields of a fragment"),
     "absurd round": (
         HELLO + frame(round=2**32 - 1),
-        "round 4294967295, where 8 is the last there can be",
+        "round 4294967295, beyond the last possible round 8",
     ),
-    "a round too far": (HELLO + frame(round=9), "round 9, where 8 is the last there can be"),
+    "a round too far": (HELLO + frame(round=9), "round 9, beyond the last possible round 8"),
     "nan": (HELLO + frame(np.array([1, math.nan, 2], np.float32)), "values that are not finite"),
     "infinity": (HELLO + frame(np.array([1, 2, -math.inf], np.float32)), "values that are not finite"),
     "bye with payload": (HELLO + forged(BYE, 40, struct.pack("<I", 4)), "BYE with 4 bytes of payload"),
@@ -272,7 +272,7 @@ def test_the_last_round_and_the_largest_values_pass() -> None:
     assert describe(events(connection)[1])[1] == 8
 
 
-def test_the_connection_we_opened_has_a_known_other_end() -> None:
+def test_the_other_end_of_our_own_connection_is_known() -> None:
     assert rejection(receiver(expected_sender=4), HELLO) == "sender 3, expected 4"
     connection = receiver(expected_sender=3)
     connection.receive_data(HELLO)
@@ -293,7 +293,7 @@ def test_good_frames_before_a_bad_one_are_delivered() -> None:
         connection.next_event()
 
 
-def test_an_error_is_for_good() -> None:
+def test_an_error_is_permanent() -> None:
     connection = receiver()
     assert rejection(connection, HELLO + BYE + BYE) == "frame after BYE"
     assert rejection(connection, HELLO + GOOD) == "frame after BYE"
@@ -377,7 +377,7 @@ def test_no_changed_byte_gets_through(data: st.DataObject) -> None:
         {"payload": memoryview(b"123")},
     ],
 )
-def test_what_fits_no_field_is_our_own_error(changes: dict[str, object]) -> None:
+def test_a_value_that_fits_no_field_is_our_own_error(changes: dict[str, object]) -> None:
     with pytest.raises(wire.LocalProtocolError):
         frame(VALUES, **changes)
 

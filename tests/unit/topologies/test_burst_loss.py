@@ -1,4 +1,4 @@
-"""Parameters of the model of losses in bursts: how they are written, and what they come to."""
+"""Parameters of the burst loss model: how they are written, and the figures that follow from them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_is_written_is_read_again(model: BurstLoss) -> None:
         (None, "it must be a section"),
     ],
 )
-def test_what_is_wrong_is_said(written: Any, words: str) -> None:
+def test_wrong_parameters_are_reported(written: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse_burst_loss(written)
 
@@ -87,7 +87,7 @@ def test_gilberts_simple_model_has_simple_figures() -> None:
     ],
 )
 def test_the_figures_are_those_of_the_chain(model: BurstLoss) -> None:
-    """Against a simulation written down from the definition alone, its seed fixed."""
+    """Compared with a simulation written from the definition alone, with a fixed seed."""
     rng = random.Random(3)
     lost, bad = [], False
     for _ in range(400_000):
@@ -98,7 +98,7 @@ def test_the_figures_are_those_of_the_chain(model: BurstLoss) -> None:
     assert sum(lost) / bursts == pytest.approx(model.mean_burst, rel=0.03)
 
 
-def test_paths_between_regions_have_none() -> None:
+def test_paths_between_regions_have_no_burst_loss() -> None:
     graph = generate("regions", {}, 1)
     graph.graph["paths"][0]["burst_loss"] = "0.01/0.25"
     with pytest.raises(ValueError, match="has burst_loss, which only links can have"):

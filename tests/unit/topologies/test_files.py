@@ -1,4 +1,4 @@
-"""Graphs in files: what other programs publish is read, what is wrong is said, what is written comes back the same."""
+"""Graphs in files: what other programs publish is read, errors are reported, what is written is read back unchanged."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_file_of_the_topology_zoo(tmp_path: Path) -> None:
     notes = " | ".join(graph.graph["notes"])
     assert "delays of 3 links come from the coordinates" in notes
     assert "1 links have an end without coordinates" in notes
-    assert "LinkSpeed='unknown' is no rate" in notes
+    assert "LinkSpeed='unknown' is not a rate" in notes
     assert "one host on each of 4 switches" in notes
 
 
@@ -111,7 +111,7 @@ def test_shadows_gml(tmp_path: Path) -> None:
     assert graph.nodes["s1"]["label"] == "a b"
 
 
-def test_duplicated_labels_leave_the_numbers(tmp_path: Path) -> None:
+def test_with_duplicate_labels_nodes_keep_their_numbers(tmp_path: Path) -> None:
     text = 'graph [ node [ id 4 label "x" ] node [ id 9 label "x" ] edge [ source 4 target 9 ] ]'
     graph = files.load(put(tmp_path, "twins.gml", text))
     assert [graph.nodes[node]["label"] for node in rules.switches(graph)] == ["x", "x"]
@@ -140,18 +140,18 @@ def test_node_link_json_of_networkx_itself(tmp_path: Path) -> None:
 
     graph = nx.petersen_graph()
     nx.set_edge_attributes(graph, 25e6, "bandwidth_bps")
-    found = files.load(put(tmp_path, "p.json", json.dumps(nx.node_link_data(graph))))
-    assert nx.is_isomorphic(found.subgraph(rules.switches(found)), graph)
-    assert {rate for _, _, rate in found.edges(data="bandwidth_bps")} == {25e6, None}
+    loaded = files.load(put(tmp_path, "p.json", json.dumps(nx.node_link_data(graph))))
+    assert nx.is_isomorphic(loaded.subgraph(rules.switches(loaded)), graph)
+    assert {rate for _, _, rate in loaded.edges(data="bandwidth_bps")} == {25e6, None}
 
 
 def test_long_names_are_mapped_and_kept_as_labels(tmp_path: Path) -> None:
     text = "nodes-in-amsterdam s1\nlondon s1\nparis s1\n"
     graph = files.load(put(tmp_path, "long.edges", text))
-    # All names of that kind change, and none of the other.
+    # All names of that kind change, and none of the other kind.
     labels = {data.get("label"): node for node, data in graph.nodes(data=True)}
     assert labels["nodes-in-amsterdam"] in ("s1", "s2")
-    assert "Linux takes no interface of nodes-in-amsterdam" in " ".join(graph.graph["notes"])
+    assert "Linux cannot name interfaces after nodes-in-amsterdam" in " ".join(graph.graph["notes"])
 
 
 def test_only_the_largest_part(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ ENTITY = """<?xml version="1.0"?>
         ("x.dot", "graph {}", "unknown ending '.dot'; there are: .graphml"),
     ],
 )
-def test_what_is_no_network_is_refused_with_the_files_name(
+def test_an_invalid_network_is_refused_with_the_files_name(
     tmp_path: Path, name: str, text: str, words: str
 ) -> None:
     with pytest.raises(ValueError, match=r"x\.\w+") as error:
@@ -208,7 +208,7 @@ def test_what_is_no_network_is_refused_with_the_files_name(
     assert words in str(error.value)
 
 
-def test_a_file_that_is_not_there_and_one_that_is_no_text(tmp_path: Path) -> None:
+def test_a_missing_file_and_one_that_is_not_text(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         files.load(tmp_path / "none.gml")
     (tmp_path / "b.gml").write_bytes(b"\xff\xfe\x00")
@@ -218,17 +218,17 @@ def test_a_file_that_is_not_there_and_one_that_is_no_text(tmp_path: Path) -> Non
         files.load(tmp_path)
 
 
-def same(one: nx.Graph, other: nx.Graph) -> bool:
-    def nodes(graph: nx.Graph) -> dict[str, Any]:
-        return dict(graph.nodes(data=True))
+def same(graph: nx.Graph, other: nx.Graph) -> bool:
+    def nodes(of: nx.Graph) -> dict[str, Any]:
+        return dict(of.nodes(data=True))
 
-    def edges(graph: nx.Graph) -> dict[frozenset[str], Any]:
-        return {frozenset((a, b)): data for a, b, data in graph.edges(data=True)}
+    def edges(of: nx.Graph) -> dict[frozenset[str], Any]:
+        return {frozenset((a, b)): data for a, b, data in of.edges(data=True)}
 
-    def extra(graph: nx.Graph) -> dict[str, Any]:
-        return {key: graph.graph.get(key) for key in ("paths", "paths_shared", "per_pair")}
+    def extra(of: nx.Graph) -> dict[str, Any]:
+        return {key: of.graph.get(key) for key in ("paths", "paths_shared", "per_pair")}
 
-    return nodes(one) == nodes(other) and edges(one) == edges(other) and extra(one) == extra(other)
+    return nodes(graph) == nodes(other) and edges(graph) == edges(other) and extra(graph) == extra(other)
 
 
 RATES = st.sampled_from([1e6, 12.5e6, 60e6, 1e9, 123456789.0])
@@ -273,5 +273,5 @@ def test_an_edge_list_says_what_it_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no properties between regions"):
         files.save(topologies.generate("regions", {"hosts_per_region": 1}, 1), tmp_path / "g.edges")
     graph = nx.relabel_nodes(topologies.generate("star", {"nodes": 2}, 1), {"h1": "alice"})
-    with pytest.raises(ValueError, match="alice is not so called"):
+    with pytest.raises(ValueError, match="alice does not follow that"):
         files.save(graph, tmp_path / "g.edges")

@@ -75,7 +75,7 @@ def test_fat_tree() -> None:
     graph = topologies.generate("fat_tree", {"ports": 4}, 1)
     assert (len(rules.hosts(graph)), len(rules.switches(graph))) == (16, 20)
     assert {graph.degree(switch) for switch in rules.switches(graph)} == {4}
-    # Hosts of different pods: as many equal ways as there are core switches.
+    # Hosts in different pods: as many equal paths as there are core switches.
     assert len(list(nx.all_shortest_paths(graph, "h1", "h16"))) == 4
 
 
@@ -121,8 +121,8 @@ def test_any_generator_of_networkx() -> None:
 
 def test_a_random_generator_of_networkx_follows_the_seed() -> None:
     given = {"graph": "random_geometric_graph", "args": {"n": 20, "radius": 0.4}}
-    one, same, other = (topologies.generate("networkx", given, seed) for seed in (1, 1, 2))
-    assert list(one.edges) == list(same.edges) != list(other.edges)
+    first, same, other = (topologies.generate("networkx", given, seed) for seed in (1, 1, 2))
+    assert list(first.edges) == list(same.edges) != list(other.edges)
 
 
 def test_regions() -> None:

@@ -1,4 +1,4 @@
-"""Kollaps XML: the shapes of the files published with the DivShare artifact, and the way back."""
+"""Kollaps XML: files like those published with the DivShare artifact, read and written again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import topologies
 from topologies import files, rules
 
-# The artifact's star, with fewer replicas: one service of fast workers, slow ones by themselves.
+# The artifact's star, with fewer replicas: one service of fast workers, and individual slow ones.
 STAR = """<?xml version="1.0" ?>
 <experiment boot="kollaps:2.0">
   <services>
@@ -73,7 +73,7 @@ def test_services_linked_to_each_other_become_paths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [STAR.replace("fastWorker", "fast").replace("slowWorker0", "slow"), PAIRS])
-def test_a_topology_comes_back_the_same(tmp_path: Path, text: str) -> None:
+def test_a_topology_survives_writing_and_reading(tmp_path: Path, text: str) -> None:
     graph = files.load(put(tmp_path, text))
     files.save(graph, tmp_path / "again.xml")
     again = files.load(tmp_path / "again.xml")
@@ -86,7 +86,7 @@ def test_a_topology_comes_back_the_same(tmp_path: Path, text: str) -> None:
     }
 
 
-def test_two_links_one_way_each_are_one_link(tmp_path: Path) -> None:
+def test_two_one_way_links_are_one_link(tmp_path: Path) -> None:
     text = STAR.replace(' upload="12Mbps" download="30Mbps"', ' upload="12Mbps"').replace(
         "</links>",
         '<link origin="switch" dest="slowWorker0" latency="2" upload="20Mbps" network="n"/></links>',
@@ -103,21 +103,21 @@ def test_two_links_one_way_each_are_one_link(tmp_path: Path) -> None:
         (' upload="60Mbps" download="60Mbps"', "", "neither upload nor download"),
         ('download="60Mbps" ', "", "goes one way only"),
         ('dest="switch"', 'dest="router"', "no service or bridge 'router'"),
-        ('latency="1"', 'latency="fast"', "latency='fast' is no number"),
+        ('latency="1"', 'latency="fast"', "latency='fast' is not a number"),
         ('replicas="3"', 'replicas="-1"', "replicas='-1'"),
         ('replicas="3"', 'replicas="99999999"', "it must be 1 to 65000"),
         ("slowWorker0", "fastWorker", "fastWorker is given twice"),
-        ('dest="switch" latency="1"', 'dest="slowWorker0" latency="1"', "a file has the one or the other"),
+        ('dest="switch" latency="1"', 'dest="slowWorker0" latency="1"', "a file must not mix the two"),
         ('<service name="fastWorker"', "<service", "a <service> has no name"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, words: str) -> None:
+def test_errors_are_named(tmp_path: Path, old: str, new: str, words: str) -> None:
     with pytest.raises(ValueError) as error:
         files.load(put(tmp_path, STAR.replace(old, new)))
     assert words in str(error.value)
 
 
-def test_what_kollaps_cannot_say_is_refused(tmp_path: Path) -> None:
+def test_what_kollaps_cannot_express_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "out.xml"
     with pytest.raises(ValueError, match="has no bandwidth"):
         files.save(topologies.generate("star", {}, 1), path)

@@ -1,4 +1,4 @@
-"""Graphs that are no networks, and the words that say why."""
+"""Graphs that are not valid networks, and the messages that say why."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def long_name(graph: nx.Graph) -> None:
         (lambda graph: graph.edges["h1", "s1"].update(delay_s=float("nan")), "delay_s=nan"),
     ],
 )
-def test_a_graph_that_is_no_network_is_refused(spoil: Callable[[nx.Graph], None], words: str) -> None:
+def test_an_invalid_graph_is_refused(spoil: Callable[[nx.Graph], None], words: str) -> None:
     graph = two_hosts()
     rules.check(graph)
     spoil(graph)

@@ -19,7 +19,7 @@ def test_parameters_come_from_signature_and_docstring() -> None:
     assert parameters["fanout"].help == "children of each switch"
 
 
-def test_the_seed_is_no_parameter() -> None:
+def test_the_seed_is_not_a_parameter() -> None:
     assert list(topologies.parameters("random_regular")) == ["nodes", "degree"]
 
 

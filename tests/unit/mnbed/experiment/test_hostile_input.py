@@ -1,4 +1,4 @@
-"""Files and values that nobody means well: refused with one short message, exit status 2, at once, in little memory.
+"""Hostile files and values: refused with one short message and exit status 2, quickly and in little memory.
 
 Every way in is tried: experiments, sweeps, topologies of every format, edges, traces, --set, and the names of runs.
 """
@@ -225,7 +225,7 @@ def readers(path: Path) -> dict[str, Callable[[], object]]:
 @pytest.mark.parametrize(
     "kind", ["directory", "pipe", "zeros", "device", "socket", "dangling", "loop", "huge"]
 )
-def test_nothing_waits_for_what_is_no_file_or_reads_it_for_ever(
+def test_nothing_waits_for_special_files_or_reads_them_forever(
     kind: str, reader: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.yaml"
@@ -298,7 +298,7 @@ def test_a_sweep_called_parent_changes_nothing_above_its_directory(tmp_path: Pat
     out.mkdir(parents=True)
     before = out.parent.stat()
     done = cli("sweep", str(sweep), "--out", str(out))
-    assert "name: got '..'; it must have a letter or a digit" in done.stderr
+    assert "name: got '..'; it must contain a letter or a digit" in done.stderr
     after = out.parent.stat()
     assert (after.st_uid, after.st_mtime_ns) == (before.st_uid, before.st_mtime_ns)
     assert list(out.iterdir()) == []

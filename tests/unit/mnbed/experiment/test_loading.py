@@ -1,4 +1,4 @@
-"""Files and `--set` as users write them: what they mean, and what is said to a wrong one."""
+"""Files and `--set` as users write them: what they mean, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_byte_order_mark_and_crlf_do_no_harm(tmp_path: Path) -> None:
     assert load_experiment(path).seed == 3
 
 
-def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
+def test_all_errors_are_reported_together_in_the_files_order(write: Write) -> None:
     path = write(
         "seed: true\n"
         "network:\n"
@@ -113,7 +113,7 @@ def test_all_errors_come_at_once_in_the_files_order(write: Write) -> None:
         ("network:", "network: got null; it must be a section"),
     ],
 )
-def test_what_is_said_to_a_wrong_value(write: Write, text: str, words: str) -> None:
+def test_the_message_for_a_wrong_value(write: Write, text: str, words: str) -> None:
     lines = complaint(write(text))
     assert len(lines) == 1
     assert words in lines[0]
@@ -140,10 +140,13 @@ def test_what_is_said_to_a_wrong_value(write: Write, text: str, words: str) -> N
         ("name: x\n---\nname: y\n", "a second document begins here"),
         ("name: !!python/object:os.system x\n", "x.yaml:1: name: got 'x', with the tag"),
         ("name: 2026-13-45\n", "x.yaml:1: name: got '2026-13-45', a date"),
-        ("time: &t {duration: *t}\n", "x.yaml:1: duration: an alias (*) inside the very section"),
+        (
+            "time: &t {duration: *t}\n",
+            "x.yaml:1: duration: an alias (*) inside the section that it refers to",
+        ),
     ],
 )
-def test_files_that_are_no_experiment(write: Write, text: str, words: str) -> None:
+def test_files_that_are_not_experiments(write: Write, text: str, words: str) -> None:
     assert words in "\n".join(complaint(write(text)))
 
 
@@ -157,7 +160,7 @@ def test_anchors_and_merge_keys_work(write: Write) -> None:
     assert (link.delay, link.loss) == (0.003, 0.5)
 
 
-def test_paths_that_are_no_experiment(tmp_path: Path) -> None:
+def test_paths_that_are_not_experiments(tmp_path: Path) -> None:
     (tmp_path / "near.yaml").write_text("name: x\n")
     (tmp_path / "binary").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
     (tmp_path / "zeros").write_bytes(b"\0" * 10)
@@ -210,7 +213,7 @@ def test_setting_a_generators_parameter_needs_no_kind(write: Write) -> None:
         ("seed=[", "--set seed=[: not a YAML value"),
         ("seed=x", "--set seed=x: seed: got x; it must be a whole number"),
         ("tim.duration=5s", "--set tim.duration=5s: tim: no such key; did you mean time?"),
-        ("name.first=x", "--set name.first=x: name is no section"),
+        ("name.first=x", "--set name.first=x: name is not a section"),
         ("time.duration=5", "--set time.duration=5: time.duration: got 5; time needs a unit"),
         ("task.name=nothing", "--set task.name=nothing: task.name: unknown task"),
         ("overlay.degree=3", "with --set overlay.degree=3: overlay: kind complete takes no degree"),
@@ -343,3 +346,44 @@ def test_anything_else_is_an_input_error(
             for line in error.message.splitlines():
                 assert line.startswith((f"{path}", "--set "))
                 assert len(line) < 500
+
+
+# --- Files that an experiment names ---
+
+ALGORITHM = """from node_agent.algorithms import Algorithm, AlgorithmSettings
+
+class Mine(Algorithm):
+    Settings = AlgorithmSettings
+"""
+# Key -> (the file, its text, the key's value).
+NAMED_FILES = {
+    "network.topology": (
+        "net.yaml",
+        "hosts: [h1, h2]\nswitches: [s1]\nlinks: [{link: [h1, s1]}, {link: [h2, s1]}]\n",
+        "{file: %s}",
+    ),
+    "overlay": ("pairs.txt", "h1 h2\n", "{kind: edges, edges: %s}"),
+    "algorithm": ("mine.py", ALGORITHM, "{name: mine, module: %s}"),
+    "network.events": ("link.csv", "time,bandwidth\n1,5mbit\n", "[{link: [h1, s1], trace: %s}]"),
+}
+
+
+@pytest.mark.parametrize("place", ["beside the experiment", "home", "working directory"])
+@pytest.mark.parametrize("key", NAMED_FILES)
+def test_a_named_file_is_found(key: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to the experiment; to the user's home after ~; and where `--set` names it, to the working directory."""
+    name, text, value = NAMED_FILES[key]
+    for folder in ("beside the experiment", "home", "working directory"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / place / name).write_text(text)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "working directory")
+    written = value % (f"~/{name}" if place == "home" else name)
+    outer, _, inner = key.partition(".")
+    path = tmp_path / "beside the experiment" / "x.yaml"
+    if place == "working directory":
+        path.write_text("name: x\n")
+        load_experiment(path, [f"{key}={written}"])
+    else:
+        path.write_text(f"{outer}: {{{inner}: {written}}}\n" if inner else f"{outer}: {written}\n")
+        load_experiment(path)

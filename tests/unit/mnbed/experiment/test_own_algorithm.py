@@ -1,4 +1,4 @@
-"""Algorithms from a user's own file: found beside the experiment, checked as others are, told clearly when wrong."""
+"""Algorithms from a user's own file: found relative to the experiment, checked like any other, with clear messages."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def test_the_documented_example_runs_from_a_file(tmp_path: Path) -> None:
         (EXAMPLE, "every: 1", "an algorithm of your own needs a name"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, source: str, settings: str, words: str) -> None:
+def test_problems_name_their_key(tmp_path: Path, source: str, settings: str, words: str) -> None:
     with pytest.raises(InputError) as error:
         load_experiment(experiment(tmp_path, source, settings))
     assert words in str(error.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_of_an_algorithm_is_reported(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("algorithm: {name: a, module: none.py}\n")
-    with pytest.raises(InputError, match=r"algorithm\.module: got none\.py; there is no such Python file"):
+    with pytest.raises(InputError, match=r"algorithm\.module: got none\.py; no such Python file"):
         load_experiment(tmp_path / "x.yaml")
 
 
@@ -121,7 +121,7 @@ def load_experiment_of(folder: Path, text: str) -> Experiment:
     return load_experiment(folder / "plain.yaml")
 
 
-def test_a_misspelt_name_by_set_is_no_new_name_for_the_files_own(tmp_path: Path) -> None:
+def test_a_misspelt_name_by_set_does_not_rename_the_files_own_algorithm(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown algorithm 'divshre'; did you mean divshare\?"):
         load_experiment(experiment(tmp_path, EXAMPLE), ["algorithm.name=divshre"], lambda _: None)
 
@@ -132,5 +132,7 @@ def test_its_own_name_by_set_keeps_the_files_own(tmp_path: Path) -> None:
 
 
 def test_an_own_algorithm_cannot_have_the_name_of_another(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="got DivShare, which comes with mnbed; give your own another name"):
+    with pytest.raises(
+        InputError, match="got DivShare, which comes with mnbed; choose another name for yours"
+    ):
         load_experiment(experiment(tmp_path, EXAMPLE, "name: DivShare, every: 2"))

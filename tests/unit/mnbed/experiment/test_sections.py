@@ -1,4 +1,4 @@
-"""The settings themselves: defaults, limits, names written either way, and that every key explains itself."""
+"""The settings themselves: defaults, limits, spellings of names, and that every key is documented."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from mnbed.experiment import schema
 from mnbed.experiment import sections as module
-from mnbed.experiment.fields import name_problem
+from mnbed.experiment.fields import Section, name_problem
 from mnbed.experiment.loading import dump_experiment
-from mnbed.experiment.sections import Experiment, Section, keys_of_kind, parse, resolved
+from mnbed.experiment.sections import Experiment, keys_of_kind, parse, resolved
 from mnbed.experiment.yaml_source import parse_yaml
 from node_agent.algorithms import algorithm_class, algorithm_names
 from node_agent.tasks import task_class, task_names
@@ -95,7 +95,7 @@ def test_an_algorithm_has_one_name_however_it_is_written(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9-]+", name)
 
 
-def test_a_wrong_algorithm_is_told_the_names_as_they_are_shown() -> None:
+def test_a_wrong_algorithm_lists_the_names_in_canonical_spelling() -> None:
     with pytest.raises(ValidationError, match=r"did you mean ad-psgd\?"):
         parse({"algorithm": {"name": "AD-PSDG"}})
 

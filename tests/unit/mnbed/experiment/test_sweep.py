@@ -1,4 +1,4 @@
-"""Sweeps as files: what runs they make, and what is said of wrong ones."""
+"""Sweep files: the runs they define, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ def test_overrides_of_the_command_line_hold_for_all(tmp_path: Path) -> None:
     assert found.runs[0].label == "all"
 
 
-def test_a_sweep_and_an_experiment_are_not_taken_for_each_other(tmp_path: Path) -> None:
+def test_a_sweep_is_not_mistaken_for_an_experiment_nor_the_reverse(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"base\.yaml: an experiment, not a sweep"):
         load_sweep(write(tmp_path, "base: base.yaml\n").parent / "base.yaml")
-    with pytest.raises(InputError, match=r"s\.yaml: a sweep, not an experiment"):
+    with pytest.raises(InputError, match=r"s\.yaml: this is a sweep, not an experiment"):
         load_experiment(write(tmp_path, "base: base.yaml\nseeds: 2\n"))
 
 
 def test_a_seed_on_the_command_line_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--set seed=3: a sweep's seeds stand in its list"):
+    with pytest.raises(InputError, match="--set seed=3: a sweep lists its seeds"):
         sweep(tmp_path, "base: base.yaml\n", "seed=3")
 
 
@@ -105,7 +105,7 @@ def test_a_baseline_is_a_value_or_what_it_is_shown_as(tmp_path: Path, baseline: 
     assert sweep(tmp_path, text).baseline == {"network.stragglers.factor": "factor=5"}
 
 
-def test_axes_that_end_alike_are_told_apart(tmp_path: Path) -> None:
+def test_axes_with_the_same_ending_are_distinguished(tmp_path: Path) -> None:
     grid = "{network.stragglers.count: [0, 2], compute.slow_nodes.count: [1]}"
     found = sweep(tmp_path, f"base: base.yaml\ngrid: {grid}\n")
     assert found.runs[1].label == "stragglers.count=2, slow_nodes.count=1"
@@ -152,7 +152,10 @@ def test_what_is_compared_shares_its_setting(tmp_path: Path) -> None:
         ("base: base.yaml\ngrid: {a: {x: 3}}\n", "grid.a.x: it must be a mapping"),
         ("base: base.yaml\nseeds: [1, 1]\n", "seeds: got [1, 1]"),
         ("base: base.yaml\nseeds: 0\n", "seeds: got 0;"),
-        ("base: base.yaml\nseeds: 20000\n", "20,000 runs; at most 10,000"),
+        ("base: base.yaml\nseeds: 20000\n", "seeds: got 20000; at most 10,000 runs are allowed"),
+        ("base: base.yaml\nseeds: 2199023255552\n", "seeds: got 2199023255552; at most 10,000"),
+        ("base: base.yaml\nseeds: 9223372036854775808\n", "seeds: got 9223372036854775808; at most 10,000"),
+        ("base: base.yaml\nseeds: 5001\ngrid: {task.lr: [0.1, 0.2]}\n", "10,002 runs; at most 10,000"),
         ("base: base.yaml\nname: a/b\n", "name: got 'a/b'"),
         (
             "base: base.yaml\nbaseline: {algorithm: x}\n",
@@ -164,10 +167,10 @@ def test_what_is_compared_shares_its_setting(tmp_path: Path) -> None:
         ),
         (
             "base: base.yaml\ngrid: {seed: [1, 2]}\n",
-            "grid.seed: seed: a sweep's seeds stand in its list `seeds`",
+            "grid.seed: seed: a sweep lists its seeds under `seeds`",
         ),
         ("base: [base.yaml]\n", "s.yaml:1: base: got ['base.yaml']; it must be an experiment file"),
-        ("base: s.yaml\n", "s.yaml: a sweep, not an experiment"),
+        ("base: s.yaml\n", "s.yaml: this is a sweep, not an experiment"),
         (
             "base: base.yaml\ngrid: {algorithm.name: [swfit]}\n",
             "s.yaml: algorithm.name: unknown algorithm 'swfit'",
@@ -175,22 +178,22 @@ def test_what_is_compared_shares_its_setting(tmp_path: Path) -> None:
         ("base: base.yaml\nset: {time.duration: 3}\n", "s.yaml: time.duration: got 3; time needs a unit"),
         (
             "base: base.yaml\ngrid: {n: {a: {task.lr: 1}}, task.lr: [2]}\n",
-            "grid.task.lr: task.lr is changed by the axis n already",
+            "grid.task.lr: task.lr is already changed by the axis n",
         ),
-        ("base: base.yaml\nset: {seed: 2}\n", "set: seed: a sweep's seeds stand in"),
+        ("base: base.yaml\nset: {seed: 2}\n", "set: seed: a sweep lists its seeds"),
         ("base: base.yaml\ngrid: {n: {one: {name: x}}}\n", "grid.n.one: name: a sweep's runs are named by"),
         (
             "base: base.yaml\ngrid: {algorithm.name: [ad-psgd, AD_PSGD]}\n",
-            "s.yaml:2: grid.algorithm.name: ad-psgd is there more than once",
+            "s.yaml:2: grid.algorithm.name: ad-psgd is given more than once",
         ),
         (
             "base: base.yaml\ngrid: {n: {a b: {}, a/b: {time.duration: 9s}}}\n",
-            "'a b' and 'a/b' differ in signs alone",
+            "'a b' and 'a/b' differ only in characters",
         ),
         ("base: base.yaml\nset: {algorithm.nam: x}\n", "did you mean name?"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
+def test_problems_name_their_key(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError) as error:
         sweep(tmp_path, text)
     assert words in str(error.value)

@@ -1,4 +1,4 @@
-"""Which packets leave when, and that a batch verdict never frees a packet that is still to wait."""
+"""Which packets leave when, and that a batch verdict never releases a packet that must still wait."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_shorter_delay_overtakes_and_the_batch_stays_behind() -> None:
     line.add(4, 0.2, 0.5)
     later = line.release(0.5, 0.5)
     assert later is not None
-    # 2 and 3 have gone already; the batch may go up to 3, and not to 4.
+    # 2 and 3 have left already; the batch may go up to 3, but not to 4.
     assert (later.up_to, later.single, later.count) == (3, [], 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -73,7 +73,7 @@ def kernel() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def effect(*bursts: list[float], delay_s: float = 0.0) -> dict[str, Any]:
+def effect(*bursts: Sequence[float], delay_s: float = 0.0) -> dict[str, Any]:
     return {"10.0.0.1": [delay_s, 0.0, "normal", 0.0, list(bursts)]}
 
 
@@ -93,11 +93,11 @@ def test_paths_over_one_link_share_its_state(kernel: tuple[socket.socket, socket
     assert [near.take(number, SOURCE, 0.0) for number in range(2)] == [_ACCEPT, _DROP]
     assert near.take(3, SOURCE, 0.0) == _ACCEPT
     assert far.take(4, SOURCE, 0.0) == _DROP
-    # An order of the same: the link goes on where it was.
+    # The same parameters again: the link continues where it was.
     assert near.take(5, SOURCE, 0.0) == _ACCEPT
     far.change(effect(alternating))
     assert far.take(6, SOURCE, 0.0) == _DROP
-    # Other links have states of their own; without any all arrives.
+    # Other links have their own states; without one everything arrives.
     assert near.take(7, SOURCE, 0.0) == _ACCEPT
     far.change(effect([78, 1, 1, 1, 0]))
     assert far.take(8, SOURCE, 0.0) == _ACCEPT
@@ -108,7 +108,7 @@ def test_paths_over_one_link_share_its_state(kernel: tuple[socket.socket, socket
 def test_a_link_that_a_packet_does_not_reach_takes_no_step(
     kernel: tuple[socket.socket, socket.socket],
 ) -> None:
-    """The first link loses every second packet, the second one every second of those it gets."""
+    """The first link loses every second packet, the second one every second of those that reach it."""
     order = {"gso": False, "seed": 1, "sources": effect([1, 1, 1, 1, 0], [2, 1, 1, 1, 0])}
     host = _Host(0, kernel[0], order, new_chains())
     taken = [host.take(number, SOURCE, 0.0) for number in range(8)]

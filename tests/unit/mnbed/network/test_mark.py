@@ -1,4 +1,4 @@
-"""A run's mark: who carries it, and who only looks as if he did. Real processes, outside of this one's family."""
+"""A run's mark: which processes carry it, and which only seem to. Real processes, not descendants of this one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLEEP = "sleep 100 >/dev/null 2>&1 & echo $!"
 
 @contextmanager
 def orphan(environment: dict[str, str] | None = None) -> Iterator[int]:
-    """A process that is no child of ours, as those of a killed run are not."""
+    """A process that is not a child of ours, like those of a killed run."""
     done = subprocess.run(
         ["setsid", "sh", "-c", SLEEP],
         capture_output=True,
@@ -41,7 +41,7 @@ def alive(pid: int) -> bool:
 
 
 def found(folder: Path) -> list[int]:
-    return [one.pid for one in find_leftovers(folder)]
+    return [leftover.pid for leftover in find_leftovers(folder)]
 
 
 def test_what_was_noted_is_found_and_removed(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_was_noted_is_found_and_removed(tmp_path: Path) -> None:
         (said,) = remove_leftovers(tmp_path)
         assert said == f"ended process {noted} of run run-1: sleep 100"
         assert not alive(noted)
-        # It carries the variable too, as whatever is started inside; but nobody has noted it.
+        # It carries the variable, too, like everything started inside; but nobody has noted it.
         assert alive(stranger)
 
 

@@ -82,9 +82,9 @@ def test_a_gso_packet_fits_the_queue_twice() -> None:
 
 
 def test_what_the_kernel_says_is_read_back() -> None:
-    found = parse_shapes(OUTPUT, ["h1-eth0"])["h1-eth0"]
-    assert (found.bytes_sent, found.drops, found.backlog_bytes) == (1000, 3, 70)
-    assert differences(asked_shape(LINK, "netem"), found.shape) == []
+    readback = parse_shapes(OUTPUT, ["h1-eth0"])["h1-eth0"]
+    assert (readback.bytes_sent, readback.drops, readback.backlog_bytes) == (1000, 3, 70)
+    assert differences(asked_shape(LINK, "netem"), readback.shape) == []
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_what_the_kernel_says_is_read_back() -> None:
             ('"limit":299', '"limit":299,"reorder":{"reorder":0.25,"correlation":0}'),
             "reorder 0.25 instead of 0",
         ),
-        (("htb 5:1 root", "htb 5:2 root"), "no shaping is there"),
+        (("htb 5:1 root", "htb 5:2 root"), "not shaped at all"),
     ],
 )
 def test_every_difference_is_named(change: tuple[str, str], words: str) -> None:
-    found = parse_shapes(OUTPUT.replace(*change), ["h1-eth0"])["h1-eth0"]
-    assert differences(asked_shape(LINK, "netem"), found.shape) == [words]
+    readback = parse_shapes(OUTPUT.replace(*change), ["h1-eth0"])["h1-eth0"]
+    assert differences(asked_shape(LINK, "netem"), readback.shape) == [words]

@@ -1,4 +1,4 @@
-"""Estimates: they scale as the run does, and the dilation they advise fits when it is followed."""
+"""Estimates: they scale with the run, and the suggested dilation really fits."""
 
 from __future__ import annotations
 
@@ -71,11 +71,13 @@ def test_without_a_steps_time_nothing_is_claimed() -> None:
 
 def test_traffic_is_what_the_algorithm_sends_as_far_as_links_allow() -> None:
     # 8 nodes, 6 models of 89,834 float32 each 0.32 s: 53.9 Mbit/s each.
-    wide = {"network": {"link": {"bandwidth": "1gbit"}}}
+    wide: dict[str, Any] = {"network": {"link": {"bandwidth": "1gbit"}}}
     assert costs(STEP, **wide).traffic_bps == pytest.approx(8 * 6 * 89_834 * 32 / 0.32)
-    narrow = {"network": {"link": {"bandwidth": "10mbit"}}}
+    narrow: dict[str, Any] = {"network": {"link": {"bandwidth": "10mbit"}}}
     assert costs(STEP, **narrow).traffic_bps == pytest.approx(8 * 10e6)
-    one_way = {"network": {"link": {"bandwidth": "1gbit", "reverse": {"bandwidth": "10mbit"}}}}
+    one_way: dict[str, Any] = {
+        "network": {"link": {"bandwidth": "1gbit", "reverse": {"bandwidth": "10mbit"}}}
+    }
     assert costs(STEP, **one_way).traffic_bps == pytest.approx(8 * 10e6)
     assert costs(STEP, algorithm={"name": "local"}).traffic_bps == 0
 
@@ -144,6 +146,6 @@ def test_a_plan_keeps_the_word_it_was_asked_with() -> None:
 
 
 def test_an_impossible_dilation_is_the_machines_fault() -> None:
-    with pytest.raises(MachineError, match=r"auto comes to \d\d,000, and at most 10,000") as error:
+    with pytest.raises(MachineError, match=r"auto would be \d\d,000, but at most 10,000") as error:
         chosen(StepCost(wall_s=100, cpu_s=100), compute={"step_time": "20ms"})
     assert "fewer nodes" in str(error.value)

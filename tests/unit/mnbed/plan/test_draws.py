@@ -1,4 +1,4 @@
-"""Draws follow the seed, by name and purpose: one node more, or another wish, leaves the others' draws alone."""
+"""Draws depend on seed, name and purpose: adding a node or changing a setting does not affect other draws."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def times(num_hosts: int, step: StepCost | None = None, seed: int = 1, **compute
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_one_node_more_changes_at_most_one_straggler_and_nobodys_bandwidth(seed: int) -> None:
+def test_another_node_changes_at_most_one_straggler_and_no_bandwidth(seed: int) -> None:
     before, after = (factors(count, seed, count=4) for count in (12, 13))
     assert len(before) == len(after) == 4
     assert len(before.keys() - after.keys()) <= 1
@@ -128,7 +128,7 @@ def test_slow_nodes_by_name_with_a_spread() -> None:
     ("compute", "words"),
     [
         ({"step_time": ["10ms"] * 7}, "compute.step_time: got 7 times; there are 8 nodes"),
-        ({"step_time": "measured"}, "compute.step_time: measured, and no step was measured"),
+        ({"step_time": "measured"}, "compute.step_time: measured, but no step was measured"),
         ({"slow_nodes": {"count": 9}}, "compute.slow_nodes.count: got 9; the network has 8 hosts"),
         ({"slow_nodes": {"hosts": ["h9"]}}, "compute.slow_nodes.hosts: no host 'h9'"),
         ({"slow_nodes": {"hosts": ["h1"], "count": 2}}, "compute.slow_nodes.count: got 2, but .* names 1"),
@@ -154,11 +154,11 @@ def test_slow_nodes_by_name_with_a_spread() -> None:
                     "max": "20ms",
                 }
             },
-            "compute.step_time: hardly any draw lies within min 19.9999ms and max 20ms",
+            "compute.step_time: hardly any draw is between min 19.9999ms and max 20ms",
         ),
     ],
 )
-def test_what_the_network_makes_impossible(compute: dict[str, Any], words: str | None) -> None:
+def test_settings_that_the_network_makes_impossible(compute: dict[str, Any], words: str | None) -> None:
     experiment = parse({"compute": compute})
     if words is None:
         assert make_plan(experiment, ROOMY)

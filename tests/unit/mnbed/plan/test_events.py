@@ -1,4 +1,4 @@
-"""`network.events` as users write it: what happens when, and what is said to entries that cannot be."""
+"""`network.events` as users write it: what happens when, and the messages for contradictory entries."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_trace_of_several_links_is_read_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_trace_given_by_set_is_looked_for_where_the_user_stands(
+def test_a_trace_given_by_set_is_relative_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     """As every other file that --set names, and also where it gives a whole section."""
@@ -280,12 +280,15 @@ SLOW = {**LINK, "at": "10s", "bandwidth": "1mbit"}
         ([{**SLOW, "at": "60s"}], ["events[0].at"]),
         ([{**SLOW, "at": "-1s"}], ["events[0].at", "not negative"]),
         ([{**SLOW, "at": "soon"}], ["events[0].at", "not a time"]),
-        ([{**SLOW, "at": "55s", "for": "10s"}], ["events[0].for", "10s from 55s on end after the run"]),
+        (
+            [{**SLOW, "at": "55s", "for": "10s"}],
+            ["events[0].for", "10s from 55s on lasts beyond the end of the run"],
+        ),
         ([{**SLOW, "for": "0s"}], ["events[0].for", "above 0"]),
         ([{"at": "58s", "node": "h1", "action": "crash", "downtime": "5s"}], ["events[0].downtime"]),
         ([{"at": "58s", "node": "h1", "action": "pause", "for": "5s"}], ["events[0].for"]),
         ([{**CHURN, "until": "5s"}], ["events[0].until", "5s is not after at, 10s"]),
-        ([{**CHURN, "until": "70s"}], ["events[0].until", "after the run's end"]),
+        ([{**CHURN, "until": "70s"}], ["events[0].until", "after the end of the run"]),
         ([{"at": "1s", **LINK, "action": "flap", "down": "9s", "up": "9s", "times": 4}], ["events[0].times"]),
         ([{"at": "1s", **LINK, "action": "flap", "down": "9s", "up": "9s"}], ["events[0].until", "times: 5"]),
         ([{"at": "1s", **LINK, "action": "flap", "down": "1us", "up": "1us", "until": "9s"}], ["100,000"]),
@@ -293,27 +296,30 @@ SLOW = {**LINK, "at": "10s", "bandwidth": "1mbit"}
         # Entries against each other, and against themselves.
         (
             [{**SLOW, "for": "9s"}, {**SLOW, "at": "15s"}],
-            ["events[1].bandwidth", "at 15s", "events[0]", "same"],
+            ["events[1].bandwidth", "at 15s", "events[0]", "network.events[0] also sets bandwidth"],
         ),
         ([SLOW, SLOW], ["events[1].bandwidth"]),
         ([{**LINK, "points": [["0s", "1mbit"], ["20s", "2mbit"]]}, SLOW], ["events[1].bandwidth"]),
-        ([{"at": "1s", **LINK, "action": "down"}, {"at": "2s", **LINK, "action": "down"}], ["has it down"]),
-        ([{"at": "1s", **LINK, "action": "up"}], ["events[0].at", "it is up already"]),
+        (
+            [{"at": "1s", **LINK, "action": "down"}, {"at": "2s", **LINK, "action": "down"}],
+            ["has already taken it down"],
+        ),
+        ([{"at": "1s", **LINK, "action": "up"}], ["events[0].at", "it is already up"]),
         ([{"at": "1s", "action": "heal"}], ["events[0].at", "no partition to heal"]),
         (
             [{"at": "1s", "partition": [["h1"], ["h2"]]}, {"at": "2s", "partition": [["h1"], ["h3"]]}],
-            ["events[1].at", "lies in the partition of network.events[0]"],
+            ["events[1].at", "is during the partition of network.events[0]"],
         ),
         ([{"at": "1s", "partition": [["h1", "h2"], ["h2"]]}], ["h2 is named twice"]),
-        ([{"at": "1s", "partition": [["h1", "h2"]]}], ["two groups or more"]),
-        ([{"at": "1s", "partition": [["h1"], []]}], ["two groups or more"]),
+        ([{"at": "1s", "partition": [["h1", "h2"]]}], ["at least two groups"]),
+        ([{"at": "1s", "partition": [["h1"], []]}], ["at least two groups"]),
         (
             [{"at": "1s", "node": "h1", "action": "kill"}, {"at": "2s", "node": "h1", "action": "kill"}],
-            ["events[1].at", "kill of h1 at 2s: it is dead then"],
+            ["events[1].at", "kill of h1 at 2s: it is already dead"],
         ),
-        ([{"at": "1s", "node": "h1", "action": "restart"}], ["restart of h1 at 1s: it runs then"]),
-        ([{"at": "1s", "node": "h1", "action": "resume"}], ["resume of h1 at 1s: it runs then"]),
-        ([CHURN, {**CHURN, "nodes": ["h1"]}], ["events[1].nodes", "other entries say"]),
+        ([{"at": "1s", "node": "h1", "action": "restart"}], ["restart of h1 at 1s: it is already running"]),
+        ([{"at": "1s", "node": "h1", "action": "resume"}], ["resume of h1 at 1s: it is already running"]),
+        ([CHURN, {**CHURN, "nodes": ["h1"]}], ["events[1].nodes", "other entries already determine"]),
         # What the wire cannot do.
         ([{**SLOW, "jitter": "6ms"}], ["events[0].jitter", "6ms", "above its delay, 5ms"]),
         ([{**SLOW, "bandwidth": "10kbit"}], ["events[0].bandwidth", "after dilation", "8kbit"]),
@@ -326,7 +332,7 @@ SLOW = {**LINK, "at": "10s", "bandwidth": "1mbit"}
         ([{"at": "1s", **LINK, "bandwith": "1mbit"}], ["events[0].bandwith", "did you mean bandwidth"]),
         ([{"at": "1s"}], ["events[0]", "what happens?"]),
         (["down"], ["events[0]", "section"]),
-        ([{"at": "1s", "links": [], "action": "down"}], ["events[0].link", "which one?"]),
+        ([{"at": "1s", "links": [], "action": "down"}], ["events[0].link", "which link?"]),
         ([{**SLOW, "links": [["h2", "s1"]]}], ["events[0].link"]),
         ([{"at": "1s", "link": ["h1"], "bandwidth": "1mbit"}], ["events[0].link", "two ends"]),
         ([{"link": ["h1", "s1"], "mahimahi": "x", "trace": "y"}], ["events[0]"]),
@@ -344,18 +350,18 @@ SLOW = {**LINK, "at": "10s", "bandwidth": "1mbit"}
         ),
         (
             [{"at": "1s", **LINK, "burst_loss": "0.01/0.5"}, {**LINK, "points": [["2s", None, None, 0.1]]}],
-            ["events[1].burst_loss", "from 2s on", "loss 0.1 too"],
+            ["events[1].burst_loss", "from 2s on", "also has loss 0.1"],
         ),
         ([{"at": "1s", **LINK, "burst_loss": {"p": 0.1}}], ["events[0].burst_loss", "r is missing"]),
         ([{"points": [["2s", "1mbit"]]}], ["events[0].points", "names no link"]),
         (
             [{**LINK, "points": [["2s", "1mbit", None, "h1-s1"]]}],
-            ["events[0].points", "and so does the entry"],
+            ["events[0].points", "but so does the entry"],
         ),
         ([{**LINK, "points": [["2s", "1mbit"]], "repeat": True}], ["events[0].period", "missing"]),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_built(
+def test_contradictory_events_are_refused_before_anything_is_built(
     tmp_path: Path, events: list[Any], parts: list[str]
 ) -> None:
     with pytest.raises(InputError) as error:
@@ -364,7 +370,7 @@ def test_what_cannot_be_is_said_before_anything_is_built(
         assert part in error.value.message, error.value.message
 
 
-def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         plan_of(tmp_path, {**SLOW, "link": ["h9", "s1"]}, {"at": "99s", "node": "h1", "action": "kill"})
     assert len(error.value.message.splitlines()) == 2
@@ -402,14 +408,14 @@ def test_malformed_traces_are_named_with_their_line(tmp_path: Path, text: str, p
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("1\n2\nx\n", ["cell.trace:3", "'x'", "whole milliseconds"]),
-        ("5\n4\n", ["cell.trace:2", "before the line above"]),
-        ("0\n0\n", ["no packet could ever pass"]),
-        ("", ["no packet could ever pass"]),
+        ("1\n2\nx\n", ["cell.trace:3", "'x'", "whole number of milliseconds"]),
+        ("5\n4\n", ["cell.trace:2", "earlier than the previous line"]),
+        ("0\n0\n", ["no packet could ever be delivered"]),
+        ("", ["no packet could ever be delivered"]),
         ("1\n999999999999\n", ["cell.trace:2", "million bins"]),
     ],
 )
-def test_malformed_mahimahi_files_are_named_with_their_line(
+def test_malformed_mahimahi_files_are_reported_with_their_line(
     tmp_path: Path, text: str, parts: list[str]
 ) -> None:
     (tmp_path / "cell.trace").write_text(text)

@@ -1,4 +1,4 @@
-"""What wins where several places speak of a link: one order for every property, and who is a straggler then."""
+"""Which setting of a link wins: one order of precedence for every property, and who is a straggler as a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the table of link properties, from the experiment's YAML to what the kernel gives back."""
+"""Every row of the table of link properties, from the experiment's YAML to what is read back from the kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnbed.network.shaping import asked_shape, differences, parse_shapes, tc_com
 from mnbed.plan.link_property import Property
 from mnbed.plan.links import in_words, merged
 from mnbed.plan.make import make_plan
-from mnbed.plan.model import Plan
+from mnbed.plan.model import Plan, Reshape
 from mnbed.plan.properties import PROPERTIES, LinkProperties
 from mnbed.prompt.shape_words import answer, parse_change, shape_help
 from tests.machines import ROOMY
@@ -101,7 +101,7 @@ def kernel_says(lines: list[str]) -> str:
     return f"{json.dumps(rows)}\n@x\nclass htb 5:1 root leaf 10: prio 0 {shown} burst 1b\n"
 
 
-def test_the_table_names_what_experiments_may_say() -> None:
+def test_the_table_covers_every_key_of_experiments() -> None:
     keys = [row.key for row in PROPERTIES]
     assert keys == [item.name for item in fields(PartialLinkSettings)] == list(SAMPLES)
     assert keys == [item.name for item in fields(LinkSettings) if item.name != "reverse"]
@@ -212,7 +212,9 @@ def test_events_change_it_and_back(row: Property) -> None:
     plan = plan_of({row.key: first}, events=[event])
     begin, end = plan.timeline
     assert f"{row.key} " in begin.text
-    (changed,), (restored,) = begin.directions, end.directions  # type: ignore[union-attr]
+    assert isinstance(begin, Reshape)
+    assert isinstance(end, Reshape)
+    (changed,), (restored,) = begin.directions, end.directions
     fields_wanted = asked_of(row, second)
     assert {name: getattr(changed.asked, name) for name in fields_wanted} == fields_wanted
     assert restored.asked == plan.directions["h1", "s1"].asked
@@ -224,9 +226,7 @@ def test_who_cannot_do_it_refuses_it(row: Property) -> None:
     if "nfqueue" in row.backends:
         plan_of({row.key: values(row)[0]}, backend="nfqueue")
     else:
-        with pytest.raises(
-            MachineError, match=rf"link\.{row.key}: asked for, which the backend nfqueue cannot do"
-        ):
+        with pytest.raises(MachineError, match=rf"link\.{row.key}: the backend nfqueue cannot do this"):
             plan_of({row.key: values(row)[0]}, backend="nfqueue")
 
 
@@ -281,7 +281,7 @@ def test_the_prompt_speaks_of_losses_in_percent() -> None:
 
 def test_bursts_go_with_no_other_losses() -> None:
     with pytest.raises(
-        InputError, match=r"link\.burst_loss: 0.1/0.5 on link h1 - s1, which has loss 0.02 too"
+        InputError, match=r"link\.burst_loss: 0.1/0.5 on link h1 - s1, which also has loss 0.02"
     ):
         plan_of({"burst_loss": "0.1/0.5", "loss": 0.02})
     link = {"link": ["h1", "s1"], "burst_loss": "none"}
@@ -295,7 +295,7 @@ def test_bursts_of_a_link_and_losses_of_a_path_behind_it_are_too_much() -> None:
     plan_of({"burst_loss": "0.1/0.5"}, topology=inline)
     for path in inline["paths"]:
         path["loss"] = 0.01
-    with pytest.raises(InputError, match=r"has loss 0\.01 too"):
+    with pytest.raises(InputError, match=r"also has loss 0\.01"):
         plan_of({"burst_loss": "0.1/0.5"}, topology=inline)
 
 

@@ -100,7 +100,7 @@ def test_single_links_have_the_last_word_one_way_or_both() -> None:
     ("link", "message"),
     [
         (["h1", "s9"], r"network\.links\[0\]\.link: no node 's9' in the network; it has: h1, h2, s1"),
-        (["h1", "h2"], r"network\.links\[0\]\.link: no link h1 - h2; h1 is linked to: s1"),
+        (["h1", "h2"], r"network\.links\[0\]\.link: no link h1 - h2; h1 has links to: s1"),
     ],
 )
 def test_a_single_link_must_be_there(link: list[str], message: str) -> None:
@@ -316,7 +316,7 @@ def test_a_ring_of_two_has_one_peer_each() -> None:
             "time.duration: got 10ms; one round takes",
         ),
         ({"evaluate": {"every": "61s"}}, "evaluate.every: got 61s; it must be at most time.duration, 60s"),
-        ({"evaluate": {"every": "1ms"}}, "60,000 snapshots of each node"),
+        ({"evaluate": {"every": "1ms"}}, "60,000 snapshots per node"),
     ],
 )
 def test_impossible_experiments_name_their_key(sections: dict[str, Any], words: str) -> None:
@@ -325,7 +325,7 @@ def test_impossible_experiments_name_their_key(sections: dict[str, Any], words: 
     assert len(error.value.message.splitlines()) == 1
 
 
-def test_all_impossible_things_come_at_once() -> None:
+def test_all_impossible_settings_are_reported_together() -> None:
     with pytest.raises(InputError) as error:
         plan_of(
             network=star(4, stragglers={"count": 5}),

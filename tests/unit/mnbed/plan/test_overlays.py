@@ -1,4 +1,4 @@
-"""Who may talk to whom: every kind of overlay, files of edges, and what cannot be."""
+"""Who may talk to whom: every kind of overlay, files of edges, and impossible ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_edges() -> None:
         ({"kind": "networkx", "graph": "nonsense"}, "overlay.graph: graph=nonsense"),
         ({"kind": "edges", "edges": [["h1", "h11"]]}, "overlay.edges: no host 'h11'"),
         ({"kind": "edges", "edges": [["h1", "h1"]]}, "h1 cannot be its own neighbour"),
-        ({"kind": "edges", "edges": [["h1", "h2"]]}, "h3, h4, h5, h6, h7: no edge leads to them"),
+        ({"kind": "edges", "edges": [["h1", "h2"]]}, "h3, h4, h5, h6, h7: no edge connects them to others"),
     ],
 )
 def test_impossible_overlays(overlay: dict[str, Any], words: str) -> None:
@@ -95,5 +95,5 @@ def test_a_file_of_edges_becomes_part_of_the_experiment(tmp_path: Path) -> None:
 def test_wrong_lines_of_a_file_of_edges_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.edges").write_text("h1 h2\nh2 h3 5\n")
     (tmp_path / "x.yaml").write_text("overlay: {kind: edges, edges: bad.edges}\n")
-    with pytest.raises(InputError, match=r"bad\.edges: line 2: a pair of hosts is wanted"):
+    with pytest.raises(InputError, match=r"bad\.edges: line 2: expected a pair of hosts"):
         load_experiment(tmp_path / "x.yaml")

@@ -1,4 +1,4 @@
-"""Dilation of a link: slower and farther by the same factor, so that the bandwidth-delay product stays."""
+"""Dilation of a link: slower and longer by the same factor, so that the bandwidth-delay product stays the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run directory's experiment is the same run again, whatever the machine would choose by now."""
+"""A run directory's experiment repeats the same run, whatever the machine would choose now."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_this_machine_would_have_chosen_otherwise() -> None:
     assert then.delay_backend != now.delay_backend
 
 
-def test_what_was_chosen_is_written_out() -> None:
+def test_choices_of_the_machine_are_written_out() -> None:
     plan = make_plan(parse({"compute": {"step_time": "measured"}}), THEN, STEP_THEN)
     kept = rerunnable(plan)
     assert kept.time.dilation == plan.dilation

@@ -1,4 +1,4 @@
-"""What a run would refuse, its plan refuses, with key and remedy; and it says what only the data can tell."""
+"""A plan refuses what its run would refuse, with key and remedy, and says what only the data can show."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_targets_within_the_range_stay() -> None:
 
 
 @pytest.mark.parametrize("name", ["divshare", "el_local"])
-def test_a_degree_that_nobody_chose_is_called_the_default(name: str) -> None:
+def test_a_degree_that_was_not_set_is_called_the_default(name: str) -> None:
     words = "algorithm.degree: got 6 (the default), and a node has only 5 peers to choose from; set algorithm.degree to"
     assert refusal(nodes=6, algorithm={"name": name}).startswith(f"{words} at most 5")
     assert "(the default)" not in refusal(nodes=6, algorithm={"name": name, "degree": 7})
@@ -136,7 +136,7 @@ def test_an_algorithm_that_cannot_be_made(peers: int, tmp_path: Path) -> None:
     edges = {"kind": "edges", "edges": [["h1", "h2"], ["h2", "h3"]]}
     message = refusal(nodes=3, overlay=edges, algorithm={"name": "mine", "module": str(module)})
     assert message == (
-        f"algorithm: mine cannot be made for a node with {peers} peers: KeyError: 'missing' ({module}:15)"
+        f"algorithm: mine cannot be created for a node with {peers} peers: KeyError: 'missing' ({module}:15)"
     )
 
 
@@ -150,7 +150,7 @@ def test_the_measured_model_is_what_an_algorithm_is_made_for(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", task_names())
-def test_what_only_the_data_can_tell_is_said(name: str) -> None:
+def test_what_only_the_data_can_show_is_listed(name: str) -> None:
     needs = {"image_folder": {"path": "/nowhere"}}.get(name, {})
     said = unchecked(parse({"task": {"name": name, **needs}}), 8)
     if name in ("digits", "cifar10"):
@@ -167,7 +167,7 @@ def test_a_stand_in_may_be_too_small() -> None:
 # --- what the plan prints ---
 
 
-def test_a_link_is_shown_once_where_its_directions_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_link_with_equal_directions_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
     slow = [{"link": ["h2", "s1"], "bandwidth": "1mbit", "one_way": True}]
     plan_command._print_links(planned(nodes=3, network={"links": slow}, algorithm={"name": "local"}))
     shown = capsys.readouterr().out
@@ -190,5 +190,5 @@ def test_a_link_is_shown_once_where_its_directions_are_alike(capsys: pytest.Capt
         (360_000, "100 h"),
     ],
 )
-def test_wall_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
+def test_wall_times_read_as_people_say_them(seconds: float, words: str) -> None:
     assert format_wall_time(seconds) == words

@@ -1,4 +1,4 @@
-"""Writes a small made-up run directory, true to the format: what a run would leave, in milliseconds.
+"""Writes a small made-up run directory in the real format, as a run would leave it, within milliseconds.
 
 Time per round, losses and accuracies follow simple formulas, so that tests can say what the results must be.
 """
@@ -21,7 +21,7 @@ from mnbed.run.journal import ControllerJournal
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
 from node_agent.journal import Journal, JournalFile
-from node_agent.tasks import task_class
+from node_agent.tasks.digits import DigitsSettings
 
 STEPS_PER_ROUND = 5
 FRAGMENTS = 4
@@ -103,7 +103,7 @@ class RunBuilder:
             "seed": 7,
             "data_root": None,
             "algorithm": {"name": "divshare", "fragment_fraction": 1 / FRAGMENTS, "degree": 2},
-            "task": asdict(task_class("digits").Settings(name="digits", local_steps=STEPS_PER_ROUND)),
+            "task": asdict(DigitsSettings(local_steps=STEPS_PER_ROUND)),
             "time": {"duration": f"{self.duration_s}s", "dilation": DILATION},
             "evaluate": {
                 "every": "1s",
@@ -348,8 +348,9 @@ class _Node:
         for fragment in range(FRAGMENTS - 1):
             begun = second + 0.1 * fragment
             at(begun + 0.05)
-            where = {"round": self.rounds, "fragment": fragment, "peer": peer}
-            self.book.write("sent", **where, begun=begun, bytes=FRAME_BYTES)
+            self.book.write(
+                "sent", round=self.rounds, fragment=fragment, peer=peer, begun=begun, bytes=FRAME_BYTES
+            )
         at(second + 0.5)
         self.book.write("dropped", round=self.rounds, fragment=FRAGMENTS - 1, peer=peer)
 
@@ -358,8 +359,9 @@ class _Node:
         for fragment in range(FRAGMENTS - 1):
             sent = second + 0.1 * fragment
             at(sent + 0.07)
-            where = {"round": sent_round, "fragment": fragment, "sender": sender}
-            self.book.write("arrived", **where, sent=sent, bytes=FRAME_BYTES)
+            self.book.write(
+                "arrived", round=sent_round, fragment=fragment, sender=sender, sent=sent, bytes=FRAME_BYTES
+            )
         at(second + 0.6)
         self.book.write("aggregated", round=self.rounds, at=second + 0.6, of=[(sender, sent_round, 0)])
         self.counters.fragments_aggregated += 1

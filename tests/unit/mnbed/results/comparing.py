@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,94 +13,137 @@ import yaml
 
 from mnbed.cli import main
 from mnbed.records.sweep import SweepEntry, SweepRecord, write_sweep
+from mnbed.results.fidelity import FAITHFUL
+from mnbed.results.summary import (
+    COMPLETED,
+    RoundsSummary,
+    ScoreSummary,
+    Summary,
+    TrafficSummary,
+    WaitSummary,
+    write_summary,
+)
+from mnbed.run_directory import RunDirectory
 
 Run = Callable[..., Path]
 
 
-@pytest.fixture(name="run")
-def compared_run(tmp_path: Path) -> Run:
-    """Writes a run directory with an accuracy that rises by `slope` each second from 0.1, and 1 MB sent a second."""
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """A finished run of two nodes and 6 s: change fields, then `write`."""
 
-    def make(
-        algorithm: str = "divshare",
-        seed: int = 1,
-        slope: float = 0.1,
-        stragglers: int = 0,
-        **more: Any,
-    ) -> Path:
-        path = tmp_path / f"{algorithm}-{stragglers}-{seed}-{len(list(tmp_path.iterdir()))}"
-        path.mkdir()
-        experiment = {
+    algorithm: str = "divshare"
+    seed: int = 1
+    slope: float = 0.1
+    """Accuracy rises by it each second, from 0.1."""
+    stragglers: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the algorithm."""
+    task: str = "digits"
+    lr: Any = 0.1
+    duration: str = "6s"
+    targets: Sequence[float] = ()
+    mnbed: str = "0.1.0"
+    data: str = "d"
+    partition: Sequence[Sequence[int]] | None = None
+    """None: drawn from the seed."""
+    slow: Collection[str] = ()
+    """Names of the straggling hosts."""
+    left: Mapping[str, Any] = field(default_factory=lambda: {"time.dilation": "auto"})
+    """What the experiment left to the machine."""
+    digest: str | None = None
+    standin: bool = False
+    status: str = COMPLETED
+    verdict: str = FAITHFUL
+    dilation: float = 2.0
+    time_to: Mapping[str, float | None] = field(default_factory=lambda: {"0.35": None})
+
+    def write(self, path: Path) -> Path:
+        run = RunDirectory(path)
+        run.create()
+        run.environment.write_text(json.dumps(self.environment()))
+        run.experiment.write_text(yaml.safe_dump(self.experiment()))
+        write_summary(run.summary, self.summary(run.run_id))
+        rows = [f"h{node},{t},{t * 500_000}" for t in range(7) for node in (1, 2)]
+        run.metrics.write_text("node,emulated_s,bytes_sent\n" + "\n".join(rows) + "\n")
+        return path
+
+    def experiment(self) -> dict[str, Any]:
+        return {
             "name": "x",
-            "seed": seed,
-            "algorithm": {"name": algorithm, "stale": "drop", **more.get("settings", {})},
-            "network": {"stragglers": {"count": stragglers}, "delay_backend": "netem"},
-            "task": {"name": more.get("task", "digits"), "lr": more.get("lr", 0.1)},
-            "time": {"duration": more.get("duration", "6s"), "dilation": "auto"},
-            "evaluate": {"every": "1s", "targets": more.get("targets", [])},
+            "seed": self.seed,
+            "algorithm": {"name": self.algorithm, "stale": "drop", **self.settings},
+            "network": {"stragglers": {"count": self.stragglers}, "delay_backend": "netem"},
+            "task": {"name": self.task, "lr": self.lr},
+            "time": {"duration": self.duration, "dilation": "auto"},
+            "evaluate": {"every": "1s", "targets": list(self.targets)},
         }
-        environment = {
-            "mnbed": more.get("mnbed", "0.1.0"),
-            "data": more.get("data", "d"),
-            "partition": more.get("partition", [[10 * seed]]),
+
+    def environment(self) -> dict[str, Any]:
+        return {
+            "mnbed": self.mnbed,
+            "data": self.data,
+            "partition": [[10 * self.seed]] if self.partition is None else self.partition,
             "hosts": [
-                {
-                    "name": name,
-                    "straggler": name in more.get("slow", ()),
-                    "step_time_s": 0.02,
-                    "peers": ["h1", "h2"],
-                }
+                {"name": name, "straggler": name in self.slow, "step_time_s": 0.02, "peers": ["h1", "h2"]}
                 for name in ("h1", "h2")
             ],
-            "left_to_machine": more.get("left", {"time.dilation": "auto"}),
-            "algorithm_digest": more.get("digest"),
+            "left_to_machine": self.left,
+            "algorithm_digest": self.digest,
         }
-        (path / "environment.json").write_text(json.dumps(environment))
-        (path / "experiment.yaml").write_text(yaml.safe_dump(experiment))
-        curve = [[t, round(0.1 + slope * t, 6), 0.01] for t in range(7)]
-        score = {"final_mean": curve[-1][1], "mean_model": 0.9, "curve": curve}
-        summary = {
-            "run_id": path.name,
-            "name": "x",
-            "algorithm": algorithm,
-            "task": more.get("task", "digits"),
-            "data": "d",
-            "standin": more.get("standin", False),
-            "seed": seed,
-            "nodes": 2,
-            "stragglers": stragglers,
-            "status": more.get("status", "completed"),
-            "error": None,
-            "emulated_s": 6.0,
-            "wall_s": 9.0,
-            "dilation": more.get("dilation", 2.0),
-            "delay_backend": "netem",
-            "switch": "bridge",
-            "verdict": more.get("verdict", "faithful"),
-            "reasons": [],
-            "accuracy": score,
-            "loss": {},
-            "metric": "accuracy",
-            "scores": {},
-            "exchange": {},
-            "rounds": {"mean": 10.0, "min": 10, "max": 10},
-            "traffic": {
-                "bytes_sent": 6_000_000,
-                "bytes_received": 6_000_000,
-                "fragments_sent": 1,
-                "fragments_dropped_stale": 0,
-                "fragments_received": 1,
-                "frames_rejected": 0,
-            },
-            "time_to": more.get("time_to", {"0.35": None}),
-            "startup_s": 1.0,
-            "teardown_s": 1.0,
-            "agent_memory_mb": 1.0,
-        }
-        (path / "summary.json").write_text(json.dumps(summary))
-        rows = [f"h{node},{t},{t * 500_000}" for t in range(7) for node in (1, 2)]
-        (path / "metrics.csv").write_text("node,emulated_s,bytes_sent\n" + "\n".join(rows) + "\n")
-        return path
+
+    def summary(self, run_id: str) -> Summary:
+        curve = [[t, round(0.1 + self.slope * t, 6), 0.01] for t in range(7)]
+        return Summary(
+            run_id=run_id,
+            name="x",
+            algorithm=self.algorithm,
+            task=self.task,
+            data=self.data,
+            standin=self.standin,
+            seed=self.seed,
+            nodes=2,
+            stragglers=self.stragglers,
+            status=self.status,
+            error=None,
+            emulated_s=6.0,
+            wall_s=9.0,
+            dilation=self.dilation,
+            delay_backend="netem",
+            switch="bridge",
+            verdict=self.verdict,
+            reasons=[],
+            accuracy=ScoreSummary(final_mean=curve[-1][1], mean_model=0.9, curve=curve),
+            loss=ScoreSummary(),
+            metric="accuracy",
+            best="max",
+            scores={},
+            exchange={},
+            rounds=RoundsSummary(mean=10.0, min=10, max=10),
+            waits=WaitSummary(),
+            traffic=TrafficSummary(
+                bytes_sent=6_000_000,
+                bytes_received=6_000_000,
+                fragments_sent=1,
+                fragments_dropped_stale=0,
+                fragments_received=1,
+                frames_rejected=0,
+            ),
+            time_to=dict(self.time_to),
+            startup_s=1.0,
+            teardown_s=1.0,
+            agent_memory_mb=1.0,
+        )
+
+
+@pytest.fixture(name="run")
+def compared_run(tmp_path: Path) -> Run:
+    """Writes the run directory of a ComparedRun with those fields."""
+
+    def make(algorithm: str = "divshare", seed: int = 1, slope: float = 0.1, **fields: Any) -> Path:
+        made_up = ComparedRun(algorithm=algorithm, seed=seed, slope=slope, **fields)
+        number = len(list(tmp_path.iterdir()))
+        return made_up.write(tmp_path / f"{algorithm}-{made_up.stragglers}-{seed}-{number}")
 
     return make
 
@@ -117,7 +161,7 @@ def compared_sweep(tmp_path: Path) -> Callable[..., Path]:
                 label=label,
                 seed=seed,
                 digest="d",
-                status=None if path is None else "completed",
+                status=None if path is None else COMPLETED,
                 directory=None if path is None else f"../{path.name}",
             )
             for label, path, seed in entries

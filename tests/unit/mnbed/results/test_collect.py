@@ -147,7 +147,7 @@ def test_a_damaged_environment_is_reported(tmp_path: Path, text: bytes) -> None:
     assert "environment.json is damaged" in collect(run).problems[0]
 
 
-def test_what_is_no_run_directory_is_refused(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a run directory"):
         collect(RunDirectory(tmp_path))
 

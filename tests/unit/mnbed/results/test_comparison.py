@@ -51,7 +51,7 @@ def test_groups_targets_and_speed_ups(run: Run) -> None:
     assert (slow.targets[1].reached, slow.targets[1].of) == (1, 2)
     # Two nodes send half a megabyte a second each.
     assert fast.targets[0].bytes.values == pytest.approx((1e6, 1e6))
-    assert fast.curve[2][:2] == (2, pytest.approx(0.3))
+    assert fast.curve[2][:2] == pytest.approx((2, 0.3))
 
 
 def test_a_baseline_that_never_reached_the_target_gives_a_bound(run: Run) -> None:
@@ -99,7 +99,7 @@ def test_a_folder_of_ones_own_called_compare_stays(
     assert (tmp_path / "here" / "compare" / "curves.csv").read_text() == "mine"
 
 
-def test_a_sweeps_comparison_lies_in_it_and_is_made_anew(
+def test_a_sweeps_comparison_is_inside_it_and_is_replaced(
     run: Run, sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = sweep("s", [("divshare", run(), 1)])
@@ -108,7 +108,7 @@ def test_a_sweeps_comparison_lies_in_it_and_is_made_anew(
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["compare"]
 
 
-def test_a_folder_that_cannot_be_written_is_said(
+def test_an_unwritable_folder_is_reported(
     run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -121,12 +121,12 @@ def test_a_folder_that_cannot_be_written_is_said(
     ("other", "words"),
     [
         ({"task": "movielens"}, "different tasks: digits, movielens"),
-        ({"standin": True}, "some runs have real data, others a stand-in"),
+        ({"standin": True}, "some runs use real data, others a stand-in"),
         ({"verdict": "degraded"}, "some emulations were faithful, others degraded"),
         ({"status": "interrupted"}, "not completed"),
     ],
 )
-def test_runs_that_are_not_alike_are_refused_unless_wanted(
+def test_runs_of_different_kinds_are_refused_unless_anyway(
     run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, other: dict[str, Any], words: str
 ) -> None:
     paths = [str(run("divshare")), str(run("swift", **other))]
@@ -169,14 +169,14 @@ def test_the_command_writes_page_figures_and_tables(
     ("arguments", "words"),
     [
         (("/nonexistent",), "/nonexistent: no such directory"),
-        (("/usr",), "/usr is neither a run directory nor a sweep's"),
-        (("{run}/..",), "but holds 1 of them"),
+        (("/usr",), "/usr is neither a run directory nor a sweep"),
+        (("{run}/..",), "but contains run directories"),
         (("{run}", "--target", "80"), "--target 80: an accuracy is a fraction: 0.8 for 80 %"),
         (("{run}", "--target", "nan"), "--target nan: it must be above 0"),
         (("{run}", "--baseline", "algorithm"), "write AXIS=VALUE"),
         (
             ("{run}", "--baseline", "algorithm=swift"),
-            "the runs do not differ in algorithm, nor in anything else",
+            "the runs do not differ in algorithm or in anything else",
         ),
     ],
 )

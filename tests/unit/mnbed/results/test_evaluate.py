@@ -87,7 +87,7 @@ def test_every_snapshot_and_the_averaged_model_are_evaluated(tmp_path: Path) -> 
     assert run.evaluation.read_bytes() == before
 
 
-def test_a_failure_says_what_the_process_said_last(tmp_path: Path) -> None:
+def test_a_failure_quotes_the_last_words_of_the_process(tmp_path: Path) -> None:
     run = RunBuilder(path=tmp_path / "run", duration_s=1, parameters=np.zeros(3, np.float32)).build()
     text = run.experiment.read_text()
     run.experiment.write_text(text.replace("name: digits", "name: no_such_task"))
@@ -99,7 +99,7 @@ def test_without_an_environment_the_remedy_is_named(tmp_path: Path) -> None:
     run = RunBuilder(path=tmp_path / "run", duration_s=1, parameters=np.zeros(3, np.float32)).build()
     run.environment.unlink()
     with pytest.raises(
-        RunError, match=r"where the data is, is not known: environment.json is missing.*remedy"
+        RunError, match=r"the location of the data is unknown: environment.json is missing.*remedy"
     ):
         run_evaluation(run, no_progress)
 

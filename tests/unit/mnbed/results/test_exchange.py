@@ -1,4 +1,4 @@
-"""What was exchanged, by class of node, of a made-up run; and TensorBoard's files."""
+"""What a made-up run exchanged, by class of node; and TensorBoard's files."""
 
 from __future__ import annotations
 

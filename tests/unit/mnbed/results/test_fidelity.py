@@ -1,4 +1,4 @@
-"""The verdict: each reason by itself, with made-up evidence."""
+"""The verdict: each reason separately, with made-up evidence."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def with_delay(**changes: object) -> Evidence:
         ),
         (
             replace(GOOD, slept_wall_s=[83.0, 2.5]),
-            "the controller stood still 2 times, 85.5 s in all, as after Ctrl-Z",
+            "the controller was suspended 2 times, for 85.5 s in total, as by Ctrl-Z",
         ),
         (
             with_node(late_s=2.5),
-            "late steps add up to 1.30 emulated s a node on average, 2.2% of the duration (at most 2%); most on h2",
+            "late steps add up to 1.30 emulated s per node on average, 2.2% of the duration (at most 2%); most on h2",
         ),
         (
             with_node(snapshots_late=((10.0, 10.9), (12.0, 14.48))),
@@ -92,19 +92,19 @@ def with_delay(**changes: object) -> Evidence:
             with_delay(late_over_1ms=121),
             "1.2% of the packets left the NFQUEUE delay more than 1 ms late (121 of 10,000, the worst 12.5 ms",
         ),
-        (with_delay(lost=1), "the NFQUEUE delay lost 1 packet for want of room"),
+        (with_delay(lost=1), "the NFQUEUE delay lost 1 packet because its queue was full"),
         (with_delay(lost=1234), "the NFQUEUE delay lost 1,234 packets"),
         (with_delay(packets=None), "the NFQUEUE delay left no statistics"),
         (
             replace(GOOD, bandwidths=[*GOOD.bandwidths, Probed(where="s1 -> h1", asked=10e6, measured=8e6)]),
             (
-                "1 of 2 probed directions have another bandwidth than asked (at most 5% off): s1 -> h1 8mbit instead "
-                "of 10mbit (-20%)"
+                "1 of 2 probed directions do not have the bandwidth asked for (at most 5% off): s1 -> h1 8mbit "
+                "instead of 10mbit (-20%)"
             ),
         ),
         (
             replace(GOOD, delays=[Probed(where="h1 -> s1", asked=0.001, measured=0.0018)]),
-            "1 of 1 probed delays are not as asked (at most 0.75 ms or 5% off): h1 -> s1 1.80 ms instead of 1.00 ms",
+            "1 of 1 probed delays are not as asked for (at most 0.75 ms or 5% off): h1 -> s1 1.80 ms instead of",
         ),
         (
             replace(GOOD, round_trips=[RoundTrip(node="h1", peer="h2", asked_s=0.004, measured_s=0.0001)]),
@@ -128,7 +128,7 @@ def with_delay(**changes: object) -> Evidence:
             "1 event came more than 0.05 emulated s late: h1: killed at 3 s by 0.20 s",
         ),
         (replace(GOOD, died={"h2": "h2's agent was killed"}), "1 agent died: h2's agent was killed"),
-        (replace(GOOD, nodes=[]), "no node has recorded a single local step"),
+        (replace(GOOD, nodes=[]), "no node recorded a single local step"),
         (replace(GOOD, status="failed"), "the run failed: see the error"),
         (replace(GOOD, problems=["journal of h2: torn"]), "journal of h2: torn"),
         (replace(GOOD, reported=["interrupted"]), "interrupted"),
@@ -153,11 +153,11 @@ def test_each_reason_degrades_the_run(evidence: Evidence, reason: str) -> None:
         with_delay(packets=0, late_over_1ms=0),
     ],
 )
-def test_what_is_within_the_limits_is_no_reason(evidence: Evidence) -> None:
+def test_evidence_within_the_limits_is_no_reason(evidence: Evidence) -> None:
     assert judge(evidence).reasons == []
 
 
-def test_a_death_is_told_once() -> None:
+def test_a_death_is_reported_once() -> None:
     cause = "h2's agent was killed by SIGKILL"
     evidence = replace(GOOD, status="failed", died={"h2": cause}, reported=[cause])
     assert judge(evidence).reasons == [cause]
@@ -221,7 +221,7 @@ def applied(text: str, planned_s: float, **fields: object) -> dict[str, object]:
     return {"kind": "node", "text": text, "entry": 0, "planned_s": planned_s, "late_s": 0.01, **fields}
 
 
-def test_what_events_do_on_purpose_is_no_reason(tmp_path: Path) -> None:
+def test_effects_of_events_are_not_reasons(tmp_path: Path) -> None:
     events = [
         applied("h2 paused", 1.0, host="h2", action="pause"),
         applied("h2 resumes", 3.0, host="h2", action="resume"),

@@ -1,4 +1,4 @@
-"""What is not alike among compared runs: said above the table, and no speed-up made of it; sweeps' own rules."""
+"""Differences between compared runs: reported above the table, and no speed-up across them; sweeps' own rules."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tests.unit.mnbed.results.comparing import Run, compared_run, compared_sweep
 
 __all__ = ["compared_run", "compared_sweep"]
 
-# --- What is not alike ---
+# --- Differences between runs ---
 
-# What the second run has -> how that is called. All but the last forbid a speed-up.
+# What the second run changes, and the difference reported. All but the last forbid a speed-up.
 UNLIKE: dict[str, tuple[dict[str, Any], str]] = {
     "seed": (
         {"seed": 2},
-        "unequal seeds, so other stragglers, splits and initial models: divshare: 2; swift: 1",
+        "different seeds, so different stragglers, splits and initial models: divshare: 2; swift: 1",
     ),
-    "duration": ({"duration": "9s"}, "unequal durations: duration is 9s"),
-    "network": ({"stragglers": 4}, "unequal networks: count is 4"),
-    "dilation": ({"dilation": 3.0}, "unequal dilations: dilation is 3 (divshare), 2 (swift)"),
-    "task settings": ({"lr": 0.3}, "unequal tasks: lr is 0.3"),
-    "data": ({"data": "others"}, "unequal data of the same seed: 1"),
-    "split": ({"partition": [[11]]}, "unequal splits of the data of the same seed: 1"),
-    "stragglers": ({"slow": ("h2",)}, "unequal stragglers of the same seed: 1"),
+    "duration": ({"duration": "9s"}, "different durations: duration is 9s"),
+    "network": ({"stragglers": 4}, "different networks: count is 4"),
+    "dilation": ({"dilation": 3.0}, "different dilations: dilation is 3 (divshare), 2 (swift)"),
+    "task settings": ({"lr": 0.3}, "different tasks: lr is 0.3"),
+    "data": ({"data": "others"}, "different data for the same seed: 1"),
+    "split": ({"partition": [[11]]}, "different splits of the data for the same seed: 1"),
+    "stragglers": ({"slow": ("h2",)}, "different stragglers for the same seed: 1"),
 }
 ARMS = ("divshare", "swift")
 
 
 @pytest.mark.parametrize("what", UNLIKE)
-def test_what_is_not_alike_is_said_above_the_table(
+def test_a_difference_is_reported_above_the_table(
     run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, what: str
 ) -> None:
     other, words = UNLIKE[what]
@@ -52,7 +52,7 @@ def test_what_is_not_alike_is_said_above_the_table(
 
 
 @pytest.mark.parametrize("what", UNLIKE)
-def test_no_speed_up_is_made_of_what_is_not_alike_unless_unpaired(
+def test_runs_that_differ_get_no_speed_up_unless_unpaired(
     run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path, what: str
 ) -> None:
     other, words = UNLIKE[what]
@@ -61,7 +61,7 @@ def test_no_speed_up_is_made_of_what_is_not_alike_unless_unpaired(
     status, out, err = shown(capsys, *paths, *asked)
     assert (status, out) == (2, "")
     assert "--unpaired" in err
-    assert words in err or "no run of swift is otherwise like it" in err
+    assert words in err or "no run of swift has otherwise the same settings" in err
     assert not (tmp_path / "c").exists()
     status, out, _ = shown(capsys, *paths, *asked, "--unpaired")
     assert status == 0
@@ -71,12 +71,12 @@ def test_no_speed_up_is_made_of_what_is_not_alike_unless_unpaired(
     assert "2.00 x" in out
 
 
-def test_other_software_is_said_and_no_obstacle(run: Run) -> None:
+def test_different_software_is_reported_but_does_not_prevent_a_speed_up(run: Run) -> None:
     found = compare(read_runs([run(), run("swift", mnbed="0.2.0")]), baseline={"algorithm": "swift"})
     assert found.warnings == ("different versions of mnbed: 0.1.0, 0.2.0",)
 
 
-def test_runs_that_are_alike_are_compared_without_a_word(run: Run) -> None:
+def test_runs_without_differences_are_compared_without_a_warning(run: Run) -> None:
     paths = [run(name, seed, targets=[0.1 * seed]) for name in ARMS for seed in (1, 2)]
     found = compare(read_runs(paths), baseline={"algorithm": "swift"})
     assert found.warnings == ()
@@ -92,7 +92,7 @@ def test_a_dilation_that_the_machine_chose_makes_no_groups(run: Run) -> None:
     ]
     (group,) = (found := compare(read_runs(paths))).groups
     assert len(group.runs) == 3
-    assert found.warnings == ("unequal dilations: dilation is 2 (all), 3.8 (all)",)
+    assert found.warnings == ("different dilations: dilation is 2 (all), 3.8 (all)",)
 
 
 def test_every_spelling_of_an_algorithm_is_one(
@@ -128,7 +128,7 @@ def test_another_text_of_ones_own_algorithm_is_another_group(run: Run) -> None:
     ]
 
 
-def test_two_runs_of_one_seed_are_both_there_and_said(run: Run) -> None:
+def test_two_runs_of_the_same_seed_are_both_counted_and_reported(run: Run) -> None:
     paths = [run("divshare", 1, slope=0.1), run("divshare", 1, slope=0.05), run("swift", 1, slope=0.02)]
     found = compare(read_runs(paths), targets=[0.2])
     assert found.groups[0].targets[0].times_s.values == pytest.approx((1.0, 2.0))
@@ -141,11 +141,11 @@ def test_two_runs_of_one_seed_are_both_there_and_said(run: Run) -> None:
         compare(read_runs(paths), baseline={"algorithm": "swift"}, targets=[0.2])
 
 
-def test_a_run_that_is_given_twice_counts_once(run: Run) -> None:
+def test_a_run_given_twice_is_counted_once(run: Run) -> None:
     path = run()
     found = compare(read_runs([path, path / ".." / path.name, run("swift")]))
     assert [len(group.runs) for group in found.groups] == [1, 1]
-    assert found.warnings == ("a run that was given more than once counts once",)
+    assert found.warnings == ("a run given more than once is counted once",)
 
 
 def test_the_seeds_are_named(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -172,14 +172,14 @@ def test_degraded_runs_are_marked_wherever_their_group_is_named(
         assert [row["degraded"] for row in csv.DictReader(file)] == ["1", "0"]
 
 
-def test_where_nothing_was_faithful_that_is_said(run: Run) -> None:
+def test_a_warning_says_when_no_run_was_faithful(run: Run) -> None:
     found = compare(read_runs([run(verdict="degraded"), run("swift", verdict="degraded")]))
     assert found.warnings == (
-        "no emulation was faithful: the figures are this machine's as much as the algorithms'",
+        "no emulation was faithful: the results reflect this machine as much as the algorithms",
     )
 
 
-def test_what_is_not_known_of_a_run_is_said(run: Run) -> None:
+def test_unknown_facts_of_a_run_are_reported(run: Run) -> None:
     path = run()
     (path / "environment.json").unlink()
     (warning,) = compare(read_runs([path, run("swift")])).warnings
@@ -187,7 +187,7 @@ def test_what_is_not_known_of_a_run_is_said(run: Run) -> None:
     assert warning.endswith(path.name)
 
 
-def test_long_values_that_begin_alike_stay_two(run: Run) -> None:
+def test_long_values_with_the_same_beginning_stay_distinct(run: Run) -> None:
     long = "x" * 200
     found = read_runs([run(settings={"module": f"{long}1"}), run(settings={"module": f"{long}2"})])
     assert len({one.label for one in found.runs}) == 2
@@ -198,27 +198,29 @@ def test_long_values_that_begin_alike_stay_two(run: Run) -> None:
 # --- Sweeps ---
 
 
-def test_an_early_look_at_a_sweep_says_what_is_missing_and_pairs_the_rest(
+def test_comparing_an_unfinished_sweep_reports_missing_runs_and_pairs_the_rest(
     run: Run, sweep: Callable[..., Path]
 ) -> None:
+    entries: list[tuple[str, Path | None, int]]
     entries = [("divshare", run("divshare", 1), 1), ("swift", run("swift", 1, slope=0.05), 1)]
     entries += [("divshare", run("divshare", 2), 2), ("swift", None, 2)]
     found = compare(read_runs([sweep("s", entries, baseline={"algorithm": "swift"})]), targets=[0.2])
     assert found.warnings[0] == "1 of 4 runs have not completed and are left out: swift seed 2 (not run yet)"
-    assert "unequal seeds" in found.warnings[1]
+    assert "different seeds" in found.warnings[1]
     assert found.groups[0].targets[0].speedup.values == pytest.approx((2.0,))
 
 
 def test_a_sweep_whose_baseline_has_not_run_yet_is_shown_without_speed_ups(
     run: Run, sweep: Callable[..., Path]
 ) -> None:
+    entries: list[tuple[str, Path | None, int]]
     entries = [("divshare", run("divshare", 1), 1), ("swift", None, 1)]
     found = compare(read_runs([sweep("s", entries, baseline={"algorithm": "swift"})]))
     assert found.baseline == {}
     assert any("baseline, swift, has completed: no speed-ups" in text for text in found.warnings)
 
 
-def test_a_sweep_with_degraded_runs_is_told_how_to_repeat_them(run: Run, sweep: Callable[..., Path]) -> None:
+def test_a_sweep_with_degraded_runs_says_how_to_repeat_them(run: Run, sweep: Callable[..., Path]) -> None:
     entries = [("divshare", run(), 1), ("swift", run("swift", verdict="degraded"), 1)]
     with pytest.raises(InputError, match="others degraded") as error:
         compare(read_runs([sweep("s", entries)]))
@@ -228,10 +230,10 @@ def test_a_sweep_with_degraded_runs_is_told_how_to_repeat_them(run: Run, sweep: 
 def test_a_sweeps_own_cells_may_not_hide_other_durations(run: Run, sweep: Callable[..., Path]) -> None:
     entries = [("divshare", run("divshare", duration="9s"), 1), ("swift", run("swift"), 1)]
     folder = sweep("s", entries, baseline={"algorithm": "swift"})
-    with pytest.raises(InputError, match=r"unequal durations: duration is 9s \(divshare\), 6s \(swift\)"):
+    with pytest.raises(InputError, match=r"different durations: duration is 9s \(divshare\), 6s \(swift\)"):
         compare(read_runs([folder]))
     assert compare(read_runs([folder]), unpaired=True).warnings == (
-        "unequal durations: duration is 9s (divshare), 6s (swift)",
+        "different durations: duration is 9s (divshare), 6s (swift)",
     )
 
 
@@ -246,7 +248,7 @@ def test_two_sweeps_do_not_run_into_each_other(run: Run, sweep: Callable[..., Pa
 
 def test_a_dilation_that_a_sweep_chose_makes_no_groups_either(run: Run, tmp_path: Path) -> None:
     """Its runs were told a number, and another sweep of the same cells another one."""
-    paths = []
+    paths: list[Path] = []
     for name, dilation in (("a", 2.0), ("b", 3.0)):
         path = run("divshare", len(paths) + 1, dilation=dilation, left={})
         folder = tmp_path / f"sweep-{name}"

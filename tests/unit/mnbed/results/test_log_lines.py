@@ -66,7 +66,7 @@ def test_levels_and_nodes(run: RunDirectory) -> None:
     assert texts(run, "controller", "h1")[:2] == ["phase name=building", "phase name=training"]
 
 
-def test_only_what_is_new_comes_again_and_a_half_line_waits(run: RunDirectory) -> None:
+def test_only_new_lines_are_returned_and_an_incomplete_line_waits(run: RunDirectory) -> None:
     reader = LogReader(run)
     reader.read()
     assert reader.read() == []
@@ -147,7 +147,7 @@ def test_a_run_that_wrote_nothing_is_not_passed_over_in_silence(
     assert "no node has written anything" in err
 
 
-def test_a_file_is_told_from_a_directory_that_is_not_there(
+def test_a_file_is_distinguished_from_a_missing_directory(
     run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, _, err = shown(capsys, str(run.experiment))

@@ -1,8 +1,6 @@
-"""How far nodes got and for whom they waited: who stands still, who only waits, and whom events explain."""
+"""How far nodes got and for whom they waited: stuck nodes, waiting nodes, and those explained by events."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
@@ -12,18 +10,28 @@ from mnbed.results.fidelity import judge
 from mnbed.results.progress import NodeProgress, node_progress, with_stalls
 from mnbed.results.summary import _waits
 from mnbed.results.wait_lines import wait_lines
+from node_agent.records import Waiting
 
 STEP_S, LOCAL_STEPS = 0.1, 10
 
 
-def node(
-    name: str, ends: list[float], *, waited: float = 0.0, waiting: dict[str, Any] | None = None
-) -> NodeRecords:
+def node(name: str, ends: list[float], *, waited: float = 0.0, waiting: Waiting | None = None) -> NodeRecords:
     """A node whose rounds end at those times; it waited so long before each for h9."""
     found = NodeRecords(name, straggler=False)
-    found.ready = {"event": "ready"}
+    found.ready = {"event": "ready", "pid": 7, "life": 0}
     found.rounds = [
-        {"t": t, "round": number, "steps": 10 * (number + 1), "waited_s": waited, "waited_for": ["h9"]}
+        {
+            "t": t,
+            "round": number,
+            "steps": 10 * (number + 1),
+            "train_loss": None,
+            "aggregated": 0,
+            "staleness_s": None,
+            "overruns": 0,
+            "late_s": 0.0,
+            "waited_s": waited,
+            "waited_for": ["h9"],
+        }
         for number, t in enumerate(ends)
     ]
     found.waiting = waiting
@@ -63,15 +71,15 @@ def verdict(*nodes: NodeProgress, status: str = "completed", end_s: float = 100.
 EVERY_SECOND = [float(t) for t in range(1, 101)]
 
 
-def test_who_trains_to_the_end_is_no_reason() -> None:
+def test_nodes_that_train_to_the_end_are_no_reason() -> None:
     assert verdict(progress(node("h1", EVERY_SECOND))) == []
 
 
 def test_a_node_that_stops_early_is_named_with_whom_it_waits_for() -> None:
-    stopped = node("h1", EVERY_SECOND[:20], waiting={"since": 20.0, "of": ["h7"], "t": 21.0})
+    stopped = node("h1", EVERY_SECOND[:20], waiting={"round": 0, "since": 20.0, "of": ["h7"], "t": 21.0})
     (reason,) = verdict(progress(stopped), progress(node("h2", EVERY_SECOND)))
     assert reason == (
-        "1 node of 2 made no round any more, long before the end: h1 since 20.0 s, waiting for h7"
+        "1 node of 2 stopped making rounds long before the end: h1 since 20.0 s, waiting for h7"
     )
 
 
@@ -83,22 +91,24 @@ def test_a_node_that_stops_without_waiting_is_named_too() -> None:
 def test_a_run_in_which_all_stop_is_degraded() -> None:
     """Three rounds of a hundred, and all wait for each other."""
     nodes = [
-        progress(node(name, [1.0, 2.1, 3.0], waiting={"since": 3.0, "of": [other]}))
+        progress(node(name, [1.0, 2.1, 3.0], waiting={"round": 0, "since": 3.0, "of": [other]}))
         for name, other in (("h1", "h2"), ("h2", "h1"))
     ]
     assert len(verdict(*nodes)) == 1
 
 
-def test_slow_links_are_waited_for_and_that_is_no_fault() -> None:
-    slow = node("h1", [20.0, 40.0, 60.0, 80.0], waited=19.0, waiting={"since": 80.0, "of": ["h9"]})
+def test_waiting_for_slow_links_is_not_a_fault() -> None:
+    slow = node(
+        "h1", [20.0, 40.0, 60.0, 80.0], waited=19.0, waiting={"round": 0, "since": 80.0, "of": ["h9"]}
+    )
     found = progress(slow)
     assert found.waited_share == pytest.approx(0.96)
     assert found.expected_rounds() == pytest.approx(100)
     assert verdict(found) == []
 
 
-def test_a_first_model_that_is_under_way_to_the_end_is_no_verdict_but_is_said() -> None:
-    found = progress(node("h1", [1.0], waiting={"since": 1.0, "of": ["h9"]}))
+def test_a_first_model_still_in_transit_at_the_end_is_reported_but_no_reason() -> None:
+    found = progress(node("h1", [1.0], waiting={"round": 0, "since": 1.0, "of": ["h9"]}))
     assert verdict(found) == []
     waits = _waits(with_stalls([found], 100.0))
     assert [(wait.node, wait.since_s, wait.waited_for) for wait in waits.nodes] == [("h1", 1.0, ["h9"])]
@@ -110,7 +120,7 @@ def test_events_that_end_a_node_explain_it(events: list[tuple[float, str]]) -> N
 
 
 def test_a_link_that_an_event_cut_explains_a_wait_but_not_one_before_it() -> None:
-    stopped = node("h1", EVERY_SECOND[:20], waiting={"since": 20.0, "of": ["h7"]})
+    stopped = node("h1", EVERY_SECOND[:20], waiting={"round": 0, "since": 20.0, "of": ["h7"]})
     assert verdict(progress(stopped, reshaped_s=(20.0,))) == []
     assert len(verdict(progress(stopped, reshaped_s=(5.0,)))) == 1
 
@@ -132,7 +142,7 @@ def test_too_few_steps_without_a_wait_are_a_reason() -> None:
     assert "h1 51%" in reason  # the last round may have been cut short
 
 
-def test_what_a_killed_node_had_begun_is_not_held_against_it() -> None:
+def test_a_killed_nodes_unfinished_round_is_not_held_against_it() -> None:
     """Killed and restarted every six rounds, a little before a round's end."""
     ends, events, t = [], [], 0.0
     for _ in range(10):
@@ -150,7 +160,7 @@ def test_journals_that_say_nothing_of_waits_are_not_judged_by_them() -> None:
 
 
 def test_the_reports_lines() -> None:
-    stopped = node("h1", EVERY_SECOND[:20], waiting={"since": 20.0, "of": ["h7", "h8"]})
+    stopped = node("h1", EVERY_SECOND[:20], waiting={"round": 0, "since": 20.0, "of": ["h7", "h8"]})
     lines = wait_lines(_waits(with_stalls([progress(stopped)], 100.0)))
     assert len(lines) == 2
     assert lines[0] == "nodes waited for others' models 80.0 % of their time on average"

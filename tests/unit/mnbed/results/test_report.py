@@ -1,4 +1,4 @@
-"""The page: self-contained, complete, honest about what is missing, and safe with text from outside."""
+"""The page: self-contained, complete, honest about what is missing, and safe with foreign text."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_page_needs_nothing_from_outside(good_run: RunDirectory) -> None:
     assert len(text) < 1_500_000
 
 
-def test_figures_stand_by_themselves_and_share_no_ids(good_run: RunDirectory) -> None:
+def test_figures_are_self_contained_and_share_no_ids(good_run: RunDirectory) -> None:
     for path in good_run.plots.glob("*.svg"):
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
     ids = re.findall(r'\bid="([^"]+)"', good_run.report.read_text())
@@ -145,7 +145,7 @@ def test_a_failed_run_shows_what_failed(tmp_path: Path) -> None:
     assert f"Error. {error}" in page.text
     assert "00000.npy is damaged" in page.text
     assert "no end recorded" in page.text
-    assert "the delay is made by nfqueue" in page.text
+    assert "nfqueue delays whole paths" in page.text
 
 
 @pytest.mark.parametrize("partition", [[[1, "x"]], [[1, 2], [3]]])
@@ -195,7 +195,10 @@ def test_events_are_listed_and_marked(tmp_path: Path) -> None:
     assert ">1-2<" in page
 
 
-def test_the_probe_stands_beside_what_was_asked(good_run: RunDirectory) -> None:
+def test_the_probe_is_compared_with_what_was_asked_for(good_run: RunDirectory) -> None:
     page = good_run.report.read_text()
-    assert "Probe before training, against as asked: bandwidth of 16 directions -0.83% to -0.17%" in page
+    assert (
+        "Probe before training, compared with what was asked for: bandwidth of 16 directions -0.83% to -0.17%"
+        in page
+    )
     assert "11.9 Mbit/s" in page

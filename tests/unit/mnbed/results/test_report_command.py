@@ -1,4 +1,4 @@
-"""`mnbed report` as a user runs it: what it prints, and what it says to a wrong directory."""
+"""`mnbed report` as a user runs it: what it prints, and its messages for wrong directories."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_it_works_on_a_run_whose_controller_was_killed(
 @pytest.mark.parametrize(
     ("name", "why"), [("nowhere", "no such directory"), ("empty", "is not a run directory")]
 )
-def test_what_is_no_run_is_wrong_input(
+def test_a_path_without_a_run_is_wrong_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, why: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -61,6 +61,6 @@ def test_a_folder_of_runs_lists_the_newest(tmp_path: Path, capsys: pytest.Captur
         os.utime(folder, (number, number))
     assert report(str(tmp_path)) == 2
     err = capsys.readouterr().err
-    assert "holds 7" in err
+    assert "contains 7" in err
     assert [number for number in range(7) if f"run{number}\n" in err] == [2, 3, 4, 5, 6]
     assert err.index("run6") < err.index("run2")

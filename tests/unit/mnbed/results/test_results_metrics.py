@@ -1,4 +1,4 @@
-"""metrics.csv: its columns, its rows, its empty cells, and that the documentation knows every column."""
+"""metrics.csv: its columns, its rows, its empty cells, and that every column is documented."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_one_row_for_each_node_and_instant(tmp_path: Path) -> None:
     assert last["fragments_dropped_stale"] == "4"
 
 
-def test_what_was_not_evaluated_is_an_empty_cell(tmp_path: Path) -> None:
+def test_a_score_that_was_not_evaluated_is_an_empty_cell(tmp_path: Path) -> None:
     rows = table(RunBuilder(path=tmp_path / "run", duration_s=2), evaluated=False)
     assert {(row["loss"], row["accuracy"]) for row in rows} == {("", "")}
     assert rows[0]["train_loss"] == ""

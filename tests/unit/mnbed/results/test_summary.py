@@ -1,4 +1,4 @@
-"""summary.json: every figure of a made-up run, what is null, and that the documentation knows every key."""
+"""summary.json: every value of a made-up run, which are null, and that every key is documented."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_failed_run_keeps_its_error(tmp_path: Path) -> None:
     assert summary.rounds.min == 2
 
 
-def test_a_run_that_never_started_has_no_figures(tmp_path: Path) -> None:
+def test_a_run_that_never_started_has_no_results(tmp_path: Path) -> None:
     run = RunBuilder(path=tmp_path / "run", status="failed", error="no such task").build()
     for path in [*run.nodes.glob("h*.jsonl"), run.environment]:
         path.unlink()
@@ -134,7 +134,7 @@ def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
     assert read_summary(tmp_path / "run" / "summary.json") == summary
 
 
-def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_become_null(tmp_path: Path) -> None:
     builder = RunBuilder(path=tmp_path / "run", duration_s=2)
     run = builder.build()
     builder.evaluate(run)
@@ -145,7 +145,7 @@ def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"run_id": 1}'])
-def test_what_is_no_summary_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_malformed_summary_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "summary.json"
     path.write_text(text)
     with pytest.raises(InputError, match="not a summary"):

@@ -1,4 +1,4 @@
-"""Targets: one definition for all tables, and the direction is what the task declares."""
+"""Targets: one definition for all tables, in the direction that the task declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Numbers formatted for people."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def test_a_figure(found: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("form", [fraction, number, size, rate, seconds])
-def test_what_is_not_known_is_a_dash(form: object) -> None:
+def test_unknown_values_are_dashes(form: object) -> None:
     assert callable(form)
     assert form(None) == "–"

@@ -50,11 +50,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def test_an_agent_joins_talks_and_goes(server: Server) -> None:
     channel = server.connect()
-    channel.send("ready")
+    channel.send("ended", reason="stopped")
     server.poll_until(lambda: len(server.events) == 2)
     assert server.events == [
         AgentJoined(name="h1", pid=os.getpid()),
-        AgentMessage(name="h1", message={"kind": "ready"}),
+        AgentMessage(name="h1", pid=os.getpid(), message={"kind": "ended", "reason": "stopped"}),
     ]
     server.control.broadcast("start", start_monotonic_s=1.5)
     assert channel.receive() == [{"kind": "start", "start_monotonic_s": 1.5}]
@@ -66,7 +66,7 @@ def test_an_agent_joins_talks_and_goes(server: Server) -> None:
 def test_a_process_is_who_the_kernel_says_whatever_it_claims(server: Server) -> None:
     """An agent that claims to be process 1 would have root signal that one in its stead."""
     channel = ControlChannel.connect(str(server.control.path))
-    channel.send("hello", name="h1", pid=1, token=TOKEN)
+    channel.send("hello", name="h1", pid=1, token=TOKEN)  # type: ignore[call-overload]
     server.poll_until(lambda: len(server.events) == 1)
     assert server.events == [AgentJoined(name="h1", pid=os.getpid())]
     channel.close()

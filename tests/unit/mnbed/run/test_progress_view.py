@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
+from mnbed.run.agent_state import AgentState
 from mnbed.run.progress_view import LiveView
-from mnbed.run.supervisor import AgentState
-from node_agent.counters import Counters
+from tests.fakes_run import status_of
 
 
 def agents(num_steps: int, **counted: float) -> dict[str, AgentState]:
     """Two nodes after ten emulated seconds."""
-    counters = asdict(Counters(**counted))  # type: ignore[arg-type]
-    return {
-        name: AgentState(
-            name,
-            status={"t": 10.0, "round": 3, "steps": num_steps, "train_loss": 1.0, "counters": counters},
-        )
-        for name in ("h1", "h2")
-    }
+    return {name: AgentState(name, status=status_of(num_steps, **counted)) for name in ("h1", "h2")}
 
 
 def shown(states: dict[str, AgentState], *, terminal: bool = False) -> str:

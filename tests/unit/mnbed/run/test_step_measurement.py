@@ -71,13 +71,13 @@ def test_a_step_is_timed_and_remembered(cache: Path) -> None:
 
 
 @pytest.mark.usefixtures("cache")
-def test_what_was_timed_at_a_good_moment_is_remembered(measured: list[Experiment]) -> None:
+def test_a_cost_measured_on_a_quiet_machine_is_remembered(measured: list[Experiment]) -> None:
     said: list[str] = []
     first = step_cost(digits(), ME, say=said.append)
     again = step_cost(digits(), ME, say=said.append)
     assert (again.step, again.remembered, len(measured)) == (first.step, True, 1)
     assert f"remembered from {first.at:%Y-%m-%d}" in again.text()
-    assert "bad moment" not in again.text()
+    assert "machine was busy" not in again.text()
     assert len(said) == 1
 
 
@@ -89,7 +89,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("words", BAD)
-def test_what_was_timed_at_a_bad_moment_is_said_and_timed_again(
+def test_a_cost_measured_on_a_busy_machine_is_marked_and_measured_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
     def timed(busy_ms: float, moment: StepMoment, later: timedelta = timedelta(minutes=6)) -> Measured:
@@ -106,15 +106,15 @@ def test_what_was_timed_at_a_bad_moment_is_said_and_timed_again(
 
     said: list[str] = []
     first = timed(5, BAD[words])
-    assert f"timed at a bad moment: {words}" in first.text()
+    assert f"timed while the machine was busy: {words}" in first.text()
     assert "once more" not in said[0]
-    # Not at once: what made the moment bad lasts for a while.
+    # Not immediately: the machine is likely to stay busy for a while.
     soon = timed(3, GOOD, later=timedelta(minutes=1))
     assert (soon.remembered, soon.complaint, said) == (True, words, [])
-    # A dearer one at another bad moment is no better than what is known; a cheaper one is.
+    # On a busy machine, only a lower cost is better than the known one.
     assert timed(6, BAD[words]).step.busy_cpu_s == 5e-3
     assert words in said[0]
-    # What was tried just now in vain is not tried again at once.
+    # After a vain attempt, the next one has to wait.
     assert timed(3, GOOD, later=timedelta(minutes=1)).step.busy_cpu_s == 5e-3
     assert timed(4, BAD[words]).step.busy_cpu_s == 4e-3
     assert len(said) == 1

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 from mnbed.cli import main
-from mnbed.errors import MachineError
+from mnbed.errors import Interrupted, MachineError
 from mnbed.experiment.sweep import load_sweep
 from mnbed.records.sweep import read_sweep
 from mnbed.results import make_results
-from mnbed.results.summary import write_summary
-from mnbed.run.run_starter import LocalStarter
-from mnbed.run.sweeping import COMPLETED, SweepRunner
+from mnbed.results.summary import COMPLETED, write_summary
+from mnbed.run.run_starter import LocalStarter, StartedRun
+from mnbed.run.sweeping import SweepRunner
 from tests.unit.mnbed.results.builder import RunBuilder
+from tests.unit.mnbed.results.comparing import ComparedRun
 
 
 @pytest.fixture
@@ -103,3 +107,113 @@ def test_a_run_is_told_by_the_score_of_its_summary(file: Path) -> None:
     write_summary(run.summary, replace(summary, accuracy=replace(summary.accuracy, final_mean=0.5)))
     assert found._describe(entry) == f"{summary.verdict}, accuracy 0.5000"
     assert found._describe(replace(entry, status="failed", message="no")) == "failed: no"
+
+
+# --- runs, of which a fake starter decides how they end ---
+
+
+@dataclass
+class FakeRun:
+    """Ends as it is told to; `waits` is raised by as many waits first, as Ctrl-C would."""
+
+    status: int
+    waits: int = 0
+    interrupted: int = 0
+
+    def wait(self) -> int:
+        if self.waits:
+            self.waits -= 1
+            raise KeyboardInterrupt
+        return self.status
+
+    def interrupt(self) -> None:
+        self.interrupted += 1
+
+
+@dataclass
+class FakeStarter:
+    """Leaves behind what `mnbed run` would: a run directory with a summary, and what it printed."""
+
+    runs: list[FakeRun]
+    summaries: list[ComparedRun | None]
+    printed: str = "mnbed: no luck\n"
+    commands: list[list[str]] = field(default_factory=list)
+
+    def start(self, arguments: Sequence[str], output: IO[str]) -> StartedRun:
+        number = len(self.commands)
+        self.commands.append(list(arguments))
+        output.write(self.printed)
+        output.flush()
+        summary = self.summaries[number]
+        if summary is not None:
+            out = Path(arguments[arguments.index("--out") + 1])
+            run = out / f"20260101-00000{len(list(out.iterdir()))}-run"
+            run.mkdir()
+            (run / "experiment.yaml").write_text("")
+            write_summary(run / "summary.json", summary.summary(run.name))
+        return self.runs[number]
+
+
+GOOD = ComparedRun()
+"""Its final accuracy is 0.7."""
+INTERRUPTED = replace(GOOD, status="interrupted")
+
+
+def swept(file: Path, starter: FakeStarter, said: list[str]) -> SweepRunner:
+    return SweepRunner(load_sweep(file, ()), file.parent / "out", said.append, starter)
+
+
+def test_runs_follow_each_other_and_a_failure_stops_none(file: Path) -> None:
+    failed = replace(GOOD, status="failed", verdict="degraded")
+    starter = FakeStarter([FakeRun(1), FakeRun(0)], [failed, GOOD])
+    said: list[str] = []
+    steps: list[Any] = []
+    sweep = swept(file, starter, said)
+    (entry,) = sweep.execute(lambda *step: steps.append(step))
+    assert (entry.label, entry.status, entry.message) == ("divshare", "failed", "mnbed: no luck")
+    assert [done.status for done in sweep.entries] == ["failed", "completed"]
+    assert [step[:2] for step in steps] == [(0, 2), (1, 2), (2, 2)]
+    assert "failed: mnbed: no luck" in said[0]
+    assert "faithful, accuracy 0.7000" in said[1]
+    assert 'algorithm.name="divshare"' in " ".join(starter.commands[0])
+    assert 'algorithm.name="swift"' in " ".join(starter.commands[1])
+    again = FakeStarter([FakeRun(0)], [GOOD])
+    swept(file, again, []).execute(lambda *_: None)
+    assert len(again.commands) == 1, "only what has failed"
+    assert again.commands == starter.commands[:1]
+
+
+@pytest.mark.parametrize(
+    ("status", "summary", "expected"),
+    [
+        (0, GOOD, "completed"),
+        (0, None, "failed"),  # it said that all is well, and left nothing
+        (1, GOOD, "failed"),  # its results could not be written
+        (1, None, "failed"),
+        (130, INTERRUPTED, "interrupted"),
+    ],
+)
+def test_a_run_is_what_its_summary_and_its_exit_status_say(
+    file: Path, status: int, summary: ComparedRun | None, expected: str
+) -> None:
+    sweep = swept(file, FakeStarter([FakeRun(status), FakeRun(0)], [summary, GOOD]), [])
+    with contextlib.suppress(Interrupted):
+        sweep.execute(lambda *_: None)
+    assert sweep.entries[0].status == expected
+    assert read_sweep(sweep.directory).runs[0].status == expected, "kept at once"
+
+
+def test_a_run_that_was_interrupted_ends_the_sweep_and_keeps_what_is_done(file: Path) -> None:
+    second = FakeRun(130, waits=2)
+    starter = FakeStarter([FakeRun(0), second], [GOOD, INTERRUPTED])
+    sweep = swept(file, starter, [])
+    with pytest.raises(Interrupted, match="goes on from here"):
+        sweep.execute(lambda *_: None)
+    assert second.interrupted == 2, "each is passed on, and the run is waited for"
+    assert [entry.status for entry in read_sweep(sweep.directory).runs] == ["completed", "interrupted"]
+
+
+def test_a_run_that_said_nothing_has_at_least_a_message(file: Path) -> None:
+    starter = FakeStarter([FakeRun(1), FakeRun(1)], [None, None], printed="")
+    entries = swept(file, starter, []).execute(lambda *_: None)
+    assert {entry.message for entry in entries} == {"it said nothing"}

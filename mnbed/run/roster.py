@@ -1,0 +1,197 @@
+"""What is known of each agent, and how it changes: by what agents and launcher report, and by what events do to agents.
+
+For the supervisor's loop alone; nothing in here waits. Launcher and control socket both tell of the same processes, so
+the same thing may be heard twice and in any order, and of a killed process even after its successor has started.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+
+from mnbed.errors import MnbedError, RunError, error_class
+from mnbed.run.agent_state import DOWN, LIVING, AgentState, Phase, Source
+from mnbed.run.control import AgentGone, AgentJoined, AgentMessage
+from mnbed.run.journal import ControllerJournal
+from mnbed.run.launch import Exited, Launched
+from mnbed.run.ports import Control, Launcher, Restarter
+from node_agent import control_messages as messages
+from node_agent.settings import ResumeSettings
+
+AgentEvent = Launched | AgentJoined | AgentMessage | AgentGone | Exited
+
+
+class Roster:
+    """The agents of one run."""
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        *,
+        control: Control,
+        launcher: Launcher,
+        restarter: Restarter,
+        journal: ControllerJournal,
+    ) -> None:
+        self.agents = {name: AgentState(name) for name in names}
+        self.failed: list[AgentState] = []
+        """In the order in which it became known."""
+        self.start_monotonic_s: float | None = None
+        """The common start, once it has been given: an agent that is ready later is told at once."""
+        self._control = control
+        self._launcher = launcher
+        self._restarter = restarter
+        self._journal = journal
+
+    @property
+    def all_done(self) -> bool:
+        """Nothing more is to be expected of any of them."""
+        return all(agent.done for agent in self.agents.values())
+
+    @property
+    def late_for_the_start(self) -> list[str]:
+        """Who has not come to the start barrier yet."""
+        return [
+            agent.name for agent in self.agents.values() if agent.ready is None and agent.phase not in DOWN
+        ]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of all agents that have a process."""
+        return [agent.pid for agent in self.agents.values() if agent.pid is not None]
+
+    @property
+    def causes_missing(self) -> bool:
+        """Somebody has disappeared, and its exit status, which says why, is still to come."""
+        return any(agent.failure_source is Source.DISAPPEARANCE for agent in self.failed)
+
+    # What is done to them
+
+    def kill(self, agent: AgentState) -> None:
+        """End its process; from here on its absence is no failure."""
+        if agent.phase in LIVING or agent.phase is Phase.ENDED:
+            agent.enter(Phase.KILLED)
+        # Else it is killed already, or it has failed: then its end is still a failure.
+        if agent.pid is not None:
+            self._kill_process(agent, agent.pid)
+
+    def _kill_process(self, agent: AgentState, pid: int) -> None:
+        agent.killed.add(pid)
+        self._launcher.send_signal(pid, signal.SIGKILL)
+
+    def pause(self, agent: AgentState) -> None:
+        """Stop its process; one that is not alive is left alone."""
+        if agent.phase in LIVING - {Phase.PAUSED}:
+            agent.enter(Phase.PAUSED)
+            self._signal(agent, signal.SIGSTOP)
+
+    def resume(self, agent: AgentState) -> None:
+        """Let it go on where it is paused."""
+        if agent.phase is Phase.PAUSED:
+            agent.enter(agent.activity)
+            self._signal(agent, signal.SIGCONT)
+
+    def resume_all(self) -> None:
+        """Nobody stays paused beyond the end."""
+        for agent in self.agents.values():
+            self.resume(agent)
+
+    def about_to_restart(self, agent: AgentState) -> bool:
+        """Whether it is down, so that it can be given a process."""
+        if agent.phase is Phase.KILLED and agent.pid is None:
+            raise RunError(
+                f"{agent.name} was killed while it started, and its process has not been seen since"
+            )
+        return agent.phase in DOWN
+
+    def restart(self, agent: AgentState, resume: ResumeSettings) -> None:
+        """Give it a process where it is down. Raises MnbedError, and leaves it as it is."""
+        if agent.phase in DOWN:  # still: somebody else may have been quicker
+            self._restarter.launch(agent.name, resume)
+            agent.start_again()
+
+    def _signal(self, agent: AgentState, number: signal.Signals) -> None:
+        if agent.pid is not None:
+            self._launcher.send_signal(agent.pid, number)
+
+    # What they report
+
+    def take(self, event: AgentEvent) -> None:
+        """Take in what is reported; of an agent that nobody knows, nothing."""
+        agent = self.agents.get(event.name)
+        if agent is None:
+            return
+        if isinstance(event, (Launched, AgentJoined)):
+            self._take_process(agent, event.pid)
+        elif isinstance(event, AgentMessage):
+            self._take_message(agent, event.pid, event.message)
+        elif isinstance(event, AgentGone):
+            self._take_end(agent, event.pid, "has gone", Source.DISAPPEARANCE)
+        else:
+            self._take_end(agent, event.pid, _manner(event.status), Source.EXIT_STATUS)
+
+    def _take_process(self, agent: AgentState, pid: int) -> None:
+        """Launcher and control socket both tell of a process, in any order."""
+        if pid in agent.killed or pid == agent.pid:
+            return
+        if agent.phase in DOWN:  # an event was quicker
+            if agent.phase is Phase.KILLED:
+                agent.pid = pid
+            self._kill_process(agent, pid)
+        elif agent.pid is None and agent.phase in LIVING:
+            agent.pid = pid
+            if agent.phase is Phase.PAUSED:
+                self._signal(agent, signal.SIGSTOP)
+
+    def _take_end(self, agent: AgentState, pid: int, manner: str, source: Source) -> None:
+        """Launcher and control socket both tell of a process's end, in any order."""
+        former = pid in agent.killed
+        if pid == agent.pid or (agent.pid is None and not former):
+            agent.pid = None
+            if agent.phase is Phase.KILLED:
+                agent.killed.add(pid)
+                agent.enter(Phase.GONE)
+        if not former and agent.phase in LIVING | {Phase.FAILED}:
+            self._agent_failed(agent, RunError(f"{agent.name}'s agent {manner}"), source)
+
+    def _take_message(self, agent: AgentState, pid: int, message: messages.Message) -> None:
+        """What a killed process had said before may be read long afterwards, even after the restart."""
+        former = pid in agent.killed
+        if message["kind"] == "failed":
+            error = error_class(message["exit_status"])
+            failure = error(message["message"], message["remedy"], message["traceback"])
+            self._agent_failed(agent, failure, Source.OWN_WORDS)
+        elif message["kind"] == "status" and (not former or agent.phase in DOWN):
+            agent.status = message
+            if agent.phase is Phase.READY:
+                agent.enter(Phase.TRAINING)
+        elif message["kind"] == "ready" and not former and agent.phase in (Phase.STARTING, Phase.PAUSED):
+            self._take_ready(agent, message)
+        elif message["kind"] == "ended" and not former and agent.phase in LIVING:
+            if agent.phase is Phase.PAUSED:  # it had said so before it was stopped, and has to exit
+                self._signal(agent, signal.SIGCONT)
+            agent.enter(Phase.ENDED)
+
+    def _take_ready(self, agent: AgentState, message: messages.Ready) -> None:
+        agent.ready = message
+        if agent.phase is Phase.STARTING:
+            agent.enter(agent.activity)
+        if self.start_monotonic_s is not None:  # it was restarted: the common start is long past
+            self._control.send(agent.name, "start", start_monotonic_s=self.start_monotonic_s)
+
+    def _agent_failed(self, agent: AgentState, error: MnbedError, source: Source) -> None:
+        """Keep an agent's failure; its exit status says more than its disappearance, its own words more than both."""
+        if agent.failure_source is not None and source <= agent.failure_source:
+            return
+        if agent.phase is not Phase.FAILED:
+            agent.enter(Phase.FAILED)
+            self.failed.append(agent)
+        agent.failure, agent.failure_source = error, source
+        if source > Source.DISAPPEARANCE:
+            self._journal.write("agent_died", agent=agent.name, cause=error.message)
+
+
+def _manner(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"exited with status {status} before its end"

@@ -1,0 +1,206 @@
+"""The prompt's verbs and words, line by line; no line ends it but `exit`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mininet.cli import CLI
+
+from mnbed.prompt.prompt import Prompt, _state
+from mnbed.run.agent_state import AgentState, Phase
+from mnbed.run.job import Outcome
+from tests.unit.mnbed.prompt.bench import NO_LUCK, Standing, standing
+
+
+class Driven(Prompt):
+    """Takes its lines from the test instead of a loop."""
+
+    def run(self) -> None:
+        pass
+
+
+class Now:
+    """Standard output as it is at this moment: pytest has another for the test than for what prepares it."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standing]:
+    monkeypatch.setattr(CLI, "readlineInited", True)
+    with open("/dev/null") as nothing, standing(tmp_path, monkeypatch) as made:
+        monkeypatch.setattr("sys.stdin", nothing)
+        yield made
+
+
+@pytest.fixture
+def prompt(found: Standing) -> Driven:
+    made = Driven(found.bench)
+    made.stdout = made._console.file = Now()  # type: ignore[assignment]
+    return made
+
+
+@pytest.fixture
+def say(prompt: Driven, capfd: pytest.CaptureFixture[str]) -> Any:
+    """One line, and what is printed for it; the prompt stays."""
+
+    def do(line: str) -> str:
+        capfd.readouterr()
+        assert not prompt.postcmd(prompt.onecmd(prompt.precmd(line)), line), f"{line!r} ended the prompt"
+        return capfd.readouterr().out
+
+    return do
+
+
+def test_every_phase_has_a_word_that_users_know() -> None:
+    words = {phase: _state(AgentState("h1", phase)) for phase in Phase}
+    assert words == {
+        Phase.STARTING: "starting",
+        Phase.READY: "ready",
+        Phase.TRAINING: "training",
+        Phase.PAUSED: "paused",
+        Phase.KILLED: "stopped",
+        Phase.GONE: "stopped",
+        Phase.ENDED: "ended",
+        Phase.FAILED: "failed",
+    }
+
+
+def test_a_run_from_start_to_results(found: Standing, say: Any) -> None:
+    assert say("agents") == "no run yet: 'start' starts one\n"
+    assert "no run is going on" in say("stop")
+    found.training()
+    assert "*** a run is going on" in say("start")
+    assert say("agents").count("training") == 2
+    said = say("stop h1")
+    assert "h1 is stopped, and the others go on; 'start h1' brings it back" in said
+    found.wait_for("h1", Phase.GONE)
+    (row,) = [line for line in say("agents").splitlines() if line.startswith("h1")]
+    assert row.split()[:4] == ["h1", "stopped", "3", "1"], "no process, and where it was"
+    assert say("start h1 fresh") == "h1 is starting\n"
+    assert say("agents").count("starting") == 1
+    assert say("restart h2") == "h2 is starting again\n"
+    assert "h2 says 20" in say("tail h2")
+    said = say("stop")
+    assert "ending the run" in said
+    assert f"run directory: {found.job.run.path}" in said
+    assert "run directory" not in say("agents"), "told once"
+
+
+def test_a_run_is_started_beside_the_prompt(found: Standing, say: Any) -> None:
+    found.job.supervisor = None
+    assert (
+        f"starting; 'agents' shows how far they are, 'tail controller' the phases: {found.job.run.path}"
+        in (say("start"))
+    )
+    assert say("agents") == "the run is starting\n"
+
+
+def test_a_run_that_fails_by_itself_is_told_at_the_next_line(found: Standing, say: Any) -> None:
+    found.job.end = NO_LUCK
+    found.training()
+    found.job.stop()
+    assert found.bench._thread is not None
+    found.bench._thread.join(20)
+    assert "*** the run failed: no luck" in say("")
+
+
+def test_an_outcome_with_an_error_has_both(found: Standing, say: Any) -> None:
+    found.job.end = Outcome(run=found.job.run, summary=None, error=NO_LUCK, report=None)
+    found.training()
+    said = say("stop")
+    assert "*** the run ended: no luck" in said
+    assert "run directory" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("restart", "usage: restart HOST [fresh]"),
+        ("restart h1 stale", "'stale': after the host only the word fresh may come"),
+        ("start h1", "no run is going on"),
+        ("tail", "usage: tail HOST [LINES]"),
+        ("tail h1 many", "usage: tail HOST [LINES]"),
+        ("tail h1", "no agent has run yet"),
+        ("shape h1 s1", "usage: shape A B"),
+        ("shape h1 h2 bw 5", "h1 has links to: s1"),
+        ("shape h1 s1 width 5", "'width' is no property of a link"),
+        ("shape h1 s1 bw", "usage: shape A B"),
+        ("shape h1 s1 oneway bw", "a name and a value each"),
+        ("linkstat h1", "usage: linkstat"),
+        ("linkstat h1 h2", "h1 has links to: s1"),
+        ("link h1 s1", "usage: link A B up|down"),
+        ("link h1 s1 sideways", "usage: link A B up|down"),
+        ("capture h1 s1", "usage: capture A B FILE"),
+        ("capture h1 s1 /nonexistent/x", "no such folder"),
+        ("capture stop", "no capture is going on"),
+        ("dpctl show", "dpctl is for `network.switch: ovs`"),
+        ("source /nonexistent/file", "No such file or directory: /nonexistent/file"),
+        ("x h9", "no node 'h9'"),
+        ("wait", "there is nothing to wait for"),
+        ("py exit()", "'exit' leaves the prompt"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_words(say: Any, line: str, words: str) -> None:
+    assert words in say(line)
+
+
+def test_a_fault_in_a_verb_does_not_take_the_network_down(
+    prompt: Driven, say: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt, "do_agents", lambda _: 1 // 0)
+    assert "*** agents failed: ZeroDivisionError" in say("agents")
+
+
+def test_links_are_shaped_and_shown(found: Standing, say: Any) -> None:
+    assert "h1 -> s1: 5mbit, delay 20ms" in say("shape h1 s1 oneway bw 5 delay 20ms")
+    assert found.live.did == [("reshape", [("h1", "s1")])]
+    (row,) = [line for line in say("linkstat h1 s1").splitlines() if line.startswith("h1 -> s1")]
+    assert row.split()[3:] == ["5mbit", "20ms", "0.00%", "0bit", "0%", "2.00", "3", "1.5"]
+    assert say("link h1 s1 down") == "h1 - s1 is down\n"
+    assert say("linkstat").count("down") == 2
+
+
+def test_a_command_in_a_node_whose_shell_has_ended_is_refused(found: Standing, say: Any) -> None:
+    found.bench.network.mininet["h1"].shell.poll = lambda: 0
+    assert "the shell of h1 has ended" in say("h1 ls")
+
+
+def test_every_verb_has_help(say: Any) -> None:
+    for verb in ("agents", "start", "stop", "restart", "tail", "shape", "linkstat", "link", "capture"):
+        assert f"Usage: {verb}" in say(f"help {verb}")
+
+
+def test_words_are_completed(prompt: Driven) -> None:
+    assert prompt.complete_shape("", "shape h1 ", 9, 9) == ["s1"]
+    assert "bw" in prompt.complete_shape("", "shape h1 s1 ", 12, 12)
+    assert prompt.complete_shape("", "shape h1 s1 bw ", 15, 15) == []
+    assert prompt.complete_link("d", "link h1 s1 d", 11, 12) == ["down"]
+    assert prompt.complete_restart("h", "restart h", 8, 9) == ["h1", "h2"]
+    assert prompt.complete_restart("f", "restart h1 f", 11, 12) == ["fresh"]
+    assert prompt.complete_linkstat("", "linkstat h1 s1 ", 15, 15) == []
+    assert prompt.complete_capture("s", "capture s", 8, 9) == ["s1", "stop"]
+    assert {"h1", "shape", "agents"} <= set(prompt.completenames(""))
+    assert prompt.completedefault("h") == ["h1", "h2"]
+
+
+def test_whoever_leaves_ends_the_run_and_sees_its_results(
+    found: Standing, prompt: Driven, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found.training()
+    prompt.leave()
+    assert not found.bench.running
+    said = capfd.readouterr().out
+    assert said.index("ending the run, and evaluating what there is") < said.index("run directory:")
+
+
+def test_exit_leaves(prompt: Driven) -> None:
+    assert prompt.postcmd(prompt.onecmd("exit"), "exit")
