@@ -162,7 +162,7 @@ def test_a_stopped_controller_goes_on_and_the_verdict_says_so(cli: Cli) -> None:
     summary = cli.summary()
     assert summary["status"] == "completed"
     (reason,) = [reason for reason in summary["reasons"] if "the controller was suspended once" in reason]
-    assert float(reason.split("once, ")[1].split(" s")[0]) >= 4.5
+    assert float(reason.split("once, for ")[1].split(" s")[0]) >= 4.5
     assert (cli.directory() / "report.html").exists()
     assert_nothing_is_lost(cli, 2)
 

@@ -101,7 +101,7 @@ def test_shape_changes_a_link_and_linkstat_shows_it(session: Any) -> None:
     assert "oneway" in say(session, "help shape")
     assert "h2 -> s1: 1mbit" in say(session, "shape h2 s1 oneway bw 1mbit loss 10")
     assert "10.00%" in say(session, "linkstat h2 s1")
-    assert "one by one or in bursts" in say(session, "shape h2 s1 oneway burst_loss 5/25")
+    assert "either singly or in bursts" in say(session, "shape h2 s1 oneway burst_loss 5/25")
     said = say(session, "shape h2 s1 oneway loss 0 burst_loss 5/25")
     assert "loss 0.000%, burst_loss 16.667% in bursts of 4" in said
     assert "16.67%" in say(session, "linkstat h2 s1")
