@@ -15,8 +15,8 @@ from tests.network.plans import facts, plan_for
 
 pytestmark = pytest.mark.root
 
-# A guest kernel runs on one processor and takes long over a system call.
-_RATE_ERROR = 0.03
+# A guest kernel runs on one processor, which it shares with the other tests, and takes long over a system call.
+_RATE_ERROR = 0.1
 _DELAY_ERROR_S = 1.5e-3
 
 

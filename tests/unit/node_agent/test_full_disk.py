@@ -20,6 +20,7 @@ from node_agent.journal import Journal
 from node_agent.snapshots import save_snapshot
 
 FULL = Path("/dev/full")
+QUICKSTART = Path(__file__).parents[3] / "experiments" / "quickstart.yaml"
 
 
 def test_a_journal_names_itself() -> None:
@@ -68,7 +69,7 @@ def test_the_controller_is_told_before_the_journal() -> None:
 def test_any_verb_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.svg").symlink_to(FULL)
     with pytest.raises(SystemExit) as ended:
-        main(["export", "experiments/quickstart.yaml", "-o", str(tmp_path / "x.svg")])
+        main(["export", str(QUICKSTART), "-o", str(tmp_path / "x.svg")])
     assert ended.value.code in (2, 3)
     said = capsys.readouterr().err
     assert "No space left on device" in said
