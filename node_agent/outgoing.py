@@ -79,8 +79,8 @@ class Sender:
         self._outgoing = {peer.index: Outgoing(peer) for peer in settings.peers}
         self._orders = count()
         self._finished = False
-        # Whether `advance` may have something to do.
-        self._stirred = False
+        # Those for whom `advance` may have something to do. A round touches few of many peers at a time.
+        self._stirred: set[Outgoing] = set()
         # Sequential exchange: who holds the line and until when; the rate of the fastest recent frame.
         self._line: Outgoing | None = None
         self._line_until_s = self._look_at_s = 0.0
@@ -105,7 +105,7 @@ class Sender:
             self._outgoing[send.peer].queue.append(
                 Frame(frames, outbox.round, send.fragment, next(self._orders), outbox.reply_wanted)
             )
-        self._stirred = True
+            self._stirred.add(self._outgoing[send.peer])
 
     def _bound(self, outgoing: Outgoing, outbox: Outbox) -> None:
         """Let only the newest frames wait for a peer that is not there: otherwise `stale: keep` would exhaust memory.
@@ -128,6 +128,7 @@ class Sender:
             return
         gone = set(map(id, frames))
         outgoing.queue = deque(frame for frame in outgoing.queue if id(frame) not in gone)
+        self._stirred.add(outgoing)
         self._counters.fragments_dropped_stale += len(frames)
         if self._settings.ledger:
             for frame in frames:
@@ -140,7 +141,8 @@ class Sender:
         outgoing = self._outgoing[peer]
         if outgoing.socket is None:
             self._presence.heard(peer)
-            outgoing.wanted = self._stirred = True
+            outgoing.wanted = True
+            self._stirred.add(outgoing)
 
     # Sending
 
@@ -148,17 +150,22 @@ class Sender:
         """Hand the kernel what it accepts, and open the connections that are needed."""
         if not self._stirred and (self._line is None or self._now() < self._look_at_s):
             return
-        self._stirred = False
+        in_sequence = self._sequential and not self._finished
+        # In sequence one frame's progress decides about all the others.
+        chosen = [
+            outgoing for outgoing in self._outgoing.values() if in_sequence or outgoing in self._stirred
+        ]
+        self._stirred = set()
         for outgoing in self._outgoing.values():
-            if (outgoing.queue or outgoing.wanted) and outgoing.socket is None:
+            if outgoing.socket is None and (outgoing.queue or outgoing.wanted):
                 self._connect(outgoing)
-        if self._sequential and not self._finished:
+        if in_sequence:
             self._advance_in_sequence()
         else:
-            for outgoing in self._outgoing.values():
+            for outgoing in chosen:
                 if outgoing.takes_bytes:
                     self._advance_connection(outgoing)
-        for outgoing in self._outgoing.values():
+        for outgoing in chosen:
             self._watch(outgoing)
 
     def patience_s(self) -> float | None:
@@ -170,7 +177,7 @@ class Sender:
     def retry(self) -> None:
         """Time has passed: lost connections may be retried."""
         if not self._finished:
-            self._stirred = True
+            self._stirred.update(self._outgoing.values())
 
     def _advance_connection(self, outgoing: Outgoing) -> None:
         """Send frames of that peer's queue, in order, until the kernel accepts no more."""
@@ -181,7 +188,7 @@ class Sender:
         except OSError as error:
             self._lose(outgoing, error.strerror or str(error))
         else:
-            self._stirred = True
+            self._stirred.add(outgoing)
 
     def _advance_in_sequence(self) -> None:
         for outgoing in self._outgoing.values():
@@ -193,7 +200,7 @@ class Sender:
                 return
             if not self._begin_next():
                 return
-        self._stirred = True
+        self._stirred.update(self._outgoing.values())
 
     def _line_is_free(self, holder: Outgoing) -> bool:
         if holder.current is not None and holder.takes_bytes:
@@ -374,7 +381,7 @@ class Sender:
             outgoing.takes_bytes = True
             if outgoing.draining is not None and outgoing.current is None:
                 self._drain(outgoing, sock, outgoing.draining)
-        self._stirred = True
+        self._stirred.add(outgoing)
 
     def notice_end(self, peer: int) -> None:
         """Check whether the connection to that peer has ended, before newer news of the peer is handled."""
@@ -422,7 +429,7 @@ class Sender:
         outgoing.socket, outgoing.connected, outgoing.takes_bytes = None, False, False
         outgoing.current, outgoing.rest, outgoing.draining, outgoing.stuck = None, [], None, None
         outgoing.lost, outgoing.watched = True, 0
-        self._stirred = True
+        self._stirred.add(outgoing)
         if self._finished:
             return
         outgoing.retry_at_s = self._now() + self._limits.reconnect_s
@@ -445,7 +452,7 @@ class Sender:
                 outgoing.rest.append(bye)
             elif outgoing.socket is not None:
                 self._lose(outgoing, "the experiment is over")
-        self._stirred = True
+        self._stirred.update(self._outgoing.values())
 
     def round_trip_times(self) -> dict[str, float]:
         """Smallest round-trip time the kernel has measured to each connected peer, emulated seconds."""
