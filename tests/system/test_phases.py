@@ -46,7 +46,8 @@ SMALL = (
 HURRIED = """
 import sys
 from mnbed.run import supervisor
-supervisor._LOAD_PATIENCE_S = supervisor._BARRIER_PATIENCE_S = 6.0
+from mnbed.network.nfqueue import delay
+supervisor._LOAD_PATIENCE_S = supervisor._BARRIER_PATIENCE_S = delay._START_PATIENCE_S = 6.0
 from mnbed.cli import main
 main(sys.argv[1:])
 """

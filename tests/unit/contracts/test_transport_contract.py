@@ -537,8 +537,9 @@ def test_a_peer_that_says_bye_has_ended_and_has_not_failed(house: House) -> None
     node.send(0, [(0, 0)])
     wait_until(lambda: len(node.arrived) == 1 and len(ending.arrived) == 1)
     ending.transport.finish()
-    wait_until(lambda: bool(node.events("peer_ended")))
-    assert node.peers == [(0, True), (0, False)]
+    # The journal hears of it first, then the algorithm.
+    wait_until(lambda: node.peers == [(0, True), (0, False)])
+    assert node.events("peer_ended")
     ending.close()
     node.send(1, [(0, 0)])
     wait_until(
