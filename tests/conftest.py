@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
@@ -20,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+
+from tests import beside
 
 # Per phase (set-up, call, tear-down) of one test. The guest kernel alone gets 540 s in its own test.
 _LIMIT_S = 120
@@ -29,6 +32,7 @@ _LEAVING_S = 5.0
 # What every process of a run has in its environment, and the name Mininet gives its hosts' shells.
 _MARK = re.compile(rb"(?:^|\0)MNBED_RUN=[0-9a-f]{32}(?:\0|$)")
 _MININET_SHELL = b"mininet:"
+_beginning_guest = threading.Lock()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,13 +41,20 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
     config.addinivalue_line("markers", "last: after all others")
+    if beside.is_second_session():
+        config.pluginmanager.register(beside.SecondSession(config))
     # Who called pytest through sudo is nobody's user in here: tests that want one say so.
     for variable in ("SUDO_UID", "SUDO_GID", "SUDO_USER"):
         os.environ.pop(variable, None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    if not beside.is_second_session() and beside.is_wanted(config, items):
+        # The guest takes over the core that the unit tests leave.
+        config.pluginmanager.register(beside.FirstSession(config, items, lambda: begin_guest(session)))
     needing_root = [item for item in items if item.get_closest_marker("root")]
     reason = _why_no_networks() if needing_root else None
     if reason is not None:
@@ -112,12 +123,18 @@ def _what_is_measured_is_forgotten() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def _guest_begins(request: pytest.FixtureRequest) -> None:
     """The guest's tests run while the unit tests do, where the test that wants their result is in this session."""
-    wanting = [item for item in request.session.items if item.get_closest_marker("last")]
-    if os.geteuid() == 0 and wanting:
-        from tests.network import test_guest
+    begin_guest(request.session)
 
-        if test_guest.wanted():
-            request.config.mnbed_guest = test_guest.begin()  # type: ignore[attr-defined]
+
+def begin_guest(session: pytest.Session) -> None:
+    """Unless it has begun, or no test of this session wants its result."""
+    wanting = [item for item in session.items if item.get_closest_marker("last")]
+    with _beginning_guest:
+        if os.geteuid() == 0 and wanting and not hasattr(session.config, "mnbed_guest"):
+            from tests.network import test_guest
+
+            if test_guest.wanted():
+                session.config.mnbed_guest = test_guest.begin()  # type: ignore[attr-defined]
 
 
 # --- no test hangs ---
@@ -194,8 +211,11 @@ def _rules() -> set[str]:
 
 
 def carries_mark(pid: int) -> bool:
-    """Whether it was started by a run of ours. Raises OSError where it has ended."""
-    return _MARK.search(Path(f"/proc/{pid}/environ").read_bytes()) is not None
+    """Whether it was started by a run of this session, not by one beside it. Raises OSError where it has ended."""
+    folder = Path(f"/proc/{pid}")
+    if os.readlink(folder / "ns/pid") != os.readlink("/proc/self/ns/pid"):
+        return False
+    return _MARK.search((folder / "environ").read_bytes()) is not None
 
 
 def _processes() -> set[str]:
