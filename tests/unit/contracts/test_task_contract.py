@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,12 @@ def make_task(name: str, folder: Path, seed: int = 1) -> Task:
     return task
 
 
-@pytest.fixture(params=task_names())
-def task(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
-    no_network(monkeypatch)
-    return make_task(request.param, tmp_path)
+@pytest.fixture(params=task_names(), scope="module")
+def task(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
+    """Loaded once: a task does not change."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        no_network(monkeypatch)
+        yield make_task(request.param, tmp_path_factory.mktemp("data"))
 
 
 def test_there_are_the_tasks_we_promise() -> None:
