@@ -143,7 +143,7 @@ subprocess.run([sys.executable, "-c", "import resource; print(*resource.getrlimi
 
 def raised(wanted: int, *before: str) -> list[str]:
     done = subprocess.run(
-        [*before, sys.executable, "-c", _RAISED.format(wanted=wanted)],
+        [*before, sys.executable, "-u", "-c", _RAISED.format(wanted=wanted)],
         capture_output=True,
         text=True,
         timeout=60,
