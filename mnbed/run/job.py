@@ -33,6 +33,7 @@ from mnbed.records.controller import Finished, LinkCounts, Status
 from mnbed.records.environment import Environment
 from mnbed.run import record
 from mnbed.run.agents import AgentGroup
+from mnbed.run.disk_errors import disk_error
 from mnbed.run.journal import ControllerJournal
 from mnbed.run.launch import PreforkLauncher
 from mnbed.run.lock import run_lock
@@ -306,14 +307,8 @@ class Job:
             self._unwritten = self._unwritten or error
 
     def _disk_error(self, error: OSError) -> MachineError:
-        remedy = full_disk.remedy(error, self._run.path)
-        if remedy is None:
-            return MachineError(full_disk.in_words(error))
-        if self._run.experiment.exists():
-            remedy += (
-                f"; what was collected is in {self._run.path}, and `mnbed report` on it makes its results"
-            )
-        return MachineError(full_disk.in_words(error, self._run.path), remedy)
+        # Any other error that names no file need not be about a file of this run.
+        return disk_error(error, self._run if full_disk.is_full(error) else None)
 
     def _prepare_directory(self) -> None:
         self._side.create_run(self._run.path, dump_experiment(rerunnable(self._plan)))

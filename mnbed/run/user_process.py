@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnbed.errors import MachineError, MnbedError, RunError
+from mnbed.run.disk_errors import disk_error
 from mnbed.run.user_channel import UserChannel
 from node_agent import full_disk
 from node_agent.privileges import drop_for_good, end_with_parent
@@ -66,11 +67,8 @@ class UserProcess:
         except MnbedError as error:
             return _error(error.exit_status, error.message, error.remedy, error.agent_traceback), None
         except OSError as error:
-            unknown = "" if self._created is None else self._created.path
-            remedy = full_disk.remedy(error, unknown)
-            if remedy is not None and self._created is not None and self._created.experiment.exists():
-                remedy += f"; what was collected is in {unknown}, and `mnbed report` on it makes its results"
-            return _error(MachineError.exit_status, full_disk.in_words(error, unknown), remedy), None
+            told = disk_error(error, self._created)
+            return _error(told.exit_status, told.message, told.remedy), None
         except KeyboardInterrupt:
             return _error(130, "interrupted", None), None
         except (Exception, SystemExit) as error:
