@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mnbed.errors import MnbedError, error_class
+from mnbed.errors import error_from
 from mnbed.network.mark import note
 from mnbed.programs import our_program
 from mnbed.run.activity import activity, is_stopped
@@ -182,7 +182,8 @@ class PreforkLauncher:
         if message["kind"] == "exited":
             return [Exited(name=message["name"], pid=message["pid"], status=message["status"])]
         if message["kind"] == "error":
-            raise _error_of(message)
+            remedy, traceback = message.get("remedy"), message.get("traceback")
+            raise error_from(message["exit_status"], message["message"], remedy, traceback)
         return []
 
     def _last_words(self) -> str:
@@ -295,9 +296,3 @@ def orders_for(
         "home": str(user.home),
         "umask": callers_umask(),
     }
-
-
-def _error_of(message: messages.Report) -> MnbedError:
-    return error_class(message["exit_status"])(
-        message["message"], message.get("remedy"), message.get("traceback")
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 
-from mnbed.errors import MnbedError, RunError, error_class
+from mnbed.errors import MnbedError, RunError, error_from
 from mnbed.run.agent_state import DOWN, LIVING, AgentState, Phase, Source
 from mnbed.run.control import AgentGone, AgentJoined, AgentMessage
 from mnbed.run.journal import ControllerJournal
@@ -158,8 +158,9 @@ class Roster:
         """What a killed process had said before may be read long afterwards, even after the restart."""
         former = pid in agent.killed
         if message["kind"] == "failed":
-            error = error_class(message["exit_status"])
-            failure = error(message["message"], message["remedy"], message["traceback"])
+            failure = error_from(
+                message["exit_status"], message["message"], message["remedy"], message["traceback"]
+            )
             self._agent_failed(agent, failure, Source.OWN_WORDS)
         elif message["kind"] == "status" and (not former or agent.phase in DOWN):
             agent.status = message

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnbed.errors import InputError, Interrupted, MachineError, MnbedError, RunError
+from mnbed.errors import RunError, error_from
 from mnbed.programs import our_program
 from mnbed.run.user import User, callers_umask, invoking_user, user_environment
 from mnbed.run.user_channel import UserChannel
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from mnbed.results.summary import Summary
 
 _END_PATIENCE_S = 5.0
-_ERRORS: dict[int, type[MnbedError]] = {
-    kind.exit_status: kind for kind in (RunError, InputError, MachineError, Interrupted)
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +195,9 @@ class UserSide:
             self._break_off()
             raise
         if "error" in message:
-            raise _error_of(message["error"])
+            error = message["error"]
+            remedy, traceback = error.get("remedy"), error.get("traceback")
+            raise error_from(error["status"], str(error["message"]), remedy, traceback)
         return message["result"], file
 
     def _answer(
@@ -232,8 +231,3 @@ class UserSide:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
             return f"the user's process {how}"
         return "the user's process does not answer"
-
-
-def _error_of(error: dict[str, Any]) -> MnbedError:
-    kind = _ERRORS.get(error["status"], RunError)
-    return kind(str(error["message"]), error.get("remedy"), error.get("traceback"))
