@@ -37,6 +37,7 @@ from typing_extensions import Unpack
 
 from node_agent import control_messages as messages
 from node_agent.agent import report_failure, run_agent
+from node_agent.failures import end_in_words
 from node_agent.namespaces import enter_network_namespace
 from node_agent.packing import pack, unpack
 from node_agent.privileges import drop_for_good, end_with_parent
@@ -124,11 +125,8 @@ class Loader:
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
         except (ValueError, OSError):
-            ended = os.waitstatus_to_exitcode(status)
-            how = (
-                f"was killed by {signal.Signals(-ended).name}" if ended < 0 else f"ended with status {ended}"
-            )
-            message = f"the process that loads the data {how}"
+            ended = end_in_words(os.waitstatus_to_exitcode(status))
+            message = f"the process that loads the data {ended}"
             raise LoadingFailed(
                 {"message": message, "remedy": None, "exit_status": 1, "traceback": ""}
             ) from None

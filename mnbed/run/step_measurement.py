@@ -30,6 +30,7 @@ from mnbed.plan.step_cost import StepCost, StepMoment
 from mnbed.programs import our_program
 from mnbed.run.launch import agent_environment
 from mnbed.run.user import User, cache_root, data_root
+from node_agent.failures import end_in_words
 from node_agent.tasks import task_class
 
 # Raised when what is measured, or how, changes.
@@ -162,7 +163,7 @@ def _measure(experiment: Experiment, user: User) -> StepCost:
     except subprocess.TimeoutExpired:
         raise MachineError(f"timing a local step took longer than {_PATIENCE_S} s", _REMEDY) from None
     except ValueError:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        last = done.stderr.strip().splitlines()[-1:] or [f"its process {end_in_words(done.returncode)}"]
         raise MachineError(f"timing a local step failed: {last[0]}", _REMEDY) from None
     if message.pop("kind") == "error":
         text = f"timing a local step failed: {message['message']}"

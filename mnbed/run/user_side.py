@@ -24,6 +24,7 @@ from mnbed.programs import our_program
 from mnbed.run.user import User, callers_umask, invoking_user, user_environment
 from mnbed.run.user_channel import UserChannel
 from node_agent.control_messages import Status
+from node_agent.failures import end_in_words
 from node_agent.settings import ResumeSettings
 
 if TYPE_CHECKING:
@@ -227,7 +228,5 @@ class UserSide:
 
     def _end(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            status = self._process.wait(_END_PATIENCE_S)
-            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
-            return f"the user's process {how}"
+            return f"the user's process {end_in_words(self._process.wait(_END_PATIENCE_S))}"
         return "the user's process does not answer"
