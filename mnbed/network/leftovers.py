@@ -16,15 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnbed.errors import MachineError
-from mnbed.network.mark import (
-    RUNTIME_DIRECTORY,
-    VARIABLE,
-    Register,
-    network_of,
-    parent_of,
-    registers,
-    start_ticks,
-)
+from mnbed.network.mark import RUNTIME_DIRECTORY, VARIABLE, Register, network_of, registers
+from mnbed.network.processes import process_ids, process_stat
 
 # A killed process is gone within milliseconds; one that is writing to a disk may take longer.
 _PATIENCE_S = 10.0
@@ -105,17 +98,17 @@ def _belongs(pid: int, register: Register, parents: Mapping[int, int]) -> bool:
     if network_of(pid) in register.namespaces:
         return True
     return any(
-        (process, start_ticks(process)) in register.processes for process in _with_ancestors(pid, parents)
+        (process, process_stat(process).start_ticks) in register.processes
+        for process in _with_ancestors(pid, parents)
     )
 
 
 def _parents() -> dict[int, int]:
     """Process -> its parent, of all processes."""
     parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parents[int(entry.name)] = parent_of(int(entry.name))
+    for pid in process_ids():
+        with contextlib.suppress(OSError):
+            parents[pid] = process_stat(pid).parent
     return parents
 
 

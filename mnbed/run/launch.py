@@ -19,8 +19,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mnbed.errors import error_from
 from mnbed.network.mark import note
+from mnbed.network.processes import is_stopped
 from mnbed.programs import our_program
-from mnbed.run.activity import activity, is_stopped
+from mnbed.run.activity import activity
 from mnbed.run.user import User, callers_umask
 from node_agent import control_messages as messages
 from node_agent.settings import AgentSettings

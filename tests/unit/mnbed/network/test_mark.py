@@ -14,6 +14,7 @@ import pytest
 
 from mnbed.network import mark
 from mnbed.network.leftovers import find_leftovers, remove_leftovers
+from mnbed.network.processes import state_of
 
 SLEEP = "sleep 100 >/dev/null 2>&1 & echo $!"
 
@@ -37,7 +38,7 @@ def orphan(environment: dict[str, str] | None = None) -> Iterator[int]:
 
 
 def alive(pid: int) -> bool:
-    return mark.state_of(pid) not in (None, "Z")
+    return state_of(pid) not in (None, "Z")
 
 
 def found(folder: Path) -> list[int]:
