@@ -34,8 +34,7 @@ class Leftover:
 
 def find_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[Leftover]:
     """Processes of runs that have not ended properly, except this process and its ancestors."""
-    dead = registers(runtime_directory)
-    return list(_processes_of(dead)) if dead else []
+    return list(_processes_of(registers(runtime_directory)))
 
 
 def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
@@ -47,7 +46,7 @@ def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
     dead = registers(runtime_directory)
     deadline = time.monotonic() + _PATIENCE_S
     # Repeatedly: a process that has not ended yet may have started another.
-    while leftovers := (list(_processes_of(dead)) if dead else []):
+    while leftovers := list(_processes_of(dead)):
         if time.monotonic() > deadline:
             stuck = ", ".join(str(leftover.pid) for leftover in leftovers)
             raise MachineError(f"processes {stuck} of an earlier run do not end", "look at them with ps")
@@ -68,6 +67,8 @@ def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
 
 def _processes_of(dead: list[Register]) -> Iterator[Leftover]:
     by_value = {register.value: register for register in dead if register.value}
+    if not by_value:
+        return
     parents = _parents()
     # Whoever cleans up from a shell in a host of the dead run keeps that shell.
     spared = _with_ancestors(os.getpid(), parents)
