@@ -228,9 +228,8 @@ class Job:
     def _supervise(self, stack: contextlib.ExitStack, supervisor: Supervisor, network: Network) -> None:
         journal, wall_s = self._journal, self._duration * self._plan.dilation
         conductor = stack.enter_context(Conductor.of(network, supervisor, journal))
-        stack.callback(
-            supervisor.take_no_more
-        )  # the conductor's thread may wait for an answer when it is ended
+        # Before the conductor is ended, whose thread may be waiting for an answer.
+        stack.callback(supervisor.take_no_more)
         if network.delay is not None and self._standing is not None:
             network.delay.take_statistics()  # discard those from before this run
         start = self._start_monotonic_s = supervisor.start()
