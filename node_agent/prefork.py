@@ -41,6 +41,7 @@ from node_agent.failures import end_in_words
 from node_agent.namespaces import enter_network_namespace
 from node_agent.packing import pack, unpack
 from node_agent.privileges import drop_for_good, end_with_parent
+from node_agent.reports import report_of
 from node_agent.settings import AgentSettings
 from node_agent.tasks import Task, create_task
 
@@ -86,17 +87,6 @@ def become_user(orders: dict[str, Any], parent: int) -> None:
     end_with_parent(parent)
     os.umask(orders["umask"])
     os.environ["HOME"] = orders["home"]
-
-
-def report_of(error: BaseException) -> messages.Report:
-    """The fields of an `error` message. Call this while the error is being handled."""
-    remedy = getattr(error, "remedy", None)
-    return {
-        "message": str(error) or type(error).__name__,
-        "remedy": remedy,
-        "exit_status": 3 if remedy else 2 if isinstance(error, ValueError) else 1,
-        "traceback": traceback.format_exc(),
-    }
 
 
 # Loading
