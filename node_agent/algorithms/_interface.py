@@ -151,7 +151,10 @@ class Algorithm(ABC):
     Settings: ClassVar[type[AlgorithmSettings]]
 
     def __init__(self, settings: Any, context: Context) -> None:
-        """`settings` is an instance of this class's Settings."""
+        """`settings`: an instance of this class's Settings. Raises ValueError if `check_settings` has an objection."""
+        problem = self.check_settings(settings, len(context.peers))
+        if problem is not None:
+            raise ValueError(problem)
         self.settings = settings
         self.context = context
 

@@ -62,11 +62,7 @@ class Swift(Algorithm):
                 raise ValueError(f"degree must be at least 1, not {self.degree}")
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        """Raises ValueError if `check_settings` has an objection."""
         super().__init__(settings, context)
-        problem = self.check_settings(settings, len(context.peers))
-        if problem is not None:
-            raise ValueError(problem)
         self._layout = FragmentLayout(context.num_parameters, 1, 0)
         self._mailbox = LatestModels()
         self._store = FragmentStore(self._layout)
