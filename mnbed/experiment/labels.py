@@ -32,6 +32,11 @@ def _shortest_end(key: str, others: Sequence[str]) -> str:
     return next((end for end in ends if not any(f".{other}".endswith(f".{end}") for other in others)), key)
 
 
+def cell_label(cell: Mapping[str, str]) -> str:
+    """Of a cell of a sweep, or a group of compared runs (axis -> value): "factor=5, divshare"."""
+    return ", ".join(cell.values()) or "all"
+
+
 def value_label(key: str, short: str, value: str) -> str:
     """Label of a key's value: "factor=5"; for algorithm.name the name alone."""
     return canonical_name(value) if key == ALGORITHM_NAME else shortened(f"{short}={value}")
