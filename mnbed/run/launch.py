@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from mnbed.errors import error_from
 from mnbed.network.mark import note
 from mnbed.network.processes import is_stopped
-from mnbed.programs import our_program
+from mnbed.programs import our_program, wait_or_kill
 from mnbed.run.activity import activity
 from mnbed.run.user import User, callers_umask
 from node_agent import control_messages as messages
@@ -136,11 +136,7 @@ class PreforkLauncher:
             self._selector.unregister(self._stdout)
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
-        try:
-            self._process.wait(_END_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, _END_PATIENCE_S)
         self._stdout.close()
         os.close(self._log)
 

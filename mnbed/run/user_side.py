@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnbed.errors import RunError, error_from
-from mnbed.programs import our_program
+from mnbed.programs import our_program, wait_or_kill
 from mnbed.run.user import User, callers_umask, invoking_user, user_environment
 from mnbed.run.user_channel import UserChannel
 from node_agent.control_messages import Status
@@ -89,11 +89,7 @@ class UserSide:
     def close(self) -> None:
         """End the process; a second call does nothing."""
         self._channel.close()
-        try:
-            self._process.wait(_END_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, _END_PATIENCE_S)
 
     # What it does
 
