@@ -96,6 +96,7 @@ class TrafficSummary:
     fragments_dropped_stale: int | None
     fragments_received: int | None
     frames_rejected: int | None
+    frames_not_finite: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
