@@ -173,6 +173,19 @@ def not_finite(evidence: Evidence) -> str | None:
     )
 
 
+def descriptors_short(evidence: Evidence) -> str | None:
+    """Connections waited for the machine, not for the network."""
+    short = [node for node in evidence.nodes if node.descriptor_shortages > 0]
+    if not short:
+        return None
+    total = sum(node.descriptor_shortages for node in short)
+    times = "once" if total == 1 else f"{total:,} times"
+    return (
+        f"connections had to wait {times} for a file descriptor, on {_names([node.name for node in short])}: raise the "
+        "limit of open files, `ulimit -Hn`"
+    )
+
+
 def late_end(evidence: Evidence) -> str | None:
     """Nodes were still running when the experiment was over."""
     if evidence.duration_s is None:
@@ -365,6 +378,7 @@ REASONS: tuple[Callable[[Evidence], str | None], ...] = (
     lateness,
     rejected,
     not_finite,
+    descriptors_short,
     late_end,
     snapshots_late,
     stood_still,

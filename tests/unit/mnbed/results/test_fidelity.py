@@ -88,6 +88,11 @@ def with_delay(**changes: object) -> Evidence:
         (with_node(frames_rejected=1), "1 frame was rejected as foreign, torn or corrupt, by h2"),
         (with_node(frames_rejected=2), "2 frames were rejected"),
         (
+            with_node(descriptor_shortages=1),
+            "connections had to wait once for a file descriptor, on h2: raise the limit of open files",
+        ),
+        (with_node(descriptor_shortages=1200), "connections had to wait 1,200 times for a file descriptor"),
+        (
             with_node(not_finite_from=("h1",)),
             "1 frame was refused because values were infinite or NaN: training diverged on h1: lower task.lr",
         ),
