@@ -66,6 +66,9 @@ def test_children_of_what_was_noted_are_found(tmp_path: Path) -> None:
         parent = int(done.stdout)
         while not (tmp_path / "child").exists() or not (text := (tmp_path / "child").read_text()):
             assert alive(parent)
+        # While it takes on its program it has no environment to be read, and cannot be told from others.
+        while b"sleep" not in Path(f"/proc/{int(text)}/cmdline").read_bytes():
+            assert alive(parent)
         mark.note(parent)
         assert found(tmp_path) == sorted([parent, int(text)])
         remove_leftovers(tmp_path)
