@@ -52,8 +52,13 @@ class Interrupted(MnbedError):
     exit_status = 130
 
 
-def error_class(exit_status: int) -> type[MnbedError]:
-    """The class of an error that another process reported with this exit status; RunError unless it is 2 or 3."""
-    if exit_status == InputError.exit_status:
-        return InputError
-    return MachineError if exit_status == MachineError.exit_status else RunError
+_BY_STATUS: dict[int, type[MnbedError]] = {
+    kind.exit_status: kind for kind in (RunError, InputError, MachineError, Interrupted)
+}
+
+
+def error_from(
+    exit_status: int, message: str, remedy: str | None = None, agent_traceback: str | None = None
+) -> MnbedError:
+    """An error that another process reported, by the exit status that it is to end mnbed with; else a RunError."""
+    return _BY_STATUS.get(exit_status, RunError)(message, remedy, agent_traceback)

@@ -40,6 +40,9 @@ _BIND_QUEUE = (
     'raise SystemExit(min(255, -struct.unpack_from("=i", s.recv(4096), 16)[0]))'
 )
 _TRIAL_SECONDS = 20
+OPEN_FILES_REMEDY = (
+    "raise the limit: `ulimit -Hn`, LimitNOFILE= of the service, or `docker run --ulimit nofile=...`"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +267,7 @@ def raise_open_files(wanted: int) -> None:
     except (ValueError, OSError):
         raise MachineError(
             f"a process of this run needs {wanted:,} open files, but at most {hard:,} are allowed here",
-            "raise the limit: `ulimit -Hn`, LimitNOFILE= of the service, or `docker run --ulimit nofile=...`",
+            OPEN_FILES_REMEDY,
         ) from None
 
 

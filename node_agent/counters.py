@@ -23,6 +23,7 @@ class CounterTotals(TypedDict):
     fragments_received: int
     fragments_aggregated: int
     frames_rejected: int
+    frames_not_finite: int
     connections_lost: int
     strangers_closed: int
     descriptor_shortages: int
@@ -54,6 +55,8 @@ class Counters:
     fragments_aggregated: int = 0
     frames_rejected: int = 0
     """Foreign, oversized, torn or corrupt frames; each closed its connection."""
+    frames_not_finite: int = 0
+    """Frames of a peer with values that are infinite or NaN; each closed its connection."""
     connections_lost: int = 0
     """Connections that broke or could not be made; repeated attempts to reach the same peer count once."""
     strangers_closed: int = 0

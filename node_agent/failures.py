@@ -1,7 +1,8 @@
-"""What a failed agent reports: what happened, where, and which file says more."""
+"""What a failed agent reports: what happened, where, and which file says more. And how a process ended, in words."""
 
 from __future__ import annotations
 
+import signal
 import traceback
 from pathlib import Path
 
@@ -17,6 +18,16 @@ def in_words(error: BaseException, *, name: str, module: str | None, log: Path) 
         return f"{name}: {text or type(error).__name__}"
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"{name}: {what}{_place(error, module)}; see {log}"
+
+
+def end_in_words(status: int) -> str:
+    """ "exited with status 1"; of a negative status, which is the signal that ended it, "was killed by SIGKILL"."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"was killed by signal {-status}"
 
 
 def _place(error: BaseException, module: str | None) -> str:

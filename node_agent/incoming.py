@@ -208,7 +208,7 @@ class Arrivals:
         except BlockingIOError:
             return
         except wire.RemoteProtocolError as error:
-            self._reject(incoming, error.reason)
+            self._reject(incoming, error)
         except OSError as error:
             self._end(incoming, error.strerror or str(error))
 
@@ -240,11 +240,15 @@ class Arrivals:
         self._speaking[peer] = incoming
         self._presence.joined(peer, hello.life)
 
-    def _reject(self, incoming: _Incoming, reason: str) -> None:
+    def _reject(self, incoming: _Incoming, error: wire.RemoteProtocolError) -> None:
         peer = self._name(incoming)
-        self._journal.write("rejected", peer=peer, reason=reason)
-        self._counters.frames_rejected += 1
-        log.warning("closed the connection from %s: %s", peer, reason)
+        if isinstance(error, wire.NotFinite):
+            self._journal.write("not_finite", peer=peer)
+            self._counters.frames_not_finite += 1
+        else:
+            self._journal.write("rejected", peer=peer, reason=error.reason)
+            self._counters.frames_rejected += 1
+        log.warning("closed the connection from %s: %s", peer, error.reason)
         self._close_connection(incoming)
 
     def _end(self, incoming: _Incoming, reason: str) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from node_agent.reports import report_of
 from node_agent.streams import stream
 from node_agent.tasks import Task, create_task
 
@@ -193,16 +194,7 @@ def main() -> int:
     try:
         result = {"kind": "measured", **measure(orders)}
     except Exception as error:
-        remedy = getattr(error, "remedy", None)
-        if isinstance(error, ImportError):
-            remedy = "run install.sh, which installs what is missing"
-        result = {
-            "kind": "error",
-            "message": str(error) or type(error).__name__,
-            "remedy": remedy,
-            "exit_status": 3 if remedy else 2 if isinstance(error, ValueError) else 1,
-            "traceback": traceback.format_exc(),
-        }
+        result = {"kind": "error", **report_of(error)}
     print(json.dumps(result))
     return 0 if result["kind"] == "measured" else 1
 

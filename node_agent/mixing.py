@@ -14,7 +14,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from node_agent.algorithms._interface import Algorithm, AlgorithmSettings, Context, Outbox, Send
+from node_agent.algorithms._interface import Algorithm, AlgorithmSettings, Context, Outbox
 from node_agent.fragments import FragmentLayout
 from node_agent.wire import Fragment
 
@@ -186,11 +186,5 @@ class RoundAlgorithm(Algorithm):
     def _send_model(self, round: int, values: NDArray[np.float32], peers: Sequence[int]) -> Outbox:
         """That round's model, to each of the peers."""
         self._sent_round = round
-        return Outbox(
-            round=round,
-            permutation_seed=0,
-            num_fragments=1,
-            payloads=self._layout.cut(values),
-            sends=[Send(peer, 0) for peer in peers],
-            replace_unsent=self.settings.stale == "drop",
-        )
+        replace = self.settings.stale == "drop"
+        return Outbox.whole_model(round, self._layout.cut(values), peers, replace_unsent=replace)

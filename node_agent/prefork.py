@@ -37,9 +37,11 @@ from typing_extensions import Unpack
 
 from node_agent import control_messages as messages
 from node_agent.agent import report_failure, run_agent
+from node_agent.failures import end_in_words
 from node_agent.namespaces import enter_network_namespace
 from node_agent.packing import pack, unpack
 from node_agent.privileges import drop_for_good, end_with_parent
+from node_agent.reports import report_of
 from node_agent.settings import AgentSettings
 from node_agent.tasks import Task, create_task
 
@@ -87,17 +89,6 @@ def become_user(orders: dict[str, Any], parent: int) -> None:
     os.environ["HOME"] = orders["home"]
 
 
-def report_of(error: BaseException) -> messages.Report:
-    """The fields of an `error` message. Call this while the error is being handled."""
-    remedy = getattr(error, "remedy", None)
-    return {
-        "message": str(error) or type(error).__name__,
-        "remedy": remedy,
-        "exit_status": 3 if remedy else 2 if isinstance(error, ValueError) else 1,
-        "traceback": traceback.format_exc(),
-    }
-
-
 # Loading
 
 
@@ -124,11 +115,8 @@ class Loader:
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
         except (ValueError, OSError):
-            ended = os.waitstatus_to_exitcode(status)
-            how = (
-                f"was killed by {signal.Signals(-ended).name}" if ended < 0 else f"ended with status {ended}"
-            )
-            message = f"the process that loads the data {how}"
+            ended = end_in_words(os.waitstatus_to_exitcode(status))
+            message = f"the process that loads the data {ended}"
             raise LoadingFailed(
                 {"message": message, "remedy": None, "exit_status": 1, "traceback": ""}
             ) from None

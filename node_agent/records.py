@@ -120,6 +120,13 @@ class Rejected(Stamped):
     reason: str
 
 
+class NotFinite(Stamped):
+    """A frame with infinite values or NaN closed a connection: training diverged on the peer that sent it."""
+
+    event: NotRequired[Literal["not_finite"]]
+    peer: str
+
+
 class End(CounterTotals, Stamped):
     """The agent has ended in good order; with its counters' last totals."""
 
@@ -207,6 +214,7 @@ AgentRecord = (
     | PeerEnded
     | Strangers
     | Rejected
+    | NotFinite
     | End
     | Error
     | Created

@@ -60,6 +60,10 @@ class RemoteProtocolError(ProtocolError):
         self.reason = reason
 
 
+class NotFinite(RemoteProtocolError):
+    """A frame that is what it should be, but for values that are infinite or NaN: its sender's training diverged."""
+
+
 class Kind(IntEnum):
     """What a frame is."""
 
@@ -295,7 +299,7 @@ class Receiver:
         )
         self._sender: int | None = None
         self._closed = False
-        self._error: str | None = None
+        self._error: RemoteProtocolError | None = None
         self._events: deque[Event] = deque()
         self._header_buffer = memoryview(bytearray(HEADER_BYTES))
         self._header: _Header | None = None
@@ -326,7 +330,7 @@ class Receiver:
         try:
             self._advance()
         except RemoteProtocolError as error:
-            self._fail(error.reason)
+            self._fail(error)
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Take any number of bytes; what follows a protocol error is ignored."""
@@ -341,20 +345,23 @@ class Receiver:
     def receive_eof(self) -> None:
         """The other side sends no more. Raises RemoteProtocolError if that leaves a frame unfinished."""
         if self._error is None and (self._filled or self._header is not None):
-            self._fail("torn frame")
-        if self._error is not None:
-            raise RemoteProtocolError(self._error)
+            self._fail(RemoteProtocolError("torn frame"))
+        self._raise_error()
 
     def next_event(self) -> Event | NeedData:
         """The next whole frame, or NEED_DATA. Raises RemoteProtocolError, again at every later call."""
         if self._events:
             return self._events.popleft()
-        if self._error is not None:
-            raise RemoteProtocolError(self._error)
+        self._raise_error()
         return NEED_DATA
 
-    def _fail(self, reason: str) -> None:
-        self._error = reason
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise type(self._error)(self._error.reason)
+
+    def _fail(self, error: RemoteProtocolError) -> None:
+        # Its traceback would hold this object.
+        self._error = error.with_traceback(None)
         self._header = self._payload = None
         self._piece, self._filled = self._header_buffer, 0
 
@@ -452,7 +459,7 @@ class Receiver:
             values = np.empty(0, _VALUES) if payload is None else payload.view(_VALUES)
             # Averaged in, a single one would make everything it touches NaN, for good and on every node.
             if not np.isfinite(values).all():
-                raise RemoteProtocolError("values that are not finite")
+                raise NotFinite("values that are not finite")
             values.flags.writeable = False
             return Fragment(
                 sender=header.sender,

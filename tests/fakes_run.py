@@ -356,3 +356,15 @@ class Stage:
         """To the end, which is so far away unless a script brings it about."""
         until = time.monotonic() + seconds
         return self.supervisor.supervise(self.network, conductor or FakeConductor(), until)  # type: ignore[arg-type]
+
+
+def end_of(process: FakeProcess) -> list[Any]:
+    """What is told of it, but for its words."""
+    return [process.gone(), process.exited()] if process.connected else [process.exited()]
+
+
+def killed(stage: Stage) -> FakeProcess:
+    """Of an agent that has been killed, and whose end is still to be told."""
+    process = stage.training()
+    stage.do(stage.supervisor.kill, "h1")
+    return process

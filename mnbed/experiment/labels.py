@@ -16,6 +16,8 @@ from node_agent.algorithms import algorithm_names, canonical_name
 ALGORITHM = "algorithm"
 ALGORITHM_NAME = "algorithm.name"
 _MAX_LABEL = 80
+# A sweep that goes on finds its runs by their labels: they are cut at the same place for good.
+_DIGEST_ROOM = 12
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
@@ -30,16 +32,21 @@ def _shortest_end(key: str, others: Sequence[str]) -> str:
     return next((end for end in ends if not any(f".{other}".endswith(f".{end}") for other in others)), key)
 
 
+def cell_label(cell: Mapping[str, str]) -> str:
+    """Of a cell of a sweep, or a group of compared runs (axis -> value): "factor=5, divshare"."""
+    return ", ".join(cell.values()) or "all"
+
+
 def value_label(key: str, short: str, value: str) -> str:
     """Label of a key's value: "factor=5"; for algorithm.name the name alone."""
     return canonical_name(value) if key == ALGORITHM_NAME else shortened(f"{short}={value}")
 
 
-def shortened(text: str) -> str:
-    """A long text, such as an inline network, cut and marked with a digest, so that different texts stay different."""
-    if len(text) <= _MAX_LABEL:
+def shortened(text: str, room: int = _MAX_LABEL) -> str:
+    """A long text, such as an inline network, in at most that many characters; a digest keeps texts apart."""
+    if len(text) <= room:
         return text
-    return f"{text[: _MAX_LABEL - 12]}... #{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return f"{text[: room - _DIGEST_ROOM]}... #{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def algorithm_label(name: str) -> str:

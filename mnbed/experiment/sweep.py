@@ -32,6 +32,7 @@ from mnbed.experiment.labels import (
     ALGORITHM,
     ALGORITHM_NAME,
     algorithm_label,
+    cell_label,
     find_baseline,
     short_names,
     value_label,
@@ -65,7 +66,7 @@ class PlannedRun:
     @property
     def label(self) -> str:
         """Name of the cell; the same for all its seeds."""
-        return ", ".join(self.cell.values()) or "all"
+        return cell_label(self.cell)
 
     @property
     def name(self) -> str:

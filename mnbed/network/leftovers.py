@@ -16,15 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnbed.errors import MachineError
-from mnbed.network.mark import (
-    RUNTIME_DIRECTORY,
-    VARIABLE,
-    Register,
-    network_of,
-    parent_of,
-    registers,
-    start_ticks,
-)
+from mnbed.network.mark import RUNTIME_DIRECTORY, VARIABLE, Register, network_of, registers
+from mnbed.network.processes import process_ids, process_stat
 
 # A killed process is gone within milliseconds; one that is writing to a disk may take longer.
 _PATIENCE_S = 10.0
@@ -41,8 +34,7 @@ class Leftover:
 
 def find_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[Leftover]:
     """Processes of runs that have not ended properly, except this process and its ancestors."""
-    dead = registers(runtime_directory)
-    return list(_processes_of(dead)) if dead else []
+    return list(_processes_of(registers(runtime_directory)))
 
 
 def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
@@ -54,7 +46,7 @@ def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
     dead = registers(runtime_directory)
     deadline = time.monotonic() + _PATIENCE_S
     # Repeatedly: a process that has not ended yet may have started another.
-    while leftovers := (list(_processes_of(dead)) if dead else []):
+    while leftovers := list(_processes_of(dead)):
         if time.monotonic() > deadline:
             stuck = ", ".join(str(leftover.pid) for leftover in leftovers)
             raise MachineError(f"processes {stuck} of an earlier run do not end", "look at them with ps")
@@ -75,6 +67,8 @@ def remove_leftovers(runtime_directory: Path = RUNTIME_DIRECTORY) -> list[str]:
 
 def _processes_of(dead: list[Register]) -> Iterator[Leftover]:
     by_value = {register.value: register for register in dead if register.value}
+    if not by_value:
+        return
     parents = _parents()
     # Whoever cleans up from a shell in a host of the dead run keeps that shell.
     spared = _with_ancestors(os.getpid(), parents)
@@ -105,17 +99,17 @@ def _belongs(pid: int, register: Register, parents: Mapping[int, int]) -> bool:
     if network_of(pid) in register.namespaces:
         return True
     return any(
-        (process, start_ticks(process)) in register.processes for process in _with_ancestors(pid, parents)
+        (process, process_stat(process).start_ticks) in register.processes
+        for process in _with_ancestors(pid, parents)
     )
 
 
 def _parents() -> dict[int, int]:
     """Process -> its parent, of all processes."""
     parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parents[int(entry.name)] = parent_of(int(entry.name))
+    for pid in process_ids():
+        with contextlib.suppress(OSError):
+            parents[pid] = process_stat(pid).parent
     return parents
 
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mnbed.network.processes import process_stat
+
 VARIABLE = "MNBED_RUN"
 # One per machine; the sockets of a live run are below it, too, in folders called run-*.
 RUNTIME_DIRECTORY = Path("/run/mnbed")
@@ -81,7 +83,7 @@ def note(pid: int) -> None:
     if register is None:
         return
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended already
-        process, namespace = (pid, start_ticks(pid)), network_of(pid)
+        process, namespace = (pid, process_stat(pid).start_ticks), network_of(pid)
         line: dict[str, object] = {"process": process}
         register.processes.add(process)
         if namespace != network_of(os.getpid()):
@@ -116,38 +118,17 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def start_ticks(pid: int) -> int:
-    """When the process started. Raises FileNotFoundError or ProcessLookupError if there is none."""
-    return int(_stat(pid)[19])
-
-
-def parent_of(pid: int) -> int:
-    """The parent's process id. Raises FileNotFoundError or ProcessLookupError if there is no such process."""
-    return int(_stat(pid)[1])
-
-
-def state_of(pid: int) -> str | None:
-    """R, S, D, T (stopped), t (traced), Z (ended, not waited for); None if there is no such process."""
-    try:
-        return _stat(pid)[0]
-    except OSError:
-        return None
-
-
 def network_of(pid: int) -> Namespace:
     """The network namespace that a process is in. Raises OSError."""
     status = os.stat(f"/proc/{pid}/ns/net")
     return status.st_dev, status.st_ino
 
 
-def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the state on; the name before it may hold anything."""
-    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
-
-
 def _is_alive(process: Process) -> bool:
     with contextlib.suppress(OSError):
-        return start_ticks(process[0]) == process[1] and state_of(process[0]) != "Z"
+        pid, start_ticks = process
+        stat = process_stat(pid)
+        return stat.start_ticks == start_ticks and stat.state != "Z"
     return False
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from mnbed.errors import MachineError
 from mnbed.experiment.sections import Experiment
-from mnbed.machine import MachineFacts
+from mnbed.machine import OPEN_FILES_REMEDY, MachineFacts
 from mnbed.plan.link_property import unable
 from mnbed.plan.properties import PROPERTIES, LinkProperties
 
@@ -155,7 +155,7 @@ def check_size(experiment: Experiment, num_hosts: int, num_switches: int, facts:
             "open files",
             files,
             facts.open_files,
-            "raise the limit: `ulimit -Hn`, LimitNOFILE= of the service, or `docker run --ulimit nofile=...`",
+            OPEN_FILES_REMEDY,
         ),
         ("bytes of free memory", memory, facts.memory_bytes, "free memory, or use fewer nodes"),
     ):

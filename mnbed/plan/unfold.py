@@ -145,15 +145,7 @@ def _unfold_change(
     directions = _both_ways(pairs, entry.one_way)
     change = _only(entry)
     name = _name(pairs, entry.one_way)
-    story.changes.append(
-        Change(
-            at_s=entry.at,
-            entry=number,
-            directions=directions,
-            change=change,
-            text=f"{name}: {in_words(change, brief=True)}",
-        )
-    )
+    story.changes.append(_change(number, entry.at, directions, name, change))
     end = entry.at
     if entry.for_ is not None:
         end_in_time(number, "for", entry.at, entry.for_, world, story)
@@ -164,6 +156,13 @@ def _unfold_change(
     for ends in directions:
         for key in changed_keys(change):
             story.spans.setdefault((ends, key), []).append(Span(start_s=entry.at, end_s=end, entry=number))
+
+
+def _change(
+    number: int, at_s: float, directions: tuple[DirectionEnds, ...], name: str, change: PartialLinkSettings
+) -> Change:
+    text = f"{name}: {in_words(change, brief=True)}"
+    return Change(at_s=at_s, entry=number, directions=directions, change=change, text=text)
 
 
 def _only(entry: PartialLinkSettings) -> PartialLinkSettings:
@@ -257,15 +256,7 @@ def _unfold_points(
             if "bandwidth" in values:
                 values["bandwidth"] = max(values["bandwidth"], MIN_WIRE_BPS * world.dilation)
             change = PartialLinkSettings(**values)
-            story.changes.append(
-                Change(
-                    at_s=at_s,
-                    entry=number,
-                    directions=directions,
-                    change=change,
-                    text=f"{name}: {in_words(change, brief=True)}",
-                )
-            )
+            story.changes.append(_change(number, at_s, directions, name, change))
     for key in [row.key for row in TRACED if any(row.key in point.values for point in points)]:
         for ends in directions:
             span = Span(start_s=entry.at + points[0].at_s, end_s=last, entry=number)

@@ -23,7 +23,7 @@ from mnbed.results.links import LinkRow, link_rows, write_links
 from mnbed.results.messages import FragmentLife, Ledger, parts_for
 from mnbed.run_directory import RunDirectory
 from node_agent.counters import Counters
-from node_agent.records import End, Error, Ready, Rejected, Round, Snapshot, Waiting
+from node_agent.records import End, Error, NotFinite, Ready, Rejected, Round, Snapshot, Waiting
 from topologies import plain_yaml
 from topologies.rules import natural_order
 
@@ -39,6 +39,7 @@ class NodeRecords:
     rounds: list[Round] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    not_finite: list[NotFinite] = field(default_factory=list)
     errors: list[Error] = field(default_factory=list)
     waiting: Waiting | None = None
     """The last wait that was longer than the computing time of a round."""
@@ -59,6 +60,8 @@ class NodeRecords:
             self.ready = record
         elif record["event"] == "rejected":
             self.rejected.append(record)
+        elif record["event"] == "not_finite":
+            self.not_finite.append(record)
         elif record["event"] == "error":
             self.errors.append(record)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mnbed.errors import InputError
-from mnbed.experiment.labels import ALGORITHM, ALGORITHM_NAME, short_names, value_label
+from mnbed.experiment.labels import ALGORITHM, ALGORITHM_NAME, cell_label, short_names, value_label
 from mnbed.records.environment import Environment
 from mnbed.records.sweep import is_sweep, read_sweep
 from mnbed.results.collect import read_environment
@@ -52,7 +52,7 @@ class ComparedRun:
 
     @property
     def label(self) -> str:
-        return ", ".join(self.cell.values()) or "all"
+        return cell_label(self.cell)
 
     @property
     def score(self) -> ScoreSummary:

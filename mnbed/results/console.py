@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mnbed.results.fidelity import FAITHFUL
+from mnbed.results.notes import notes
 from mnbed.results.summary import COMPLETED, Summary, task_score
 from mnbed.results.text import fraction, number, score, seconds, size
 
@@ -57,6 +58,7 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
         rows.append(("stragglers", f"{summary.stragglers}: {summary.metric} {slow}, others {others}", ""))
     for target, t in summary.time_to.items():
         rows.append((f"to {target}", "not reached" if t is None else f"{seconds(t)} emulated", ""))
+    rows += [("note", note, "") for note in notes(summary)]
     return [
         *rows,
         ("rounds", f"{number(rounds.mean)} per node ({number(rounds.min)} to {number(rounds.max)})", ""),

@@ -35,6 +35,7 @@ from mnbed.results.collect import read_environment, read_experiment
 from mnbed.results.scores import EvaluationJob, Score, pending_jobs, remove_snapshots, snapshot_jobs
 from mnbed.run_directory import RunDirectory
 from node_agent import full_disk
+from node_agent.failures import end_in_words
 
 if TYPE_CHECKING:
     from node_agent.tasks import Task
@@ -89,7 +90,7 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
                 f"make room on the disk that holds {run.path}; then `mnbed report` evaluates the rest",
             )
         if status != 0:
-            raise RunError(f"evaluation failed ({_cause(status)}): {_last_lines(errors)}")
+            raise RunError(f"evaluation failed (its process {end_in_words(status)}): {_last_lines(errors)}")
 
 
 @contextlib.contextmanager
@@ -103,10 +104,6 @@ def _ended_at_last(process: subprocess.Popen[str]) -> Iterator[None]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
-
-
-def _cause(status: int) -> str:
-    return f"signal {-status}" if status < 0 else f"exit status {status}"
 
 
 def _last_lines(file: IO[str]) -> str:

@@ -29,6 +29,9 @@ class NodeEvidence:
     ended_s: float | None
     """Emulated time at which it ended normally; None if it did not."""
     step_time_s: float | None = None
+    descriptor_shortages: int = 0
+    not_finite_from: tuple[str, ...] = ()
+    """Sender of each frame that was refused because its values were not finite."""
     snapshots_late: tuple[tuple[float, float], ...] = ()
     """(instant, time of the model in it), for snapshots where these are far apart."""
     timer_waits: int = 0
@@ -210,6 +213,8 @@ def _node_evidence(collected: Collected, name: str) -> NodeEvidence:
         late_s=max(0.0, counters.late_s - paused_s) if counters else 0.0,
         frames_rejected=max(counters.frames_rejected if counters else 0, len(node.rejected))
         - sum(_cut_by_an_event(collected, record) for record in node.rejected),
+        descriptor_shortages=counters.descriptor_shortages if counters else 0,
+        not_finite_from=tuple(str(record.get("peer")) for record in node.not_finite),
         ended_s=ended_s,
         step_time_s=step_time_s,
         snapshots_late=_late_snapshots(collected, node.snapshots, step_time_s),

@@ -12,6 +12,7 @@ from statistics import fmean
 from mnbed.results.evidence import Evidence, Probed
 from mnbed.results.progress import NodeProgress
 from mnbed.units import format_bandwidth
+from topologies.rules import natural_order
 
 FAITHFUL, DEGRADED = "faithful", "degraded"
 
@@ -156,9 +157,33 @@ def rejected(evidence: Evidence) -> str | None:
     bad = [node for node in evidence.nodes if node.frames_rejected > 0]
     if not bad:
         return None
-    total = sum(node.frames_rejected for node in bad)
-    frames = "1 frame was" if total == 1 else f"{total:,} frames were"
+    frames = _frames_were(sum(node.frames_rejected for node in bad))
     return f"{frames} rejected as foreign, torn or corrupt, by {_names([node.name for node in bad])}"
+
+
+def not_finite(evidence: Evidence) -> str | None:
+    """Frames of nodes whose training diverged."""
+    senders = [sender for node in evidence.nodes for sender in node.not_finite_from]
+    if not senders:
+        return None
+    diverged = sorted(set(senders), key=natural_order)
+    return (
+        f"{_frames_were(len(senders))} refused because values were infinite or NaN: training diverged on "
+        f"{_names(diverged)}: lower task.lr"
+    )
+
+
+def descriptors_short(evidence: Evidence) -> str | None:
+    """Connections waited for the machine, not for the network."""
+    short = [node for node in evidence.nodes if node.descriptor_shortages > 0]
+    if not short:
+        return None
+    total = sum(node.descriptor_shortages for node in short)
+    times = "once" if total == 1 else f"{total:,} times"
+    return (
+        f"connections had to wait {times} for a file descriptor, on {_names([node.name for node in short])}: raise the "
+        "limit of open files, `ulimit -Hn`"
+    )
 
 
 def late_end(evidence: Evidence) -> str | None:
@@ -352,6 +377,8 @@ REASONS: tuple[Callable[[Evidence], str | None], ...] = (
     overruns,
     lateness,
     rejected,
+    not_finite,
+    descriptors_short,
     late_end,
     snapshots_late,
     stood_still,
@@ -380,6 +407,10 @@ def judge(evidence: Evidence) -> Verdict:
 
 def _count(things: Collection[object], noun: str) -> str:
     return f"1 {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
+
+
+def _frames_were(count: int) -> str:
+    return "1 frame was" if count == 1 else f"{count:,} frames were"
 
 
 def _names(names: Sequence[str], separator: str = ", ") -> str:

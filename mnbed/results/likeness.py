@@ -6,13 +6,12 @@ stragglers), and which software ran it. `comparison.py` decides which runs are c
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mnbed.experiment.labels import short_names
+from mnbed.experiment.labels import short_names, shortened
 from mnbed.results.compared_runs import ComparedRun
 
 # Section or key of an experiment -> what a difference in it is called.
@@ -26,7 +25,7 @@ _NAMES = {
     "compute": "computing times",
     "evaluate": "evaluation",
 }
-_MAX_VALUE = 40
+_MAX_VALUE = 52
 _MAX_KEYS = 3
 
 
@@ -102,7 +101,7 @@ def _setting_differences(
         values: dict[str, list[str]] = {}
         for label, runs in groups.items():
             for value in dict.fromkeys(compared.settings.get(key, "none") for compared in runs):
-                values.setdefault(_shown(value), []).append(label)
+                values.setdefault(shortened(value, _MAX_VALUE), []).append(label)
         shown = ", ".join(f"{value} ({_labels(labels)})" for value, labels in values.items())
         by_name.setdefault(_name_of(key), []).append(f"{short[key]} is {shown}")
     for name, texts in by_name.items():
@@ -117,12 +116,6 @@ def _is_meant(key: str, meant: set[str]) -> bool:
 def _name_of(key: str) -> str:
     section = key.partition(".")[0]
     return _NAMES.get(key) or _NAMES.get(section) or section
-
-
-def _shown(value: str) -> str:
-    if len(value) <= _MAX_VALUE:
-        return value
-    return f"{value[:_MAX_VALUE]}... #{hashlib.sha256(value.encode()).hexdigest()[:6]}"
 
 
 def _labels(labels: Sequence[str]) -> str:

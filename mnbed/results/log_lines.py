@@ -21,7 +21,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 CONTROLLER = "controller"
 _LEVEL_OF = {
     **dict.fromkeys(("created", "sent", "dropped", "arrived", "aggregated", "machine"), "DEBUG"),
-    **dict.fromkeys(("peer_lost", "rejected", "strangers"), "WARNING"),
+    **dict.fromkeys(("peer_lost", "rejected", "not_finite", "strangers"), "WARNING"),
     **dict.fromkeys(("error", "agent_died", "unreadable"), "ERROR"),
 }
 _LOG_LINE = re.compile(

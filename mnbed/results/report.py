@@ -20,10 +20,11 @@ from mnbed.results.exchange import task_metric
 from mnbed.results.files import replacing
 from mnbed.results.links import LinkRow
 from mnbed.results.metrics import columns
+from mnbed.results.notes import notes
 from mnbed.results.page import template
 from mnbed.results.round_trips import round_trip_errors
 from mnbed.results.scores import Scores
-from mnbed.results.summary import Summary, task_score
+from mnbed.results.summary import Summary, TrafficSummary, task_score
 from mnbed.results.text import fraction, number, rate, score, seconds, size
 from mnbed.results.wait_lines import wait_lines
 from mnbed.run_directory import RunDirectory
@@ -122,6 +123,7 @@ def write_report(run: RunDirectory, collected: Collected, scores: Scores, summar
         details=_details(summary),
         exchange=_exchange_rows(summary),
         waits=wait_lines(summary.waits),
+        notes=notes(summary),
         nodes=_node_table(collected, scores),
         links=[_link_cells(row) for row in collected.links],
         round_trips=round_trip_errors(collected),
@@ -208,6 +210,7 @@ def _details(summary: Summary) -> list[tuple[str, str]]:
         ("Fragments received", number(summary.traffic.fragments_received)),
         ("Bytes received", size(summary.traffic.bytes_received)),
         ("Frames rejected", number(summary.traffic.frames_rejected)),
+        *_rare(summary.traffic),
         ("Dilation", "–" if summary.dilation is None else f"{summary.dilation:g} wall s per emulated s"),
         ("Delay backend", summary.delay_backend or "–"),
         ("Switch", summary.switch or "–"),
@@ -215,6 +218,16 @@ def _details(summary: Summary) -> list[tuple[str, str]]:
         ("Teardown", seconds(summary.teardown_s)),
         ("Memory per agent", "–" if summary.agent_memory_mb is None else f"{summary.agent_memory_mb:.1f} MB"),
     ]
+
+
+def _rare(traffic: TrafficSummary) -> list[tuple[str, str]]:
+    """What hardly ever happens, where it did."""
+    counts = (
+        ("Frames with infinite values or NaN", traffic.frames_not_finite),
+        ("Connections closed before a HELLO", traffic.strangers_closed),
+        ("Waits for a file descriptor", traffic.descriptor_shortages),
+    )
+    return [(what, number(count)) for what, count in counts if count]
 
 
 def _exchange_rows(summary: Summary) -> list[tuple[str, ...]]:

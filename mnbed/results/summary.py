@@ -88,7 +88,7 @@ class WaitSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficSummary:
-    """Sums over all nodes' counters."""
+    """Sums over all nodes' counters; null where no node told, or as a run of an earlier version cannot."""
 
     bytes_sent: int | None
     bytes_received: int | None
@@ -96,6 +96,9 @@ class TrafficSummary:
     fragments_dropped_stale: int | None
     fragments_received: int | None
     frames_rejected: int | None
+    frames_not_finite: int | None = None
+    strangers_closed: int | None = None
+    descriptor_shortages: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

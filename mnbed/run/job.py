@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from typing_extensions import Unpack
 
-from mnbed.errors import Interrupted, MachineError, MnbedError
+from mnbed.errors import Interrupted, MachineError, MnbedError, RunError
 from mnbed.experiment.loading import dump_experiment
 from mnbed.machine import raise_open_files
 from mnbed.network.build import Network, build_network
@@ -33,6 +33,7 @@ from mnbed.records.controller import Finished, LinkCounts, Status
 from mnbed.records.environment import Environment
 from mnbed.run import record
 from mnbed.run.agents import AgentGroup
+from mnbed.run.disk_errors import disk_error
 from mnbed.run.journal import ControllerJournal
 from mnbed.run.launch import PreforkLauncher
 from mnbed.run.lock import run_lock
@@ -160,29 +161,43 @@ class Job:
     # Emulation: everything that needs the network
 
     def _emulate(self) -> None:
-        finish = self._finish
-        torn_down = contextlib.ExitStack()
-        with torn_down:
-            try:
-                self._train(torn_down)
-            except MnbedError as error:
-                finish.error = error
-            except OSError as error:
-                finish.error = self._disk_error(error)
-                finish.emulated_s = self._emulated_s()
+        finish, before_teardown = self._finish, self._before_teardown
+        with contextlib.ExitStack() as torn_down:
+            self._try(lambda: self._train(torn_down))
+            finish.emulated_s = finish.emulated_s or self._emulated_s()
             if self._signals.interrupted and finish.error is None:
                 finish.error = Interrupted("interrupted")
             self._view.unwatch()
-            if self._before_teardown is not None and self.network is not None:
+            if before_teardown is not None and self.network is not None:
                 with self._view.suspended():
-                    self._before_teardown(self, finish.error)
-            self._phase("tearing down the network" if self._standing is None else "ending the agents")
-            began = time.monotonic()
+                    self._try(lambda: before_teardown(self, finish.error))
             with self._signals.ignored():
-                torn_down.close()
-            wall_s = time.monotonic() - self._began
-            teardown_s = time.monotonic() - began
-            self._record(lambda journal: journal.write("torn_down", teardown_s=teardown_s, wall_s=wall_s))
+                self._phase("tearing down the network" if self._standing is None else "ending the agents")
+                began = time.monotonic()
+                self._try(torn_down.close)
+                wall_s = time.monotonic() - self._began
+                teardown_s = time.monotonic() - began
+                self._record(lambda journal: journal.write("torn_down", teardown_s=teardown_s, wall_s=wall_s))
+
+    def _try(self, step: Callable[[], None]) -> None:
+        """Do it, and keep what goes wrong. A bug travels on, unless the run has an error already."""
+        try:
+            step()
+        except MnbedError as error:
+            self._keep(error)
+        except OSError as error:
+            self._keep(self._disk_error(error))
+        except Exception as error:
+            if self._finish.error is None:
+                raise
+            self._keep(RunError(f"internal error: {type(error).__name__}: {error}"))
+
+    def _keep(self, error: MnbedError) -> None:
+        """The first error is the run's; what goes wrong after it is only shown."""
+        if self._finish.error is None:
+            self._finish.error = error
+        else:
+            self._view.note(f"after the error: {error.message}")
 
     def _train(self, stack: contextlib.ExitStack) -> None:
         self._phase("loading data and torch, building the network")
@@ -227,9 +242,8 @@ class Job:
     def _supervise(self, stack: contextlib.ExitStack, supervisor: Supervisor, network: Network) -> None:
         journal, wall_s = self._journal, self._duration * self._plan.dilation
         conductor = stack.enter_context(Conductor.of(network, supervisor, journal))
-        stack.callback(
-            supervisor.take_no_more
-        )  # the conductor's thread may wait for an answer when it is ended
+        # Before the conductor is ended, whose thread may be waiting for an answer.
+        stack.callback(supervisor.take_no_more)
         if network.delay is not None and self._standing is not None:
             network.delay.take_statistics()  # discard those from before this run
         start = self._start_monotonic_s = supervisor.start()
@@ -266,7 +280,7 @@ class Job:
             try:
                 summary, report = self._side.results(self._report)
             except MnbedError as error:
-                finish.error = finish.error or error
+                self._keep(error)
         told = finish.error
         if told is None and self._unwritten is not None:
             told = self._disk_error(self._unwritten)
@@ -306,14 +320,8 @@ class Job:
             self._unwritten = self._unwritten or error
 
     def _disk_error(self, error: OSError) -> MachineError:
-        remedy = full_disk.remedy(error, self._run.path)
-        if remedy is None:
-            return MachineError(full_disk.in_words(error))
-        if self._run.experiment.exists():
-            remedy += (
-                f"; what was collected is in {self._run.path}, and `mnbed report` on it makes its results"
-            )
-        return MachineError(full_disk.in_words(error, self._run.path), remedy)
+        # Any other error that names no file need not be about a file of this run.
+        return disk_error(error, self._run if full_disk.is_full(error) else None)
 
     def _prepare_directory(self) -> None:
         self._side.create_run(self._run.path, dump_experiment(rerunnable(self._plan)))

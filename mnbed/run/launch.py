@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mnbed.errors import MnbedError, error_class
+from mnbed.errors import error_from
 from mnbed.network.mark import note
-from mnbed.programs import our_program
-from mnbed.run.activity import activity, is_stopped
+from mnbed.network.processes import is_stopped
+from mnbed.programs import our_program, wait_or_kill
+from mnbed.run.activity import activity
 from mnbed.run.user import User, callers_umask
 from node_agent import control_messages as messages
 from node_agent.settings import AgentSettings
@@ -135,11 +136,7 @@ class PreforkLauncher:
             self._selector.unregister(self._stdout)
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
-        try:
-            self._process.wait(_END_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, _END_PATIENCE_S)
         self._stdout.close()
         os.close(self._log)
 
@@ -182,7 +179,8 @@ class PreforkLauncher:
         if message["kind"] == "exited":
             return [Exited(name=message["name"], pid=message["pid"], status=message["status"])]
         if message["kind"] == "error":
-            raise _error_of(message)
+            remedy, traceback = message.get("remedy"), message.get("traceback")
+            raise error_from(message["exit_status"], message["message"], remedy, traceback)
         return []
 
     def _last_words(self) -> str:
@@ -295,9 +293,3 @@ def orders_for(
         "home": str(user.home),
         "umask": callers_umask(),
     }
-
-
-def _error_of(message: messages.Report) -> MnbedError:
-    return error_class(message["exit_status"])(
-        message["message"], message.get("remedy"), message.get("traceback")
-    )

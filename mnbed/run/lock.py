@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 
 from mnbed.errors import MachineError
-from mnbed.network.mark import RUNTIME_DIRECTORY, state_of
+from mnbed.network.mark import RUNTIME_DIRECTORY
+from mnbed.network.processes import is_stopped
 
 
 @contextlib.contextmanager
@@ -38,7 +39,7 @@ def run_lock(what: str) -> Iterator[None]:
 
 def _remedy(holder: str) -> str:
     found = re.match(r"process (\d+):", holder)
-    if found and state_of(int(found[1])) in ("T", "t"):
+    if found and is_stopped(int(found[1])):
         pid = found[1]
         return f"it is stopped, as by Ctrl-Z: let it go on with fg or kill -CONT {pid}, or end it with kill -KILL {pid}"
     return "wait until it ends, or end it with Ctrl-C or kill"

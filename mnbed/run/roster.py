@@ -9,13 +9,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 
-from mnbed.errors import MnbedError, RunError, error_class
+from mnbed.errors import MnbedError, RunError, error_from
 from mnbed.run.agent_state import DOWN, LIVING, AgentState, Phase, Source
 from mnbed.run.control import AgentGone, AgentJoined, AgentMessage
 from mnbed.run.journal import ControllerJournal
 from mnbed.run.launch import Exited, Launched
 from mnbed.run.ports import Control, Launcher, Restarter
 from node_agent import control_messages as messages
+from node_agent.failures import end_in_words
 from node_agent.settings import ResumeSettings
 
 AgentEvent = Launched | AgentJoined | AgentMessage | AgentGone | Exited
@@ -128,7 +129,8 @@ class Roster:
         elif isinstance(event, AgentGone):
             self._take_end(agent, event.pid, "has gone", Source.DISAPPEARANCE)
         else:
-            self._take_end(agent, event.pid, _manner(event.status), Source.EXIT_STATUS)
+            early = "" if event.status < 0 else " before its end"
+            self._take_end(agent, event.pid, end_in_words(event.status) + early, Source.EXIT_STATUS)
 
     def _take_process(self, agent: AgentState, pid: int) -> None:
         """Launcher and control socket both tell of a process, in any order."""
@@ -158,8 +160,9 @@ class Roster:
         """What a killed process had said before may be read long afterwards, even after the restart."""
         former = pid in agent.killed
         if message["kind"] == "failed":
-            error = error_class(message["exit_status"])
-            failure = error(message["message"], message["remedy"], message["traceback"])
+            failure = error_from(
+                message["exit_status"], message["message"], message["remedy"], message["traceback"]
+            )
             self._agent_failed(agent, failure, Source.OWN_WORDS)
         elif message["kind"] == "status" and (not former or agent.phase in DOWN):
             agent.status = message
@@ -189,9 +192,3 @@ class Roster:
         agent.failure, agent.failure_source = error, source
         if source > Source.DISAPPEARANCE:
             self._journal.write("agent_died", agent=agent.name, cause=error.message)
-
-
-def _manner(status: int) -> str:
-    if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
-    return f"exited with status {status} before its end"

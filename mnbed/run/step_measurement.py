@@ -24,12 +24,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mnbed.errors import MachineError, MnbedError, error_class
+from mnbed.errors import MachineError, error_from
 from mnbed.experiment.sections import Experiment
 from mnbed.plan.step_cost import StepCost, StepMoment
 from mnbed.programs import our_program
 from mnbed.run.launch import agent_environment
 from mnbed.run.user import User, cache_root, data_root
+from node_agent.failures import end_in_words
 from node_agent.tasks import task_class
 
 # Raised when what is measured, or how, changes.
@@ -162,21 +163,17 @@ def _measure(experiment: Experiment, user: User) -> StepCost:
     except subprocess.TimeoutExpired:
         raise MachineError(f"timing a local step took longer than {_PATIENCE_S} s", _REMEDY) from None
     except ValueError:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        last = done.stderr.strip().splitlines()[-1:] or [f"its process {end_in_words(done.returncode)}"]
         raise MachineError(f"timing a local step failed: {last[0]}", _REMEDY) from None
     if message.pop("kind") == "error":
-        raise _error_of(message)
+        text = f"timing a local step failed: {message['message']}"
+        raise error_from(message["exit_status"], text, message["remedy"], message["traceback"])
     return _step_of(message)
 
 
 def _step_of(plain: dict[str, Any]) -> StepCost:
     """Raises KeyError or TypeError if that is not a step."""
     return StepCost(**{**plain, "moment": StepMoment(**plain["moment"])})
-
-
-def _error_of(message: dict[str, Any]) -> MnbedError:
-    kind = error_class(message["exit_status"])
-    return kind(f"timing a local step failed: {message['message']}", message["remedy"], message["traceback"])
 
 
 def _recall(path: Path, key: dict[str, Any]) -> Measured | None:

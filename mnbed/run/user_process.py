@@ -21,7 +21,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnbed.errors import MachineError, MnbedError, RunError
+from mnbed.errors import Interrupted, MachineError, MnbedError, RunError
+from mnbed.run.disk_errors import disk_error
 from mnbed.run.user_channel import UserChannel
 from node_agent import full_disk
 from node_agent.privileges import drop_for_good, end_with_parent
@@ -64,17 +65,13 @@ class UserProcess:
                 result, file = handler(**message["args"])
             return {"result": result}, file
         except MnbedError as error:
-            return _error(error.exit_status, error.message, error.remedy, error.agent_traceback), None
+            return _told(error), None
         except OSError as error:
-            unknown = "" if self._created is None else self._created.path
-            remedy = full_disk.remedy(error, unknown)
-            if remedy is not None and self._created is not None and self._created.experiment.exists():
-                remedy += f"; what was collected is in {unknown}, and `mnbed report` on it makes its results"
-            return _error(MachineError.exit_status, full_disk.in_words(error, unknown), remedy), None
+            return _told(disk_error(error, self._created)), None
         except KeyboardInterrupt:
-            return _error(130, "interrupted", None), None
+            return _told(Interrupted("interrupted")), None
         except (Exception, SystemExit) as error:
-            return _error(1, f"internal error: {type(error).__name__}: {error}", None), None
+            return _told(RunError(f"internal error: {type(error).__name__}: {error}")), None
         finally:
             sys.stdout.flush()
 
@@ -286,11 +283,16 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _error(
-    status: int, message: str, remedy: str | None, agent_traceback: str | None = None
-) -> dict[str, Any]:
-    text = agent_traceback or traceback.format_exc()
-    return {"error": {"status": status, "message": message, "remedy": remedy, "traceback": text}}
+def _told(error: MnbedError) -> dict[str, Any]:
+    """The answer that says so. Call this while the exception is being handled."""
+    return {
+        "error": {
+            "status": error.exit_status,
+            "message": error.message,
+            "remedy": error.remedy,
+            "traceback": error.agent_traceback or traceback.format_exc(),
+        }
+    }
 
 
 def main() -> int:

@@ -19,11 +19,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnbed.errors import InputError, Interrupted, MachineError, MnbedError, RunError
-from mnbed.programs import our_program
+from mnbed.errors import RunError, error_from
+from mnbed.programs import our_program, wait_or_kill
 from mnbed.run.user import User, callers_umask, invoking_user, user_environment
 from mnbed.run.user_channel import UserChannel
 from node_agent.control_messages import Status
+from node_agent.failures import end_in_words
 from node_agent.settings import ResumeSettings
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from mnbed.results.summary import Summary
 
 _END_PATIENCE_S = 5.0
-_ERRORS: dict[int, type[MnbedError]] = {
-    kind.exit_status: kind for kind in (RunError, InputError, MachineError, Interrupted)
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +89,7 @@ class UserSide:
     def close(self) -> None:
         """End the process; a second call does nothing."""
         self._channel.close()
-        try:
-            self._process.wait(_END_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, _END_PATIENCE_S)
 
     # What it does
 
@@ -198,7 +192,9 @@ class UserSide:
             self._break_off()
             raise
         if "error" in message:
-            raise _error_of(message["error"])
+            error = message["error"]
+            remedy, traceback = error.get("remedy"), error.get("traceback")
+            raise error_from(error["status"], str(error["message"]), remedy, traceback)
         return message["result"], file
 
     def _answer(
@@ -228,12 +224,5 @@ class UserSide:
 
     def _end(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            status = self._process.wait(_END_PATIENCE_S)
-            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited with {status}"
-            return f"the user's process {how}"
+            return f"the user's process {end_in_words(self._process.wait(_END_PATIENCE_S))}"
         return "the user's process does not answer"
-
-
-def _error_of(error: dict[str, Any]) -> MnbedError:
-    kind = _ERRORS.get(error["status"], RunError)
-    return kind(str(error["message"]), error.get("remedy"), error.get("traceback"))

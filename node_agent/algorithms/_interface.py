@@ -54,6 +54,27 @@ class Outbox:
     reply_wanted: bool = False
     """Marks the frames, so that the receiver's on_fragment knows a request from an answer."""
 
+    @classmethod
+    def whole_model(
+        cls,
+        round: int,
+        payloads: Sequence[memoryview],
+        peers: Sequence[int],
+        *,
+        replace_unsent: bool,
+        reply_wanted: bool = False,
+    ) -> Outbox:
+        """The model as one fragment, to each of the peers. `payloads`: that fragment; none if there are no peers."""
+        return cls(
+            round=round,
+            permutation_seed=0,
+            num_fragments=1,
+            payloads=payloads,
+            sends=[Send(peer, 0) for peer in peers],
+            replace_unsent=replace_unsent,
+            reply_wanted=reply_wanted,
+        )
+
     def frames(self, sender: int) -> wire.RoundFrames:
         """The frames of this outbox, as `sender` sends them."""
         return wire.RoundFrames(
@@ -151,7 +172,10 @@ class Algorithm(ABC):
     Settings: ClassVar[type[AlgorithmSettings]]
 
     def __init__(self, settings: Any, context: Context) -> None:
-        """`settings` is an instance of this class's Settings."""
+        """`settings`: an instance of this class's Settings. Raises ValueError if `check_settings` has an objection."""
+        problem = self.check_settings(settings, len(context.peers))
+        if problem is not None:
+            raise ValueError(problem)
         self.settings = settings
         self.context = context
 

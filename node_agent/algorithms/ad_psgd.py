@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node_agent.algorithms._interface import Aggregated, Algorithm, AlgorithmSettings, Context, Outbox, Send
+from node_agent.algorithms._interface import Aggregated, Algorithm, AlgorithmSettings, Context, Outbox
 from node_agent.fragments import FragmentLayout, FragmentStore
 from node_agent.wire import Fragment
 
@@ -158,12 +158,5 @@ class AdPsgd(Algorithm):
     def _outbox(
         self, round: int, payloads: list[memoryview], peers: list[int], *, reply: bool = False
     ) -> Outbox:
-        return Outbox(
-            round=round,
-            permutation_seed=0,
-            num_fragments=1,
-            payloads=payloads,
-            sends=[Send(peer, 0) for peer in peers],
-            replace_unsent=not reply and bool(peers) and self.settings.stale == "drop",
-            reply_wanted=not reply,
-        )
+        replace = not reply and bool(peers) and self.settings.stale == "drop"
+        return Outbox.whole_model(round, payloads, peers, replace_unsent=replace, reply_wanted=not reply)

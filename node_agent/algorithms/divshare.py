@@ -69,11 +69,8 @@ class DivShare(Algorithm):
                 raise ValueError("; ".join(problems))
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        """Raises ValueError if `check_settings` has an objection, or fragments outnumber parameters."""
+        """Raises ValueError if fragments outnumber parameters."""
         super().__init__(settings, context)
-        problem = self.check_settings(settings, len(context.peers))
-        if problem is not None:
-            raise ValueError(problem)
         self._degree = settings.degree
         num_fragments = num_fragments_for(settings.fragment_fraction)
         # A single fragment is the whole model, which needs no permutation.

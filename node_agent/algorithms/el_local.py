@@ -49,11 +49,7 @@ class ElLocal(RoundAlgorithm):
                 raise ValueError("stale: drop drops models that others wait for: choose keep, or wait: false")
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        """Raises ValueError if `check_settings` has an objection."""
         super().__init__(settings, context)
-        problem = self.check_settings(settings, len(context.peers))
-        if problem is not None:
-            raise ValueError(problem)
         self._expected: tuple[int, list[int]] = (-1, [])
 
     @classmethod

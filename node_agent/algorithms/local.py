@@ -27,9 +27,7 @@ class Local(Algorithm):
         return Aggregated(of=[], mean_age_s=None)
 
     def after_local_phase(self, round: int, values: NDArray[np.float32]) -> Outbox:  # noqa: ARG002
-        return Outbox(
-            round=round, permutation_seed=0, num_fragments=1, payloads=[], sends=[], replace_unsent=False
-        )
+        return Outbox.whole_model(round, [], [], replace_unsent=False)
 
     def on_fragment(self, fragment: Fragment) -> None:
         """Nothing is expected, and nothing enters the model."""

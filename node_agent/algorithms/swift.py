@@ -31,7 +31,6 @@ from node_agent.algorithms._interface import (
     AlgorithmSettings,
     Context,
     Outbox,
-    Send,
     degree_problem,
 )
 from node_agent.fragments import FragmentLayout, FragmentStore
@@ -62,11 +61,7 @@ class Swift(Algorithm):
                 raise ValueError(f"degree must be at least 1, not {self.degree}")
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        """Raises ValueError if `check_settings` has an objection."""
         super().__init__(settings, context)
-        problem = self.check_settings(settings, len(context.peers))
-        if problem is not None:
-            raise ValueError(problem)
         self._layout = FragmentLayout(context.num_parameters, 1, 0)
         self._mailbox = LatestModels()
         self._store = FragmentStore(self._layout)
@@ -96,15 +91,10 @@ class Swift(Algorithm):
 
     def after_local_phase(self, round: int, values: NDArray[np.float32]) -> Outbox:
         self._round = round
-        sending = self._communicates(round)
-        return Outbox(
-            round=round,
-            permutation_seed=0,
-            num_fragments=1,
-            payloads=self._layout.cut(values) if sending else [],
-            sends=[Send(peer, 0) for peer in self._receivers()] if sending else [],
-            replace_unsent=sending and self.settings.stale == "drop",
-        )
+        if not self._communicates(round):
+            return Outbox.whole_model(round, [], [], replace_unsent=False)
+        replace = self.settings.stale == "drop"
+        return Outbox.whole_model(round, self._layout.cut(values), self._receivers(), replace_unsent=replace)
 
     def on_fragment(self, fragment: Fragment) -> None:
         if self.settings.variant == "artifact":

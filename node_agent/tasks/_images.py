@@ -98,17 +98,7 @@ class ImageTask(Task):
             return
         count = max(_NUM_TIMING, self.settings.batch_size)
         images, labels = synthetic_images(count, self.SHAPE, self.NUM_CLASSES, self.seed, "timing")
-        self._take(
-            ImageData(
-                train_images=images,
-                train_labels=labels,
-                test_images=images,
-                test_labels=labels,
-                classes=tuple(map(str, range(self.NUM_CLASSES))),
-                description="generated images, for timing",
-                standin=True,
-            )
-        )
+        self._take_generated(images, labels, self.NUM_CLASSES, "generated images, for timing")
 
     @property
     def data_shape(self) -> list[int]:
@@ -122,6 +112,12 @@ class ImageTask(Task):
         rng = stream(self.seed, "generated")
         images = rng.integers(0, 256, (count, channels, height, width), dtype=np.uint8)
         labels = rng.integers(0, num_classes, count)
+        self._take_generated(images, labels, num_classes, "noise")
+
+    def _take_generated(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, description: str
+    ) -> None:
+        """The same images for training and test: nothing is learned from them."""
         self._take(
             ImageData(
                 train_images=images,
@@ -129,7 +125,7 @@ class ImageTask(Task):
                 test_images=images,
                 test_labels=labels,
                 classes=tuple(map(str, range(num_classes))),
-                description="noise",
+                description=description,
                 standin=True,
             )
         )

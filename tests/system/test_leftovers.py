@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mnbed.network.mark import RUNTIME_DIRECTORY, VARIABLE, network_of, state_of
+from mnbed.network.mark import RUNTIME_DIRECTORY, VARIABLE, network_of
+from mnbed.network.processes import state_of
 from mnbed.run.lock import run_lock
 from tests.system.conftest import Cli, agent_pid, marked_processes, wait_until
 

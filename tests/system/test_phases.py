@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mnbed.network.mark import state_of
+from mnbed.network.processes import state_of
 from tests.network.plans import facts
 from tests.system.conftest import CHECKOUT, PATIENCE_S, QUICKSTART, Cli, marked_processes, sets
 

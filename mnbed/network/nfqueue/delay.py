@@ -11,8 +11,9 @@ from dataclasses import astuple, dataclass
 from typing import NamedTuple, cast
 
 from mnbed.errors import MachineError, RunError
-from mnbed.network.mark import note, state_of
+from mnbed.network.mark import note
 from mnbed.network.namespaces import run_in
+from mnbed.network.processes import is_stopped
 from mnbed.plan.model import Plan, Reshape
 from mnbed.plan.properties import LinkProperties, PathProperties, along
 from mnbed.programs import our_program
@@ -243,7 +244,7 @@ class DelayProcess:
 
     def stopped(self) -> bool:
         """Whether somebody keeps it from running: with SIGSTOP, or a debugger."""
-        return state_of(self._process.pid) in ("T", "t")
+        return is_stopped(self._process.pid)
 
     def stop(self) -> None:
         """End the process and keep its statistics; a second call does nothing."""

@@ -492,8 +492,6 @@ def newest(peer: Peer, known: socket.socket | None) -> socket.socket | None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (lambda peer: peer.frame(1, value=float("nan")), "values that are not finite"),
-        (lambda peer: peer.frame(1, value=float("-inf")), "values that are not finite"),
         (
             lambda peer: peer.frame(2**32 - 1),
             f"round {2**32 - 1}, beyond the last possible round {MAX_ROUND}",
@@ -502,7 +500,7 @@ def newest(peer: Peer, known: socket.socket | None) -> socket.socket | None:
         (lambda _: b"GET / HTTP/1.1\r\n\r\n", "foreign magic"),
         (lambda peer: peer.frame(1)[:-1] + b"\1", "bad checksum"),
     ],
-    ids=["nan", "infinite", "last round", "one round too far", "http", "checksum"],
+    ids=["last round", "one round too far", "http", "checksum"],
 )
 def test_invalid_bytes_end_their_connection(house: House, data: Callable[[Peer], bytes], reason: str) -> None:
     node, (peer, other) = house.node_with_peers(2)
@@ -515,6 +513,21 @@ def test_invalid_bytes_end_their_connection(house: House, data: Callable[[Peer],
     # What the peer was waited for will not come.
     wait_until(lambda: node.peers == [(1, True), (1, False)])
     other.connect().sendall(other.frame(2))
+    wait_until(lambda: len(node.arrived) == 2)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_model_that_diverged_is_refused_and_counted_apart(house: House, value: float) -> None:
+    node, (peer,) = house.node_with_peers(1)
+    bad = peer.connect()
+    bad.sendall(peer.frame(1) + peer.frame(2, value=value))
+    assert is_closed(bad)
+    wait_until(lambda: node.counters.frames_not_finite == 1)
+    assert [record["peer"] for record in node.events("not_finite")] == [f"h{peer.index + 1}"]
+    assert (node.counters.frames_rejected, node.events("rejected")) == (0, [])
+    assert [fragment.round for fragment in node.arrived] == [1]
+    # Its next model may be good again.
+    peer.connect().sendall(peer.frame(3))
     wait_until(lambda: len(node.arrived) == 2)
 
 

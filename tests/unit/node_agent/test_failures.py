@@ -1,12 +1,19 @@
-"""What reaches the controller when an algorithm has a bug: in a real agent, at each place where its code runs."""
+"""What reaches the controller when an algorithm has a bug: in a real agent, at each place where its code runs.
+
+And how a process ended, in words.
+"""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from node_agent.control_messages import Failed
+from node_agent.failures import end_in_words
 from node_agent.journal import read_journal
 from tests.unit.node_agent.real_agents import real_agents
 
@@ -90,3 +97,18 @@ def test_a_bug_at_import_names_file_and_line(tmp_path: Path) -> None:
     line = 1 + SOURCE.splitlines().index("        undefined_name")
     assert f"{tmp_path}/mine.py:{line}: NameError: name 'undefined_name' is not defined" in failed["message"]
     assert failed["message"].endswith(".log")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("pass", "exited with status 0"),
+        ("sys.exit(7)", "exited with status 7"),
+        (f"os.kill(os.getpid(), {int(signal.SIGKILL)})", "was killed by SIGKILL"),
+        # It has no name of its own.
+        (f"os.kill(os.getpid(), {int(signal.SIGRTMIN) + 1})", f"was killed by signal {signal.SIGRTMIN + 1}"),
+    ],
+)
+def test_how_a_process_ended_is_said_in_words(code: str, words: str) -> None:
+    ended = subprocess.run([sys.executable, "-S", "-c", f"import os, sys; {code}"], check=False)
+    assert end_in_words(ended.returncode) == words

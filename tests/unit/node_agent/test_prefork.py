@@ -92,7 +92,7 @@ class Failing(SpyTask):
     ("how", "message", "exit_status"),
     [
         ("killed", "the process that loads the data was killed by SIGKILL", 1),
-        ("exit", "the process that loads the data ended with status 7", 1),
+        ("exit", "the process that loads the data exited with status 7", 1),
         ("error", "no such images", 2),
     ],
 )

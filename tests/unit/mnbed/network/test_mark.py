@@ -14,6 +14,7 @@ import pytest
 
 from mnbed.network import mark
 from mnbed.network.leftovers import find_leftovers, remove_leftovers
+from mnbed.network.processes import state_of
 
 SLEEP = "sleep 100 >/dev/null 2>&1 & echo $!"
 
@@ -37,7 +38,7 @@ def orphan(environment: dict[str, str] | None = None) -> Iterator[int]:
 
 
 def alive(pid: int) -> bool:
-    return mark.state_of(pid) not in (None, "Z")
+    return state_of(pid) not in (None, "Z")
 
 
 def found(folder: Path) -> list[int]:
@@ -64,6 +65,9 @@ def test_children_of_what_was_noted_are_found(tmp_path: Path) -> None:
         done = subprocess.run(["setsid", "sh", "-c", command], capture_output=True, text=True, check=True)
         parent = int(done.stdout)
         while not (tmp_path / "child").exists() or not (text := (tmp_path / "child").read_text()):
+            assert alive(parent)
+        # While it takes on its program it has no environment to be read, and cannot be told from others.
+        while b"sleep" not in Path(f"/proc/{int(text)}/cmdline").read_bytes():
             assert alive(parent)
         mark.note(parent)
         assert found(tmp_path) == sorted([parent, int(text)])

@@ -51,6 +51,8 @@ class RunBuilder:
     overruns_per_round: int = 0
     late_s_per_round: float = 0.0
     frames_rejected: int = 0
+    strangers_closed: int = 0
+    descriptor_shortages: int = 0
     ended_late_s: float = 0.01
     """How long after the duration the agents end."""
     killed: dict[str, int] = field(default_factory=dict)
@@ -300,7 +302,11 @@ class _Node:
     def __init__(self, builder: RunBuilder, run: RunDirectory, book: Journal, index: int) -> None:
         self.builder, self.run, self.book, self.index = builder, run, book, index
         self.name = builder.names[index]
-        self.counters = Counters(frames_rejected=builder.frames_rejected)
+        self.counters = Counters(
+            frames_rejected=builder.frames_rejected,
+            strangers_closed=builder.strangers_closed,
+            descriptor_shortages=builder.descriptor_shortages,
+        )
         self.rounds = 0
 
     def second(self, second: int, at: Any) -> None:

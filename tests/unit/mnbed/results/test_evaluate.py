@@ -91,7 +91,9 @@ def test_a_failure_quotes_the_last_words_of_the_process(tmp_path: Path) -> None:
     run = RunBuilder(path=tmp_path / "run", duration_s=1, parameters=np.zeros(3, np.float32)).build()
     text = run.experiment.read_text()
     run.experiment.write_text(text.replace("name: digits", "name: no_such_task"))
-    with pytest.raises(RunError, match=r"evaluation failed \(exit status 1\): .*no_such_task"):
+    with pytest.raises(
+        RunError, match=r"evaluation failed \(its process exited with status 1\): .*no_such_task"
+    ):
         run_evaluation(run, no_progress)
 
 

@@ -87,6 +87,19 @@ def with_delay(**changes: object) -> Evidence:
         ),
         (with_node(frames_rejected=1), "1 frame was rejected as foreign, torn or corrupt, by h2"),
         (with_node(frames_rejected=2), "2 frames were rejected"),
+        (
+            with_node(descriptor_shortages=1),
+            "connections had to wait once for a file descriptor, on h2: raise the limit of open files",
+        ),
+        (with_node(descriptor_shortages=1200), "connections had to wait 1,200 times for a file descriptor"),
+        (
+            with_node(not_finite_from=("h1",)),
+            "1 frame was refused because values were infinite or NaN: training diverged on h1: lower task.lr",
+        ),
+        (
+            with_node(not_finite_from=("h10", "h3", "h10")),
+            "3 frames were refused because values were infinite or NaN: training diverged on h3, h10: lower",
+        ),
         (with_node(ended_s=62.0), "1 node ended late, up to 2.00 emulated s after the duration: h2"),
         (
             with_delay(late_over_1ms=121),
@@ -241,6 +254,16 @@ def test_effects_of_events_are_not_reasons(tmp_path: Path) -> None:
     assert late["h1"] - late["h2"] == pytest.approx(min(2.0, late["h1"]))
     assert {node.name: node.frames_rejected for node in evidence.nodes}["h1"] == 1
     assert [event.text for event in evidence.applied] == ["h2 paused", "h2 resumes", "h3 killed"]
+
+
+def test_models_that_diverged_are_told_from_frames_that_are_corrupt(tmp_path: Path) -> None:
+    run = RunBuilder(path=tmp_path / "run").build()
+    with run.node_journal("h1").open("a") as file:
+        for peer in ("h3", "h3", "h4"):
+            file.write(f'{{"t": 3.6, "node": "h1", "event": "not_finite", "peer": "{peer}"}}\n')
+    evidence = evidence_of(collect(run), "completed")
+    h1 = evidence.nodes[0]
+    assert (h1.frames_rejected, h1.not_finite_from) == (0, ("h3", "h3", "h4"))
 
 
 def test_a_node_paused_at_the_end_may_end_late(tmp_path: Path) -> None:

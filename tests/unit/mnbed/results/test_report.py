@@ -137,7 +137,12 @@ def test_a_run_that_left_next_to_nothing_has_a_page(tmp_path: Path) -> None:
 def test_a_failed_run_shows_what_failed(tmp_path: Path) -> None:
     error = "h3's agent was killed by SIGKILL"
     builder = RunBuilder(
-        path=tmp_path / "run", status="failed", error=error, killed={"h3": 2}, delay_backend="nfqueue"
+        path=tmp_path / "run",
+        status="failed",
+        error=error,
+        killed={"h3": 2},
+        delay_backend="nfqueue",
+        strangers_closed=1,
     )
     run = builder.build()
     run.evaluation.write_text('{"node": "h1", "instant": 0, "t": 0.0, "error": "00000.npy is damaged"}\n')
@@ -146,6 +151,7 @@ def test_a_failed_run_shows_what_failed(tmp_path: Path) -> None:
     assert "00000.npy is damaged" in page.text
     assert "no end recorded" in page.text
     assert "nfqueue delays whole paths" in page.text
+    assert "Note. agents closed 4 connections before a HELLO" in page.text
 
 
 @pytest.mark.parametrize("partition", [[[1, "x"]], [[1, 2], [3]]])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mnbed.errors import InputError
 from mnbed.results import make_results
+from mnbed.results.console import print_summary
+from mnbed.results.notes import notes
 from mnbed.results.summary import (
     RoundsSummary,
     ScoreSummary,
@@ -57,7 +61,35 @@ def test_a_completed_run(tmp_path: Path) -> None:
         fragments_dropped_stale=21,
         fragments_received=21 * (FRAGMENTS - 1),
         frames_rejected=0,
+        frames_not_finite=0,
+        strangers_closed=0,
+        descriptor_shortages=0,
     )
+
+
+def test_a_shortage_of_descriptors_is_a_reason_and_strangers_are_none(tmp_path: Path) -> None:
+    strange = summary_of(RunBuilder(path=tmp_path / "strange", strangers_closed=3))
+    assert (strange.verdict, strange.traffic.strangers_closed) == ("faithful", 12)
+    (note,) = notes(strange)
+    assert note.startswith("agents closed 12 connections before a HELLO")
+    printed = io.StringIO()
+    print_summary(strange, Console(file=printed, width=300))
+    assert f" note {note} " in " ".join(printed.getvalue().split())
+    short = summary_of(RunBuilder(path=tmp_path / "short", descriptor_shortages=2))
+    assert (short.verdict, short.traffic.descriptor_shortages, notes(short)) == ("degraded", 8, [])
+    (reason,) = short.reasons
+    assert reason.startswith("connections had to wait 8 times for a file descriptor, on h1, h2, h3, h4:")
+
+
+def test_a_summary_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    run = RunBuilder(path=tmp_path / "run").build()
+    make_results(run, report=False)
+    plain = json.loads(run.summary.read_text())
+    for key in ("frames_not_finite", "strangers_closed", "descriptor_shortages"):
+        del plain["traffic"][key]
+    run.summary.write_text(json.dumps(plain))
+    found = read_summary(run.summary)
+    assert (found.traffic.frames_rejected, found.traffic.strangers_closed, notes(found)) == (0, None, [])
 
 
 def test_scores_are_those_of_the_last_instant(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from mnbed.run.activity import activity, is_stopped
+from mnbed.network.processes import is_stopped
+from mnbed.run.activity import activity
 from mnbed.run.patience import SLEPT_S, Patience, SleepWatch
 
 
