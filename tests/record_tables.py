@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
+
+from mnbed.records.outcome import Status
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "run-directory.md"
@@ -102,7 +105,7 @@ def in_words(hint: ast.expr, known: dict[str, Type]) -> str:
         return f"list of {in_words(first, known)}"
     name = ast.unparse(hint)
     if name == "Status":
-        return "`completed`, `interrupted`, `failed`"
+        return ", ".join(f"`{word}`" for word in get_args(Status))
     return "object" if name in known else _WORDS[name]
 
 

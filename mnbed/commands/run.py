@@ -42,8 +42,8 @@ def main(
     with UserSide.start() as side:
         from mnbed.console import make_console
         from mnbed.errors import Interrupted, MnbedError, RunError
+        from mnbed.records.outcome import FAITHFUL
         from mnbed.results.console import print_summary
-        from mnbed.results.fidelity import FAITHFUL
         from mnbed.run.job import Job
         from mnbed.run.planning import plan_run
 

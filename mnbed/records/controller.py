@@ -10,6 +10,7 @@ from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
 
+from mnbed.records.outcome import Status
 from node_agent.records import AgentRecord, Stamped
 
 
@@ -182,9 +183,6 @@ class DelayQueue(DelayStatistics, Stamped):
     """Statistics of the NFQUEUE delay, where that is the backend."""
 
     event: NotRequired[Literal["delay_queue"]]
-
-
-Status = Literal["completed", "interrupted", "failed"]
 
 
 class Finished(Stamped):

@@ -29,8 +29,9 @@ from mnbed.network.mark import marked
 from mnbed.network.probe import probe_network
 from mnbed.plan.model import Plan
 from mnbed.plan.rerun import rerunnable
-from mnbed.records.controller import Finished, LinkCounts, Status
+from mnbed.records.controller import Finished, LinkCounts
 from mnbed.records.environment import Environment
+from mnbed.records.outcome import COMPLETED, FAILED, INTERRUPTED, Status
 from mnbed.run import record
 from mnbed.run.agents import AgentGroup
 from mnbed.run.journal import ControllerJournal
@@ -331,7 +332,7 @@ class Job:
     def _finished_fields(self) -> Finished:
         finish, error = self._finish, self._finish.error
         status: Status = (
-            "completed" if error is None else "interrupted" if isinstance(error, Interrupted) else "failed"
+            COMPLETED if error is None else INTERRUPTED if isinstance(error, Interrupted) else FAILED
         )
         return {
             "status": status,

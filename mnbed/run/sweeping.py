@@ -18,9 +18,9 @@ from pathlib import Path
 
 from mnbed.errors import InputError, Interrupted, MachineError
 from mnbed.experiment.sweep import PlannedRun, Sweep
+from mnbed.records.outcome import COMPLETED, FAILED, FAITHFUL, INTERRUPTED
 from mnbed.records.sweep import SweepEntry, SweepRecord, is_sweep, read_sweep, write_sweep
-from mnbed.results.fidelity import FAITHFUL
-from mnbed.results.summary import COMPLETED, FAILED, INTERRUPTED, Summary, read_summary, task_score
+from mnbed.results.summary import Summary, read_summary, task_score
 from mnbed.run.run_starter import RunStarter, StartedRun
 from mnbed.run.sweep_dilation import Planner, shared_dilations
 from mnbed.run_directory import RunDirectory

@@ -13,9 +13,10 @@ import pytest
 from mnbed.cli import main
 from mnbed.errors import Interrupted, MachineError
 from mnbed.experiment.sweep import load_sweep
+from mnbed.records.outcome import COMPLETED
 from mnbed.records.sweep import read_sweep
 from mnbed.results import make_results
-from mnbed.results.summary import COMPLETED, write_summary
+from mnbed.results.summary import write_summary
 from mnbed.run.run_starter import LocalStarter, StartedRun
 from mnbed.run.sweeping import SweepRunner
 from tests.unit.mnbed.results.builder import RunBuilder
