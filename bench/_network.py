@@ -58,7 +58,7 @@ def in_host(network: Network, host: str, work: Callable[[], Any]) -> tuple[int, 
 
 
 def result_of(process: tuple[int, int]) -> Any:
-    """Wait for such a process and return its result. Raises RuntimeError where it failed."""
+    """Wait for such a process and return its result. Raises RuntimeError if it failed."""
     pid, read = process
     with os.fdopen(read, "rb") as pipe:
         data = pipe.read()

@@ -85,7 +85,7 @@ class Journal(JournalFile):
     @overload
     def write(self, event: Literal["aggregated"], /, **fields: Unpack[records.Aggregated]) -> None: ...
     def write(self, event: str, /, **fields: Any) -> None:
-        """Append one record. Raises OSError where the disk is full."""
+        """Append one record. Raises OSError if the disk is full."""
         self.append(event, fields)
 
 

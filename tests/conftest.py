@@ -194,7 +194,7 @@ def _rules() -> set[str]:
 
 
 def carries_mark(pid: int) -> bool:
-    """Whether it was started by a run of ours. Raises OSError where it has ended."""
+    """Whether it was started by a run of ours. Raises OSError if it has ended."""
     return _MARK.search(Path(f"/proc/{pid}/environ").read_bytes()) is not None
 
 

@@ -215,7 +215,7 @@ class FakeNetwork:
         self._after(frame_s, lambda: self._send_next(index, node))
 
     def _connection(self, sender: int, peer: int) -> wire.Receiver | None:
-        """The peer's end of the connection, opened when first needed; None where the peer is dead: that is noticed."""
+        """The peer's end of the connection, opened when first needed; None if the peer is dead: that is noticed."""
         if not self.nodes[peer].alive:
             self._notice(sender, peer)
             return None

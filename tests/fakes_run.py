@@ -138,7 +138,7 @@ class FakeLauncher:
                 process.take_signal(number)
 
     def standstill(self) -> str:
-        return "it waits"
+        return "it is waiting"
 
 
 class FakeControl:

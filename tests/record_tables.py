@@ -158,7 +158,7 @@ def tables() -> dict[str, str]:
 
 
 def renewed(page: str) -> str:
-    """The page with its tables as the types have them. Raises ValueError where a marker is missing."""
+    """The page with its tables as the types have them. Raises ValueError if a marker is missing."""
     for name, table in tables().items():
         begin, end = f"<!-- {name}: made by tests/record_tables.py -->\n", f"<!-- end of {name} -->"
         if page.count(begin) != 1 or page.count(end) != 1:

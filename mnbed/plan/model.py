@@ -88,7 +88,7 @@ class HostPlan:
     """IPv4 address, e.g. 10.0.0.1."""
     mac: str
     straggler: bool
-    """True where the experiment slowed this host's access link."""
+    """True if the experiment slowed this host's access link."""
     step_time_s: float
     """Emulated cost of one local step on this node, slow-node factor included."""
     peers: tuple[str, ...]
@@ -158,7 +158,7 @@ class Plan:
     experiment: Experiment
     dilation: float
     delay_backend: str
-    """"netem", "nfqueue", or "none" where no link has a delay."""
+    """"netem", "nfqueue", or "none" if no link has a delay."""
     hosts: tuple[HostPlan, ...]
     switches: tuple[str, ...]
     links: tuple[LinkPlan, ...]

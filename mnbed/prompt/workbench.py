@@ -180,7 +180,7 @@ class Workbench:
         try:
             capture = Capture(self.network.pid(a), direction.interface, path, descriptor)
         except OSError as error:
-            raise InputError(f"{path}: cannot be captured to: {error.strerror}") from None
+            raise InputError(f"{path}: cannot write a capture there: {error.strerror}") from None
         self._captures.append(capture)
         return capture
 

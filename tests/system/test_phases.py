@@ -181,7 +181,7 @@ def test_a_killed_warm_parent_fails_the_run(cli: Cli, phase: str) -> None:
 
 @pytest.mark.parametrize(
     ("phase", "words"),
-    [("build", "loading the data has not got on"), ("barrier", "did not reach the start barrier")],
+    [("build", "loading the data has made no progress"), ("barrier", "did not reach the start barrier")],
 )
 def test_a_stopped_warm_parent_is_not_waited_for(cli: Cli, phase: str, words: str) -> None:
     process = hit(cli, "parent", phase, signal.SIGSTOP, "time.duration=30s", "network.topology.nodes=12")

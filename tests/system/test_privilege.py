@@ -362,8 +362,8 @@ def test_an_installation_that_the_user_cannot_read_is_told(ann: Ann) -> None:
     packages.mkdir(mode=0o700)
     done = ann("run", str(QUICKSTART), env={"PYTHONPATH": str(packages)})
     assert done.returncode == 3, done.stderr
-    assert f"user ann cannot read what mnbed is made of: {packages}" in done.stderr
-    assert "remedy: install mnbed where everybody may read it" in done.stderr
+    assert f"user ann cannot read mnbed's own files: {packages}" in done.stderr
+    assert "remedy: install mnbed where every user can read it" in done.stderr
 
 
 def test_agents_as_programs_of_their_own_are_the_users(ann: Ann) -> None:

@@ -128,7 +128,7 @@ def test_packets_are_captured(session: Any) -> None:
     assert (magic, major, minor, link) == (0xA1B23C4D, 2, 4, 1)
     _, _, length, whole = struct.unpack_from("=IIII", data, 24)
     assert length == whole == 98  # one ping
-    assert "cannot be captured" in say(session, "capture h3 s1 /nonexistent/x.pcap")
+    assert "cannot write a capture there" in say(session, "capture h3 s1 /nonexistent/x.pcap")
 
 
 def test_agents_are_started_stopped_restarted(session: Any) -> None:

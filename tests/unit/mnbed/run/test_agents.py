@@ -123,5 +123,5 @@ def test_over_a_real_socket_an_agent_joins_trains_fails_and_is_gone(
     until(Phase.FAILED)
     assert agent.pid is None
     assert supervisor.error is not None
-    assert supervisor.error.message == "h1's agent has gone"
+    assert supervisor.error.message == "h1's agent disappeared"
     journal.close()

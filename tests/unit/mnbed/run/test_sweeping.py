@@ -217,4 +217,4 @@ def test_a_run_that_was_interrupted_ends_the_sweep_and_keeps_what_is_done(file: 
 def test_a_run_that_said_nothing_has_at_least_a_message(file: Path) -> None:
     starter = FakeStarter([FakeRun(1), FakeRun(1)], [None, None], printed="")
     entries = swept(file, starter, []).execute(lambda *_: None)
-    assert {entry.message for entry in entries} == {"it said nothing"}
+    assert {entry.message for entry in entries} == {"it printed nothing"}
