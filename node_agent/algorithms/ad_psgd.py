@@ -41,7 +41,7 @@ class AdPsgd(Algorithm):
         """Which of the two variants to run."""
 
         stale: Literal["drop", "keep"] = "keep"
-        """What happens to models still unsent when a round begins a new exchange: `keep` sends, `drop` discards them."""
+        """What happens to models still unsent when a round begins an exchange: `keep` sends, `drop` discards them."""
         variant: Literal["paper", "artifact"] = "paper"
         """paper: one pairwise average at a time; artifact: J/2 exchanges a round and a plain mean, as in DivShare's."""
         degree: int = 6

@@ -133,7 +133,7 @@ def test_a_matrix_is_exported_where_its_access_links_do_not_limit(run: Run, tmp_
         (("topo", "draw", "star", "-o", "/nonexistent/x.svg"), "cannot be written"),
         (("topo", "convert", "star", "x.dot"), "unknown ending '.dot'"),
         (("topo", "convert", "star", "x.xml"), "has no bandwidth"),
-        (("export", STRAGGLERS, "--to", "ns3"), "unknown format; there is: kollaps"),
+        (("export", STRAGGLERS, "--to", "ns3"), "unknown format; known: kollaps"),
         (("export", "none.yaml"), "no such file"),
     ],
 )

@@ -125,14 +125,14 @@ def test_an_outcome_with_an_error_has_both(found: Standing, say: Any) -> None:
     ("line", "words"),
     [
         ("restart", "usage: restart HOST [fresh]"),
-        ("restart h1 stale", "'stale': after the host only the word fresh may come"),
+        ("restart h1 stale", "'stale': only the word fresh may follow the host"),
         ("start h1", "no run is going on"),
         ("tail", "usage: tail HOST [LINES]"),
         ("tail h1 many", "usage: tail HOST [LINES]"),
         ("tail h1", "no agent has run yet"),
         ("shape h1 s1", "usage: shape A B"),
         ("shape h1 h2 bw 5", "h1 has links to: s1"),
-        ("shape h1 s1 width 5", "'width' is no property of a link"),
+        ("shape h1 s1 width 5", "'width' is not a link property"),
         ("shape h1 s1 bw", "usage: shape A B"),
         ("shape h1 s1 oneway bw", "a name and a value each"),
         ("linkstat h1", "usage: linkstat"),
@@ -199,7 +199,7 @@ def test_whoever_leaves_ends_the_run_and_sees_its_results(
     prompt.leave()
     assert not found.bench.running
     said = capfd.readouterr().out
-    assert said.index("ending the run, and evaluating what there is") < said.index("run directory:")
+    assert said.index("ending the run, and evaluating what was collected") < said.index("run directory:")
 
 
 def test_exit_leaves(prompt: Driven) -> None:
