@@ -91,7 +91,8 @@ def _text(detail: Mapping[str, Any], path: KeyPath, section: type | None) -> str
     if kind == "value_error":
         text = str(detail["ctx"]["error"])
         return text if isinstance(detail["input"], dict) else given + text
-    return given + _EXPECTED.get(kind.split("_")[0], detail["msg"])
+    expected = _EXPECTED.get(kind.split("_")[0], detail["msg"])
+    return f"{given}{expected}"
 
 
 def _shown(value: Any) -> str:

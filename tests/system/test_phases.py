@@ -145,7 +145,7 @@ def test_a_killed_controller(cli: Cli, phase: str) -> None:
         assert cli.summary()["rounds"]["max"] >= 1
 
 
-def test_a_stopped_controller_goes_on_and_the_verdict_says_so(cli: Cli) -> None:
+def test_a_stopped_controller_resumes_and_the_verdict_says_so(cli: Cli) -> None:
     """Stopped in every phase for longer than any bound of the test, once in the training with the end inside."""
     process = start(cli, "time.duration=3s", report=True)
     for phase in PHASES:
@@ -208,9 +208,9 @@ def test_without_its_delay_process_a_run_fails(cli: Cli, phase: str, number: sig
     rounds = num_rounds(cli)
     done = cli.finish(process)
     assert done.returncode in (1, 3), (done.stdout, done.stderr)
-    said = {signal.SIGKILL: "ended", signal.SIGSTOP: "was stopped (SIGSTOP)"}[number]
+    end = {signal.SIGKILL: "ended", signal.SIGSTOP: "was stopped (SIGSTOP)"}[number]
     assert any(
-        f"{words} {said}" in done.stderr or f"{words} {'it ' + said}" in done.stderr
+        f"{words} {end}" in done.stderr or f"{words} {'it ' + end}" in done.stderr
         for words in (
             "the process that delays packets",
             "the process that delays packets has",

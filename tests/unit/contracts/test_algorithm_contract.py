@@ -106,7 +106,7 @@ def test_rounds_go_on_when_peers_die(name: str) -> None:
 
 
 @every_algorithm
-def test_a_lone_node_goes_on(name: str) -> None:
+def test_a_lone_node_keeps_training(name: str) -> None:
     network = run(name, until_s=20.5, dead={node: 1.0 + 0.1 * node for node in range(1, NUM_NODES)})
     assert network.nodes[0].round >= 15
 

@@ -150,9 +150,9 @@ def test_a_source_is_not_overwritten(run: Run, tmp_path: Path) -> None:
     before = graph.read_bytes()
     (tmp_path / "link.graphml").symlink_to(graph)
     for target in (graph, tmp_path / "link.graphml", tmp_path / ".." / tmp_path.name / "a.graphml"):
-        status, _, said = run("topo", "convert", str(graph), str(target))
+        status, _, errors = run("topo", "convert", str(graph), str(target))
         assert status == 2
-        assert "would be overwritten" in said
+        assert "would be overwritten" in errors
     assert graph.read_bytes() == before
     # Another file may be there already.
     assert run("topo", "convert", "ring", str(graph), "--set", "nodes=3")[0] == 0
@@ -162,9 +162,9 @@ def test_a_source_is_not_overwritten(run: Run, tmp_path: Path) -> None:
 def test_an_experiment_is_not_overwritten_by_its_export(run: Run, tmp_path: Path) -> None:
     experiment = tmp_path / "mine.yaml"
     experiment.write_text(Path(STRAGGLERS).read_text())
-    status, _, said = run("export", str(experiment), "--output", str(experiment))
+    status, _, errors = run("export", str(experiment), "--output", str(experiment))
     assert status == 2
-    assert "would be overwritten" in said
+    assert "would be overwritten" in errors
     assert experiment.read_text() == Path(STRAGGLERS).read_text()
 
 

@@ -105,7 +105,7 @@ def test_round_trip_times_come_from_the_kernel(make_nodes: MakeNodes) -> None:
 def test_peers_that_are_early_wait_for_the_common_start(
     make_nodes: MakeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Peers may talk to a restarted agent before it has been told when the experiment began."""
+    """Peers may talk to a restarted agent before it knows when the experiment began."""
     with monkeypatch.context() as patched:
         patched.setattr("node_agent.transport.Transport.begin", lambda *_: None)
         sender, late = make_nodes(2)

@@ -100,7 +100,7 @@ def test_root_plans_without_importing_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sends", [(float("nan"), 1), (-1.0, 1), (1.0, 0), (1e9, 1)])
-def test_what_it_is_said_to_send_must_be_possible(tmp_path: Path, sends: tuple[float, int]) -> None:
+def test_its_declared_number_of_messages_must_be_possible(tmp_path: Path, sends: tuple[float, int]) -> None:
     found = resolved(load_experiment(experiment(tmp_path, EXAMPLE)))
     with pytest.raises(ValidationError):
         parse(found, {7: sends})

@@ -89,7 +89,7 @@ def damage_environment(text: str) -> str:
         ),
     ],
 )
-def test_whatever_fits_no_type_is_told(
+def test_what_does_not_fit_its_type_is_reported(
     tmp_path: Path, file: str, damage: Callable[[str], str], expected: str
 ) -> None:
     run = RunBuilder(path=tmp_path / "run", applied=[APPLIED]).build()
@@ -213,9 +213,9 @@ def test_the_type_checker_refuses_fields_that_there_are_not(tmp_path: Path) -> N
         text=True,
         check=False,
     )
-    told = {int(found) for found in re.findall(r"wrong\.py:(\d+): error", done.stdout)}
+    wrong_lines = {int(number) for number in re.findall(r"wrong\.py:(\d+): error", done.stdout)}
     first = 1 + WRONG.splitlines().index('    journal.write("peer_lost", peer="h1", raeson="none")')
-    assert told == {first, first + 1, first + 2, first + 3, first + 4, first + 6, first + 7}, done.stdout
+    assert wrong_lines == {first + offset for offset in (0, 1, 2, 3, 4, 6, 7)}, done.stdout
 
 
 # What results read by name: a typing error in `.get("...")` goes past the type checker.
@@ -295,9 +295,7 @@ def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
         ('{"name": "s", "base": "b", "runs": [], "colour": "red"}', "colour: "),
     ],
 )
-def test_what_is_no_sweep_is_named_with_the_field_and_the_remedy(
-    tmp_path: Path, text: str, expected: str
-) -> None:
+def test_an_invalid_sweep_names_the_field_and_the_remedy(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(InputError) as error:
         read_sweep(tmp_path, "give another --out")
@@ -306,6 +304,6 @@ def test_what_is_no_sweep_is_named_with_the_field_and_the_remedy(
     assert error.value.remedy == "give another --out"
 
 
-def test_a_sweep_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_sweep_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_sweep(tmp_path)

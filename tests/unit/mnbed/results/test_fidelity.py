@@ -153,7 +153,7 @@ def test_each_reason_degrades_the_run(evidence: Evidence, reason: str) -> None:
         with_delay(packets=0, late_over_1ms=0),
     ],
 )
-def test_evidence_within_the_limits_is_no_reason(evidence: Evidence) -> None:
+def test_evidence_within_the_limits_is_not_a_reason(evidence: Evidence) -> None:
     assert judge(evidence).reasons == []
 
 

@@ -238,7 +238,7 @@ def test_a_sweeps_own_cells_may_not_hide_other_durations(run: Run, sweep: Callab
 
 
 def test_two_sweeps_do_not_run_into_each_other(run: Run, sweep: Callable[..., Path]) -> None:
-    """Both have a cell `divshare`: told apart by what differs."""
+    """Both have a cell `divshare`: their labels are what differs."""
     first = sweep("a", [("divshare", run("divshare", stragglers=0), 1)])
     second = sweep("b", [("divshare", run("divshare", stragglers=4), 1)])
     found = read_runs([first, second])
@@ -247,7 +247,7 @@ def test_two_sweeps_do_not_run_into_each_other(run: Run, sweep: Callable[..., Pa
 
 
 def test_a_dilation_that_a_sweep_chose_makes_no_groups_either(run: Run, tmp_path: Path) -> None:
-    """Its runs were told a number, and another sweep of the same cells another one."""
+    """Its runs were given one number, and those of another sweep over the same cells another."""
     paths: list[Path] = []
     for name, dilation in (("a", 2.0), ("b", 3.0)):
         path = run("divshare", len(paths) + 1, dilation=dilation, left={})

@@ -1,4 +1,4 @@
-"""What agents are told, and that a real socket and the supervisor work together; no agent is started."""
+"""The settings that agents get, and a real socket together with the supervisor; no agent is started."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentGrou
     assert list(tmp_path.glob("run-*")) == [], "the socket is gone"
 
 
-def test_agents_are_told_what_the_plan_says(group: AgentGroup) -> None:
+def test_agents_get_the_settings_of_the_plan(group: AgentGroup) -> None:
     first, *others = group.settings
     assert [settings.name for settings in group.settings] == ["h1", "h2", "h3", "h4"]
     assert [peer.name for peer in first.peers] == ["h2", "h4"]
@@ -84,7 +84,7 @@ def test_the_bound_on_rounds_is_above_what_any_node_reaches(group: AgentGroup) -
     assert settings.max_round > settings.duration_s / settings.step_time_s / int(settings.task["local_steps"])
 
 
-def test_a_restarted_agent_is_launched_with_where_it_goes_on(group: AgentGroup) -> None:
+def test_a_restarted_agent_is_launched_with_where_to_resume(group: AgentGroup) -> None:
     launched: list[AgentSettings] = []
     network: Any = SimpleNamespace()
     group.launcher = SimpleNamespace(launch=lambda _, settings: launched.extend(settings))  # type: ignore[assignment]

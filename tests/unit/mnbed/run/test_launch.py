@@ -88,7 +88,7 @@ class Network:
         return SimpleNamespace(nameToNode=dict.fromkeys(("h1", "h2"), SimpleNamespace(popen=self._popen)))
 
     def _popen(self, _: list[str], *, stdin: Any, **more: Any) -> subprocess.Popen[bytes]:
-        self.programs.append({"told": stdin.read(), **more})
+        self.programs.append({"stdin": stdin.read(), **more})
         return subprocess.Popen(
             [sys.executable, "-S", "-c", "import signal; signal.pause()"], stdin=subprocess.DEVNULL
         )
@@ -96,7 +96,7 @@ class Network:
 
 @dataclass
 class Bench:
-    """A launcher, with the events that it has told."""
+    """A launcher, with the events that it has reported."""
 
     selector: selectors.BaseSelector
     launcher: Any
@@ -128,18 +128,18 @@ def warm_parent(
         yield selector, launcher
 
 
-class TellingFake(FakeLauncher):
-    """The fake, with everything told at once."""
+class ReportingFake(FakeLauncher):
+    """The fake launcher, except that it reports everything at once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: set[object] = set()
+        self._reported: set[object] = set()
 
     def poll(self) -> list[Any]:
         events: list[Any] = [process.launched() for process in self.processes]
         events += [process.exited() for process in self.processes if process.status is not None]
-        new = [event for event in events if event not in self._told]
-        self._told.update(new)
+        new = [event for event in events if event not in self._reported]
+        self._reported.update(new)
         return new
 
 
@@ -156,12 +156,12 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
             direct = stack.enter_context(ExecLauncher.start(ORDERS))
             made = Bench(selector, direct, lambda name: direct.launch(network, [settings(name)]))
         else:
-            selector, fake = stack.enter_context(selectors.DefaultSelector()), TellingFake()
+            selector, fake = stack.enter_context(selectors.DefaultSelector()), ReportingFake()
             made = Bench(selector, fake, lambda name: (fake.launch(name), None)[1])
         yield made
 
 
-def test_every_launcher_tells_of_processes_and_of_their_ends(bench: Bench) -> None:
+def test_every_launcher_reports_processes_and_their_ends(bench: Bench) -> None:
     bench.start("h1")
     bench.start("h2")
     bench.until(lambda: len(bench.of(Launched)) == 2)
@@ -205,14 +205,14 @@ def test_leaving_ends_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         bench.until(lambda: bench.of(Launched))
     with ExecLauncher.start(ORDERS) as direct:
         direct.launch(network, [settings("h2")])
-        (told,) = direct.poll()
-    for event in (bench.of(Launched)[0], told):
+        (exec_event,) = direct.poll()
+    for event in (bench.of(Launched)[0], exec_event):
         assert isinstance(event, Launched)
         with pytest.raises(ProcessLookupError):
             os.kill(event.pid, 0)
 
 
-def test_what_the_data_are_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_are_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with warm_parent(tmp_path, PARENT, monkeypatch) as (selector, launcher):
         bench = Bench(selector, launcher, lambda _: None)
         bench.until(lambda: bench.events)
@@ -234,7 +234,7 @@ def test_an_error_of_the_warm_parent_is_raised_as_what_it_is(
     assert getattr(caught.value, "remedy") == "get some"  # noqa: B009
 
 
-def test_the_end_of_the_warm_parent_is_told_with_its_last_words(
+def test_the_end_of_the_warm_parent_is_reported_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "import sys; print('trying', file=sys.stderr); sys.exit('MemoryError')"
@@ -245,7 +245,7 @@ def test_the_end_of_the_warm_parent_is_told_with_its_last_words(
         launcher.send_signal(1, signal.SIGTERM)  # to nobody: passed over
 
 
-def test_a_warm_parent_that_stands_still_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_warm_parent_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 import sys
 sys.stdin.readline()
@@ -259,13 +259,13 @@ sys.stdin.readline()
         assert launcher.activity() == launcher.activity()
 
 
-def test_an_agent_of_its_own_is_told_everything_and_has_one_thread() -> None:
+def test_an_agent_as_a_program_of_its_own_gets_everything_and_has_one_thread() -> None:
     network: Any = Network()
     with ExecLauncher.start(ORDERS) as launcher:
         launcher.launch(network, [settings("h1")])
     (program,) = network.programs
-    assert b'"data_root": "/nonexistent"' in program["told"]
-    assert b'"name": "h1"' in program["told"]
+    assert b'"data_root": "/nonexistent"' in program["stdin"]
+    assert b'"name": "h1"' in program["stdin"]
     assert program["env"]["OMP_NUM_THREADS"] == "1"
     assert program["env"].keys() == agent_environment().keys()
     assert launcher.standstill() == ""

@@ -87,7 +87,7 @@ def test_a_process_that_has_ended_counts_as_nothing() -> None:
     assert sampler.sample(began + 3, [])["agents_cpu"] is None
 
 
-def test_the_delay_process_is_told_apart() -> None:
+def test_the_delay_process_is_counted_separately() -> None:
     sampler = MachineSampler(os.getpid())
     began = sampler._at
     sampler.sample(began + 1, [])

@@ -97,7 +97,7 @@ def test_a_dry_run_says_which_runs_would_fail(file: Path, capsys: pytest.Capture
     ]
 
 
-def test_a_run_is_told_by_the_score_of_its_summary(file: Path) -> None:
+def test_a_run_is_described_by_the_score_in_its_summary(file: Path) -> None:
     found = runner(file)
     found.directory.mkdir(parents=True)
     run = RunBuilder(path=found.directory / "run").build()
@@ -110,12 +110,12 @@ def test_a_run_is_told_by_the_score_of_its_summary(file: Path) -> None:
     assert found._describe(replace(entry, status="failed", message="no")) == "failed: no"
 
 
-# --- runs, of which a fake starter decides how they end ---
+# --- runs whose ends a fake starter decides ---
 
 
 @dataclass
 class FakeRun:
-    """Ends as it is told to; `waits` is raised by as many waits first, as Ctrl-C would."""
+    """Ends with that status, after `waits` waits that Ctrl-C interrupts."""
 
     status: int
     waits: int = 0
@@ -160,22 +160,22 @@ GOOD = ComparedRun()
 INTERRUPTED = replace(GOOD, status="interrupted")
 
 
-def swept(file: Path, starter: FakeStarter, said: list[str]) -> SweepRunner:
-    return SweepRunner(load_sweep(file, ()), file.parent / "out", said.append, starter)
+def swept(file: Path, starter: FakeStarter, lines: list[str]) -> SweepRunner:
+    return SweepRunner(load_sweep(file, ()), file.parent / "out", lines.append, starter)
 
 
 def test_runs_follow_each_other_and_a_failure_stops_none(file: Path) -> None:
     failed = replace(GOOD, status="failed", verdict="degraded")
     starter = FakeStarter([FakeRun(1), FakeRun(0)], [failed, GOOD])
-    said: list[str] = []
+    lines: list[str] = []
     steps: list[Any] = []
-    sweep = swept(file, starter, said)
+    sweep = swept(file, starter, lines)
     (entry,) = sweep.execute(lambda *step: steps.append(step))
     assert (entry.label, entry.status, entry.message) == ("divshare", "failed", "mnbed: no luck")
     assert [done.status for done in sweep.entries] == ["failed", "completed"]
     assert [step[:2] for step in steps] == [(0, 2), (1, 2), (2, 2)]
-    assert "failed: mnbed: no luck" in said[0]
-    assert "faithful, accuracy 0.7000" in said[1]
+    assert "failed: mnbed: no luck" in lines[0]
+    assert "faithful, accuracy 0.7000" in lines[1]
     assert 'algorithm.name="divshare"' in " ".join(starter.commands[0])
     assert 'algorithm.name="swift"' in " ".join(starter.commands[1])
     again = FakeStarter([FakeRun(0)], [GOOD])
@@ -214,7 +214,7 @@ def test_a_run_that_was_interrupted_ends_the_sweep_and_keeps_what_is_done(file: 
     assert [entry.status for entry in read_sweep(sweep.directory).runs] == ["completed", "interrupted"]
 
 
-def test_a_run_that_said_nothing_has_at_least_a_message(file: Path) -> None:
+def test_a_run_that_printed_nothing_still_gets_a_message(file: Path) -> None:
     starter = FakeStarter([FakeRun(1), FakeRun(1)], [None, None], printed="")
     entries = swept(file, starter, []).execute(lambda *_: None)
     assert {entry.message for entry in entries} == {"it printed nothing"}

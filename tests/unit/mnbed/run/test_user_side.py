@@ -80,7 +80,7 @@ def test_an_experiment_comes_as_data(side: UserSide, tmp_path: Path) -> None:
         side.load(tmp_path / "x.yaml", ["sed=5"], SMALL)
 
 
-def test_what_is_no_file_is_not_written_to(side: UserSide, run: Path) -> None:
+def test_only_regular_files_are_written_to(side: UserSide, run: Path) -> None:
     """A pipe in the place of a log would have root wait for its reader."""
     os.mkfifo(run / "nodes" / "parent.log")
     with pytest.raises(RunError, match="no file"):
@@ -100,7 +100,7 @@ def test_its_end_is_an_error_not_a_wait(side: UserSide) -> None:
         side.revision()
 
 
-def test_a_bug_in_it_is_told_and_it_goes_on(side: UserSide) -> None:
+def test_a_bug_in_a_call_is_reported_and_the_process_survives(side: UserSide) -> None:
     with pytest.raises(RunError, match="there is no run yet"):
         side.write_environment("")
     with pytest.raises(RunError, match="TypeError"):
@@ -205,7 +205,7 @@ def test_long_messages_and_files_stay_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [b"no json\n", b"[1]\n", b"\xff\n"])
-def test_nonsense_is_no_message(line: bytes) -> None:
+def test_nonsense_is_rejected(line: bytes) -> None:
     ours, theirs = socket.socketpair()
     ours.sendall(line)
     channel = UserChannel(theirs)
