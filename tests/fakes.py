@@ -200,7 +200,7 @@ class FakeNetwork:
             self._begin_round(index, node)
 
     def _send_next(self, index: int, node: FakeNode) -> None:
-        """Begin with the first frame in the queue; its send time is now, and it is past dropping."""
+        """Start sending the first frame in the queue: its send time is now, and it can no longer be dropped."""
         node.sending = bool(node.queue) and node.alive
         if not node.sending:
             return

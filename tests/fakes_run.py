@@ -1,4 +1,4 @@
-"""Agents, launcher and control sockets in memory, for deterministic tests of whatever supervises a run.
+"""Agents, launcher and control sockets in memory, for deterministic tests of the supervisor of a run.
 
 A process sends what a real one would, and only what it could: a dead or stopped process sends nothing, and no end is
 reported that has not happened. Events may be delivered in any order, as two sockets and a pipe may deliver them.

@@ -6,7 +6,7 @@ network stack without any way out, and slow system calls: do not measure through
 
 A processor with more registers than the guest kernel has room for makes it panic at its first process. It then boots
 again with the old registers only (old_registers.py), where nothing may use AVX. The panic itself is what decides: how
-large the registers are depends on processor, hypervisor and kernel, and where they fit nothing has to be given up.
+large the registers are depends on processor, hypervisor and kernel; on machines where they fit, nothing is given up.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _registers_outgrown = False
 
 
 class GuestError(Exception):
-    """The guest could not run the command to its end: the message says why and ends with its console."""
+    """The guest could not finish the command: the message says why and ends with the guest's console."""
 
 
 class GuestCannotBootError(GuestError):

@@ -1,4 +1,4 @@
-"""Both kinds of switch behave alike: any graph, ports that close, links as asked, nothing left behind."""
+"""Both kinds of switch behave alike: on any graph, with ports that close, links as requested, and no leftovers."""
 
 from __future__ import annotations
 

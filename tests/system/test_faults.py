@@ -1,4 +1,4 @@
-"""What goes wrong, on purpose: each gives one clear message, the right exit status, and keeps what was collected."""
+"""Failures caused on purpose: each gives one clear message and the right exit status, and keeps what was collected."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ SMALL = (
     "evaluate.every=1s",
     "evaluate.samples=50",
 )
-# What waits for minutes elsewhere waits for seconds here.
+# Timeouts that are minutes otherwise are seconds here.
 HURRIED = """
 import sys
 from mnbed.run import supervisor
@@ -94,7 +94,7 @@ def num_rounds(cli: Cli) -> int:
 
 
 def find(program: str, process: subprocess.Popen[str]) -> int:
-    """The process of the run that runs that module: the one that leads a session."""
+    """The process of the run that executes that module: the leader of its session."""
     found: list[int] = []
 
     def there() -> bool:
@@ -130,7 +130,7 @@ def assert_nothing_is_lost(cli: Cli, rounds: int) -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_killed_controller(cli: Cli, phase: str) -> None:
-    """It can say nothing any more. The next command finds nothing alive, and what there was can be reported."""
+    """It can print nothing. The next command finds nothing alive, and what was collected can be evaluated."""
     process = start(cli, "time.duration=2s", report=True)
     reach(cli, phase, process)
     rounds = num_rounds(cli)

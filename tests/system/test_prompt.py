@@ -1,4 +1,4 @@
-"""The prompt as a user has it: a real terminal, driven by pexpect."""
+"""The prompt as a user sees it: in a real terminal, driven by pexpect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.system.conftest import (
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
 PROMPT = "mnbed> "
-# Without a dilation of its own nothing has to be timed before the network stands.
+# With a fixed dilation nothing has to be timed before the network is built.
 EASY = (*SHORT, "time.dilation=1", "compute.step_time=40ms")
 
 

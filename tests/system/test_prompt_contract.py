@@ -19,7 +19,7 @@ from tests.network.plans import plan_for
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
 LEAVING = {"exit", "quit", "EOF"}
-# Each of these takes seconds where it has something to measure.
+# Each of these takes seconds if it has something to measure.
 MEASURING = {"iperf", "iperfudp", "pingall", "pingallfull", "pingpair", "pingpairfull"}
 ARGUMENTS = (
     "",
@@ -120,7 +120,7 @@ def test_no_verb_ends_the_prompt_at_any_moment(prompt: Driven, capsys: pytest.Ca
     bench = prompt._bench
 
     def drive(moment: str, chosen: list[str]) -> str:
-        """What they answer; nothing among it may be an error that nobody has foreseen."""
+        """Type these lines; return their output, which must hold no unforeseen error."""
         for line in chosen:
             prompt.answers(line)
         output = capsys.readouterr().out

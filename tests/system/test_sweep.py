@@ -1,4 +1,4 @@
-"""A sweep as a user runs it: every algorithm over real links, a failure that stops nobody, resuming, comparing."""
+"""A sweep as a user runs it: every algorithm over real links, a failed run that stops no other, resuming, comparing."""
 
 from __future__ import annotations
 

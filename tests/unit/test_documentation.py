@@ -264,7 +264,7 @@ def test_the_table_of_parts_points_one_way() -> None:
         assert all(order.index(other) > order.index(part) for other in allowed), part
 
 
-# --- what stands beside the pages ---
+# --- other files of documentation ---
 
 
 def test_hosted_ci_runs_our_own_checks() -> None:

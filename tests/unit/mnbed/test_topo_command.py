@@ -169,7 +169,7 @@ def test_an_experiment_is_not_overwritten_by_its_export(run: Run, tmp_path: Path
 
 
 def test_names_of_our_own_journals_in_a_file_are_given_new_ones(tmp_path: Path) -> None:
-    """As other names that cannot be used; the file's own name stays as the label."""
+    """Like other names that cannot be used; the name in the file stays as the label."""
     path = tmp_path / "zoo.edges"
     path.write_text("controller parent\nparent other\n")
     graph = files.load(path)

@@ -1,4 +1,4 @@
-"""Emulated against wall time."""
+"""Emulated time against wall-clock time."""
 
 from __future__ import annotations
 

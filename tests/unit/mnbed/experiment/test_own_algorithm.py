@@ -95,7 +95,7 @@ def test_root_plans_without_importing_it(tmp_path: Path) -> None:
     assert replace(blind, experiment=found) == plan
     assert budget(blind, 2, STEP) == expected
     assert dump_experiment(unseen) == dump_experiment(found)
-    # Also where it is said that there is nothing to be asked.
+    # The same if it is stated that nobody can be asked.
     parse(plain_data, {})
 
 

@@ -52,7 +52,7 @@ def test_what_was_noted_is_found_and_removed(tmp_path: Path) -> None:
         (message,) = remove_leftovers(tmp_path)
         assert message == f"ended process {noted} of run run-1: sleep 100"
         assert not alive(noted)
-        # It carries the variable, too, like everything started inside; but nobody has noted it.
+        # It has the variable, too, like everything started inside; but its id has not been noted.
         assert alive(stranger)
 
 
@@ -88,7 +88,7 @@ def test_a_copied_mark_is_not_a_mark(tmp_path: Path) -> None:
         assert found(tmp_path) == []
 
 
-def test_a_number_that_was_given_out_again_is_nobody_of_ours(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_not_ours(tmp_path: Path) -> None:
     with mark.marked("run-1", tmp_path) as register, orphan() as pid:
         mark.note(pid)
         head, line = register.path.read_text().splitlines()

@@ -191,7 +191,7 @@ def test_a_trace_of_several_links_is_read_from_a_file(tmp_path: Path) -> None:
 def test_a_trace_given_by_set_is_relative_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
-    """As every other file that --set names, and also where it gives a whole section."""
+    """Like every other file that --set names, and also if it gives a whole section."""
     here = tmp_path / "here"
     here.mkdir()
     (here / "cell.csv").write_text("time,bandwidth\n0,5mbit\n")

@@ -279,7 +279,7 @@ def test_the_prompt_speaks_of_losses_in_percent() -> None:
     assert merged(after, parse_change(["burst_loss", "none"])).burst_loss == NO_BURSTS
 
 
-def test_bursts_go_with_no_other_losses() -> None:
+def test_bursts_cannot_be_combined_with_other_losses() -> None:
     with pytest.raises(
         InputError, match=r"link\.burst_loss: 0.1/0.5 on link h1 - s1, which also has loss 0.02"
     ):
@@ -288,7 +288,7 @@ def test_bursts_go_with_no_other_losses() -> None:
     assert plan_of({"burst_loss": "0.1/0.5"}, links=[link]).directions["h1", "s1"].asked.loss_share == 0
 
 
-def test_bursts_of_a_link_and_losses_of_a_path_behind_it_are_too_much() -> None:
+def test_bursts_of_a_link_and_losses_of_a_path_behind_it_are_refused() -> None:
     """They would meet in one netem."""
     graph = topologies.generate("regions", {"hosts_per_region": 1}, 1)
     inline = {"kind": "inline", **to_description(graph)}

@@ -41,7 +41,7 @@ class FakeLive:
 
 
 class FakeSide:
-    """The user's files: none can be written, and every log says the same."""
+    """The user's files: none can be written, and every log has the same text."""
 
     def open_new(self, path: Path) -> int:
         raise InputError(f"{path}: no such folder")

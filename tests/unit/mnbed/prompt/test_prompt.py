@@ -1,4 +1,4 @@
-"""The prompt's verbs and words, line by line; no line ends it but `exit`."""
+"""The prompt's verbs and arguments, line by line; no line but `exit` ends it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Driven(Prompt):
 
 
 class Now:
-    """Standard output as it is at this moment: pytest has another for the test than for what prepares it."""
+    """Standard output at this moment: pytest's differs between a test and its fixtures."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(text)
@@ -192,7 +192,7 @@ def test_words_are_completed(prompt: Driven) -> None:
     assert prompt.completedefault("h") == ["h1", "h2"]
 
 
-def test_whoever_leaves_ends_the_run_and_sees_its_results(
+def test_leaving_ends_the_run_and_shows_its_results(
     session: Session, prompt: Driven, capfd: pytest.CaptureFixture[str]
 ) -> None:
     session.training()

@@ -1,4 +1,4 @@
-"""What can be done by hand, and when it cannot: the run beside it has a thread of its own, as in earnest."""
+"""What can be done by hand, and when it cannot; the run has its own thread, as it really does."""
 
 from __future__ import annotations
 

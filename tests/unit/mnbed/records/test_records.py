@@ -56,8 +56,8 @@ APPLIED = {
         {"applied": [APPLIED], "ledger": False},
     ],
 )
-def test_a_made_up_run_holds_what_the_types_say(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Every other test of results stands on such runs."""
+def test_a_made_up_run_fits_the_types(tmp_path: Path, options: dict[str, Any]) -> None:
+    """All other tests of results rely on such runs."""
     assert run_problems(RunBuilder(path=tmp_path / "run", **options).build()) == []
 
 
@@ -122,7 +122,7 @@ def test_a_class_that_is_written_whole_has_the_fields_of_its_type(typed: Any, wr
 
 
 def plain(hint: Any) -> str:
-    """As it stands in the source; which module a name comes from says nothing."""
+    """The type as its source writes it, without the modules that names come from."""
     return re.sub(r"\b\w+\.", "", getattr(hint, "__forward_arg__", str(hint))).replace("StepMoment", "Moment")
 
 
@@ -251,7 +251,7 @@ OTHERS |= {"nodes", "waits", "mean_share"}
 
 
 @pytest.mark.parametrize("path", READERS, ids=lambda path: path.stem)
-def test_readers_ask_for_no_field_that_there_is_not(path: Path) -> None:
+def test_readers_use_only_fields_that_exist(path: Path) -> None:
     asked = {
         node.args[0].value
         for node in ast.walk(ast.parse(path.read_text()))

@@ -71,7 +71,7 @@ def test_agents_get_the_settings_of_the_plan(group: AgentGroup) -> None:
     assert all(settings.run_directory == first.run_directory for settings in others)
 
 
-def test_on_a_complete_overlay_nobody_needs_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_complete_overlay_agents_get_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agents_module, "RUNTIME_DIRECTORY", tmp_path)
     made = plan(algorithm={"name": "divshare", "degree": 2})
     with AgentGroup.start(made, tmp_path / "run", FakeSide()) as started:  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What every launcher tells, the fake one included; and what a warm parent's words and end are made into.
+"""What every launcher reports, the fake one included; and how a warm parent's output and end are reported.
 
 The warm parent's real loop runs here, with agents that only wait; the other launcher starts programs that only wait.
 """
@@ -76,7 +76,7 @@ def settings(name: str) -> AgentSettings:
 
 @dataclass
 class Network:
-    """Hosts in which a program only waits, for as long as nobody kills it."""
+    """Hosts in which a program does nothing but wait to be killed."""
 
     programs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -242,7 +242,7 @@ def test_the_end_of_the_warm_parent_is_reported_with_its_last_words(
         bench = Bench(selector, launcher, lambda _: None)
         bench.until(lambda: bench.events)
         assert bench.events == [LauncherGone(message="the warm parent of the agents ended: MemoryError")]
-        launcher.send_signal(1, signal.SIGTERM)  # to nobody: passed over
+        launcher.send_signal(1, signal.SIGTERM)  # to nobody: ignored
 
 
 def test_a_stuck_warm_parent_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on: that it is degrading is said while something can be done about it."""
+"""What the user sees during a run: a warning that it is degrading comes while something can be done about it."""
 
 from __future__ import annotations
 

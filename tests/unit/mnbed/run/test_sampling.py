@@ -62,7 +62,7 @@ def test_totals_count_from_the_start_and_peaks_are_rates(network: Any) -> None:
     assert totals["h1-eth0"] == LinkTotals(
         bytes_sent=126_000, drops=1, peak_bps=1_000_000, backlog_peak_bytes=700
     )
-    # An interface that went meanwhile has carried nothing that is known; others are none of ours.
+    # What an interface carried that has since gone is unknown; interfaces of others are not ours to count.
     assert totals["s1-eth1"] == LinkTotals(bytes_sent=0, drops=0, peak_bps=None, backlog_peak_bytes=0)
     assert set(totals) == {"h1-eth0", "s1-eth1"}
 

@@ -1,4 +1,4 @@
-"""Measured steps: really timed in a process of their own, remembered by machine and model, never in the way."""
+"""Measured steps: really timed in a process of their own, remembered by machine and model, never an obstacle."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ def test_a_cost_measured_on_a_busy_machine_is_marked_and_measured_again(
     # Not immediately: the machine is likely to stay busy for a while.
     soon = timed(3, GOOD, later=timedelta(minutes=1))
     assert (soon.remembered, soon.complaint, printed) == (True, words, [])
-    # On a busy machine, only a lower cost is better than the known one.
+    # On a busy machine, a new cost replaces the known one only if it is lower.
     assert timed(6, BAD[words]).step.busy_cpu_s == 5e-3
     assert words in printed[0]
-    # After a vain attempt, the next one has to wait.
+    # After a failed attempt, the next one has to wait.
     assert timed(3, GOOD, later=timedelta(minutes=1)).step.busy_cpu_s == 5e-3
     assert timed(4, BAD[words]).step.busy_cpu_s == 4e-3
     assert len(printed) == 1
@@ -131,7 +131,7 @@ def test_a_machine_that_others_keep_busy_is_noticed() -> None:
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
     try:
         before = CoreTimes.now()
-        # As long as it takes until the kernel has counted some ticks of theirs.
+        # For as long as the kernel takes to count some of their ticks.
         while (
             (after := CoreTimes.now()) is None or before is None or after.all_s < before.all_s + 0.5 * cores
         ):
@@ -195,7 +195,9 @@ def test_again_means_again(cache: Path, measured: list[Experiment]) -> None:
         lambda text: text.replace('"at": "2', '"at": "x'),
     ],
 )
-def test_a_damaged_memory_is_measured_anew(cache: Path, measured: list[Experiment], damage: Any) -> None:
+def test_if_the_cache_is_damaged_steps_are_measured_again(
+    cache: Path, measured: list[Experiment], damage: Any
+) -> None:
     step_cost(digits(), ME)
     (path,) = cache.iterdir()
     path.write_text(damage(path.read_text()))
@@ -215,7 +217,7 @@ def test_a_cache_that_cannot_be_written_is_not_an_error(
 
 
 def in_child_of_user(check: Callable[[], bool]) -> bool:
-    """Whether that holds in a process that has dropped root, as the one that plans has."""
+    """Whether the condition holds in a process that has dropped root, as the planning process has."""
     pid = os.fork()
     if pid == 0:
         status = 1

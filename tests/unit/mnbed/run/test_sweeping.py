@@ -1,4 +1,4 @@
-"""What a sweep's directory remembers of what has run; the runs themselves are tests/system's business."""
+"""What a sweep's directory records about its runs; the runs themselves are tested in tests/system."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def runner(file: Path, *overrides: str, redo_degraded: bool = False) -> SweepRun
 
 
 def done(found: SweepRunner, verdict: str = "faithful") -> None:
-    """As if all of it had run."""
+    """A sweep's directory as if all its runs had completed."""
     found.directory.mkdir(parents=True, exist_ok=True)
     found.entries = [
         replace(entry, status=COMPLETED, verdict=verdict, directory=f"{entry.label}-{entry.digest}")
@@ -188,7 +188,7 @@ def test_runs_follow_each_other_and_a_failure_stops_none(file: Path) -> None:
     ("status", "summary", "expected"),
     [
         (0, GOOD, "completed"),
-        (0, None, "failed"),  # it said that all is well, and left nothing
+        (0, None, "failed"),  # it reported success, but left nothing
         (1, GOOD, "failed"),  # its results could not be written
         (1, None, "failed"),
         (130, INTERRUPTED, "interrupted"),

@@ -1,4 +1,4 @@
-"""The process that has a user's files, as root uses it: what it does, and what it cannot do to root."""
+"""The process that handles a user's files, as root uses it: what it does, and what it cannot do to root."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_second_run_of_the_same_second_gets_another_name(side: UserSide, run: 
 
 
 @pytest.mark.parametrize("out", ["/proc/runs", "file/runs"])
-def test_where_no_run_can_be_made_the_remedy_is_another_folder(
+def test_if_no_run_directory_can_be_made_the_remedy_is_another_folder(
     side: UserSide, out: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -81,7 +81,7 @@ def test_an_experiment_comes_as_data(side: UserSide, tmp_path: Path) -> None:
 
 
 def test_only_regular_files_are_written_to(side: UserSide, run: Path) -> None:
-    """A pipe in the place of a log would have root wait for its reader."""
+    """A pipe in place of a log would make root wait for its reader."""
     os.mkfifo(run / "nodes" / "parent.log")
     with pytest.raises(RunError, match="no file"):
         side.open_in_run("parent.log")
@@ -237,7 +237,7 @@ def test_ctrl_c_ends_a_measurement_at_once(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.root
-def test_where_root_cannot_be_given_up_nothing_is_done() -> None:
+def test_if_root_cannot_be_given_up_nothing_is_done() -> None:
     """As in a container without CAP_SETPCAP: here, in a child that has lost it."""
     pid = os.fork()
     if pid == 0:
