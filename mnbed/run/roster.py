@@ -99,7 +99,9 @@ class Roster:
     def about_to_restart(self, agent: AgentState) -> bool:
         """Whether it is down, so that it can be restarted. Raises RunError if its old process cannot be found."""
         if agent.phase is Phase.KILLED and agent.pid is None:
-            raise RunError(f"{agent.name} was killed while it was starting, and its process cannot be found")
+            raise RunError(
+                f"{agent.name} was killed while it was starting, and its process has not been seen"
+            )
         return agent.phase in DOWN
 
     def restart(self, agent: AgentState, resume: ResumeSettings) -> None:

@@ -396,7 +396,7 @@ def test_a_sweep_is_the_users_but_for_its_networks(ann: Ann) -> None:
     process.terminate()
     done = ann.finish(process)
     assert done.returncode == 130, done.stdout + done.stderr
-    assert "goes on from here" in done.stderr
+    assert "continues from here" in done.stderr
     sweeping = [child for child in running.values() if "mnbed.cli sweep" in child.command]
     assert sorted(child.status["Uid"][0] for child in sweeping) == ["0", str(ANN)]
     for child in sweeping:

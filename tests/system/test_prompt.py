@@ -109,7 +109,7 @@ def test_shape_changes_a_link_and_linkstat_shows_it(session: Any) -> None:
 
 def test_bad_input_is_reported_and_the_prompt_stays(session: Any) -> None:
     assert "no link h1 - h2; h1 has links to: s1" in say(session, "shape h1 h2 bw 5")
-    assert "'width' is no property" in say(session, "shape h1 s1 width 5")
+    assert "'width' is not a link property" in say(session, "shape h1 s1 width 5")
     assert "bw -3: it must be above 0" in say(session, "shape h1 s1 bw -3")
     assert "above its delay" in say(session, "shape h1 s1 jitter 1s")
     assert "usage: linkstat" in say(session, "linkstat h1")

@@ -255,7 +255,7 @@ sys.stdin.readline()
 """
     with warm_parent(tmp_path, code, monkeypatch) as (selector, launcher):
         assert selector.select(60)
-        assert launcher.standstill() == "it waits: reading"
+        assert launcher.standstill() == "it is waiting: reading"
         assert launcher.activity() == launcher.activity()
 
 

@@ -208,7 +208,7 @@ def test_a_run_that_was_interrupted_ends_the_sweep_and_keeps_what_is_done(file: 
     second = FakeRun(130, waits=2)
     starter = FakeStarter([FakeRun(0), second], [GOOD, INTERRUPTED])
     sweep = swept(file, starter, [])
-    with pytest.raises(Interrupted, match="goes on from here"):
+    with pytest.raises(Interrupted, match="continues from here"):
         sweep.execute(lambda *_: None)
     assert second.interrupted == 2, "each is passed on, and the run is waited for"
     assert [entry.status for entry in read_sweep(sweep.directory).runs] == ["completed", "interrupted"]
