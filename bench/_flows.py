@@ -18,7 +18,7 @@ from mnbed.network.build import Network
 from node_agent.namespaces import enter_network_namespace
 
 PORT = 7000
-# TCP payload in a full frame of 1514 bytes, with time stamps on: what the headers leave.
+# Share of TCP payload in a full frame of 1514 bytes, with time stamps on.
 PAYLOAD_SHARE = 1448 / 1514
 # The same unsent data that agents leave to the kernel.
 _NOTSENT_LOWAT, _NOTSENT_BYTES = 25, 16384
@@ -28,11 +28,11 @@ def _in_namespaces(network: Network, hosts: Sequence[str], make: Any) -> list[An
     """One object for each of those hosts, made in the host's namespace."""
 
     def make_all() -> list[Any]:
-        made = []
+        objects = []
         for position, host in enumerate(hosts):
             enter_network_namespace(network.pid(host))
-            made.append(make(position))
-        return made
+            objects.append(make(position))
+        return objects
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(make_all).result()
@@ -79,9 +79,9 @@ def _receive(listeners: list[socket.socket], until: float, window: tuple[float, 
 
 def _send(sockets: list[socket.socket], until: float) -> int:
     selector = selectors.DefaultSelector()
-    for one in sockets:
-        one.setblocking(False)
-        selector.register(one, selectors.EVENT_WRITE)
+    for sock in sockets:
+        sock.setblocking(False)
+        selector.register(sock, selectors.EVENT_WRITE)
     block = bytes(1 << 16)
     while time.monotonic() < until:
         for key, _ in selector.select(0.05):
@@ -112,8 +112,8 @@ def tcp_flows(
     window = (began + skip, began + skip + seconds)
     receiver = _fork(lambda: _receive(listeners, window[1] + 0.1, window))
     sender = _fork(lambda: _send(senders, window[1] + 0.05))
-    for one in (*listeners, *senders):
-        one.close()
+    for sock in (*listeners, *senders):
+        sock.close()
     received = result_of(receiver)
     result_of(sender)
     return [8 * size / seconds for size in received]

@@ -35,7 +35,7 @@ def star_plan(nodes: int, bandwidth: str, delay: str, backend: str = "auto", **s
 
 
 def plan_of(**sections: Any) -> Plan:
-    """A plan of that network, for agents that do not matter."""
+    """A plan of that network; its agents do not matter."""
     defaults = {"task": {"name": "digits"}, "algorithm": {"name": "local"}, "evaluate": {"every": "1s"}}
     return make_plan(parse({**defaults, **sections}), FACTS)
 
@@ -58,7 +58,7 @@ def in_host(network: Network, host: str, work: Callable[[], Any]) -> tuple[int, 
 
 
 def result_of(process: tuple[int, int]) -> Any:
-    """Wait for such a process and return its result. Raises RuntimeError where it failed."""
+    """Wait for such a process and return its result. Raises RuntimeError if it failed."""
     pid, read = process
     with os.fdopen(read, "rb") as pipe:
         data = pipe.read()
@@ -68,7 +68,7 @@ def result_of(process: tuple[int, int]) -> Any:
 
 
 def iperf3(network: Network, client: str, server: str, seconds: float) -> float:
-    """What iperf3's receiver got, bit/s."""
+    """The rate at iperf3's receiver, bit/s."""
     hosts = network.mininet.nameToNode
     daemon = hosts[server].popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(0.3)

@@ -1,9 +1,9 @@
-"""How long does a network of 60 hosts take to stand? mnbed's build and verification beside plain Mininet's own.
+"""How long does it take to build a network of 60 hosts? mnbed's build and verification beside plain Mininet's build.
 
     sudo .venv/bin/python bench/build_time.py [--hosts 60] [--repeat 3]
 
 Plain Mininet: SingleSwitchTopo with a LinuxBridge and TCLinks of the same rate and delay, static ARP, `net.start()`.
-Where the kernel has no netem it prints errors and goes on without the delay; mnbed then builds with NFQUEUE.
+If the kernel has no netem, it prints errors and goes on without the delay; mnbed then builds with NFQUEUE.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 sudo .venv/bin/python bench/delay_cost.py [--hosts 60] [--rate 60] [--dilation 1 4] [--seconds 5] [--repeat 3]
 
-Every host of a star sends to the next one, all links full both ways. `process`: the delay process, its own work in user
-space and the kernel's in its name, which includes a released packet's way up the receiver's stack. `machine`: all
-processors, with the benchmark's own sender and receiver. Cases alternate; medians.
+Every host of a star sends to the next one, with all links full in both directions. `process`: the delay process, its
+own work in user space and the kernel's on its behalf, which includes a released packet's way up the receiver's stack.
+`machine`: all processors, including the benchmark's own sender and receiver. Cases alternate; medians are shown.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def measure(options: argparse.Namespace, dilation: float, delayed: bool) -> dict
         elapsed = time.monotonic() - began
         after, machine = process_s(pid), processor_s() - machine
     carried = sum(flows) * elapsed / 1e9
-    found = network.delay.statistics if network.delay is not None else None
+    statistics = network.delay.statistics if network.delay is not None else None
     return {
         "gbps": sum(flows) / 1e9,
         "user": (after[0] - before[0]) / carried,
         "system": (after[1] - before[1]) / carried,
         "machine": machine / carried,
-        "late": found["late_over_1ms"] / found["packets"] if found else 0.0,
-        "lost": found["lost"] if found else 0.0,
+        "late": statistics["late_over_1ms"] / statistics["packets"] if statistics else 0.0,
+        "lost": statistics["lost"] if statistics else 0.0,
     }
 
 
@@ -72,13 +72,15 @@ def main() -> None:
     for dilation in options.dilation:
         results: dict[bool, list[dict[str, float]]] = {True: [], False: []}
         for _ in range(options.repeat):
-            for delayed, found in results.items():
-                found.append(measure(options, dilation, delayed))
-        middle = {
-            delayed: {name: median([one[name] for one in found]) for name in found[0]}
-            for delayed, found in results.items()
-        }
-        delayed, plain = middle[True], middle[False]
+            for is_delayed, measured in results.items():
+                measured.append(measure(options, dilation, is_delayed))
+        delayed, plain = (
+            {
+                name: median([result[name] for result in results[is_delayed]])
+                for name in results[is_delayed][0]
+            }
+            for is_delayed in (True, False)
+        )
         rows.append(
             (
                 f"{dilation:g}",
@@ -90,7 +92,7 @@ def main() -> None:
             )
         )
     table(
-        f"{options.hosts} links of {options.rate:g} Mbit/s, full both ways; processors per Gbit/s carried",
+        f"{options.hosts} links of {options.rate:g} Mbit/s, full in both directions; processors per Gbit/s carried",
         (
             *("dilation", "carried Gbit/s: delayed / not", "process: user + system"),
             *("machine: delayed / not", "late > 1 ms", "lost"),

@@ -1,11 +1,11 @@
-"""Are links what was asked? Bandwidth and delay of mnbed's networks, beside plain Mininet's in the same run.
+"""Are links as asked for? Bandwidth and delay of mnbed's networks, beside plain Mininet's in the same run.
 
 sudo .venv/bin/python bench/fidelity.py [--backend auto] [--seconds 4] [--repeat 3] [--only SECTION ...]
-sudo .venv/bin/python bench/fidelity.py --guest        under user-mode-linux, for netem where this kernel has none
+sudo .venv/bin/python bench/fidelity.py --guest        under user-mode-linux, for netem on a kernel without it
 
 Sections: bandwidth, delay, dilation, star, shared. Rates are the link's (TCP payload x 1514 / 1448), in emulated
-units; what is asked is one bottleneck link. Plain Mininet: TCLink with LinuxBridge, iperf3, ping; where the kernel has
-no netem its delay is missing, and is said to be.
+units; there is one bottleneck link. Plain Mininet: TCLink with LinuxBridge, iperf3, ping; on a kernel without netem it
+has no delay, and the table says so.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ net.start()
 try:
     time.sleep(1)
     a, b = net.get(*pairs[0])
-    said = a.cmd("ping -c 20 -i 0.05 " + b.IP())
-    found = re.search(r"= [0-9.]+/([0-9.]+)/", said)
+    match = re.search(r"= [0-9.]+/([0-9.]+)/", a.cmd("ping -c 20 -i 0.05 " + b.IP()))
     flows = []
     for source, target in pairs:
         source, target = net.get(source, target)
@@ -67,7 +66,7 @@ try:
     for client, server in flows:
         rates.append(json.loads(client.communicate()[0])["end"]["sum_received"]["bits_per_second"])
         server.wait()
-    print("RESULT", json.dumps({"rates": rates, "rtt_ms": float(found[1]) if found else None}))
+    print("RESULT", json.dumps({"rates": rates, "rtt_ms": float(match[1]) if match else None}))
 finally:
     net.stop()
 """
@@ -88,8 +87,8 @@ def plain_mininet(
     return result["rates"], result["rtt_ms"]
 
 
-def of_asked(goodput_bps: float, asked_bps: float) -> float:
-    """The link's rate as a share of what was asked, minus one."""
+def rate_error(goodput_bps: float, asked_bps: float) -> float:
+    """The relative error of the link's rate."""
     return goodput_bps / PAYLOAD_SHARE / asked_bps - 1
 
 
@@ -107,7 +106,7 @@ def bandwidth(options: argparse.Namespace) -> None:
                 ours += tcp_flows(network, [("h1", "h2")], options.seconds)
                 theirs.append(iperf3(network, "h1", "h2", options.seconds))
             plain += plain_mininet("star", rate, "1ms", options.seconds)[0]
-        rows.append((f"{rate}", *(percent(of_asked(median(x), rate * 1e6)) for x in (ours, theirs, plain))))
+        rows.append((f"{rate}", *(percent(rate_error(median(x), rate * 1e6)) for x in (ours, theirs, plain))))
     header = ("asked Mbit/s", "our socket", "iperf3", "plain Mininet, iperf3")
     table(f"bandwidth, one link, {plan.delay_backend}: error", header, rows)
 
@@ -124,8 +123,8 @@ def delay(options: argparse.Namespace) -> None:
             ours.append(mean * 1e3 / 2 - one_way)
             worst.append(largest * 1e3 / 2 - one_way)
             if FACTS.netem:
-                found = plain_mininet("star", 60, f"{one_way / 2}ms", 1)[1]
-                plain.append((found or float("nan")) / 2 - one_way)
+                round_trip_ms = plain_mininet("star", 60, f"{one_way / 2}ms", 1)[1]
+                plain.append((round_trip_ms or float("nan")) / 2 - one_way)
         theirs = f"{median(plain):+.3f}" if plain else "no delay at all"
         rows.append((f"{one_way}", f"{median(ours):+.3f}", f"{median(worst):+.3f}", theirs))
     header = ("asked ms", "mean error ms", "worst packet ms", "plain Mininet, mean error ms")
@@ -140,10 +139,10 @@ def dilation(options: argparse.Namespace) -> None:
             errors, trips = [], []
             for _ in range(options.repeat):
                 with build_network(plan) as network:
-                    # First, as a flow leaves a queue behind.
+                    # The ping comes first, because a flow leaves a queue behind.
                     trips.append(ping(network, "h1", "h2", 20)[1] / factor * 1e3 / 2 - 10)
                     goodput = tcp_flows(network, [("h1", "h2")], options.seconds, skip=2.0)[0] * factor
-                    errors.append(of_asked(goodput, rate * 1e6))
+                    errors.append(rate_error(goodput, rate * 1e6))
             rows.append((f"{factor}", f"{rate}", percent(median(errors)), f"{median(trips):+.3f}"))
     header = ("dilation", "asked Mbit/s", "bandwidth error", "error of 10 ms one way, ms")
     table(f"emulated figures at several dilations, {plan.delay_backend}", header, rows)
@@ -158,7 +157,7 @@ def star(options: argparse.Namespace) -> None:
         with build_network(plan) as network:
             flows = tcp_flows(network, pairs, options.seconds, skip=2.0)
         statistics = network.delay.statistics if network.delay is not None else None
-        errors = [of_asked(flow * factor, rate * 1e6) for flow in flows]
+        errors = [rate_error(flow * factor, rate * 1e6) for flow in flows]
         rows.append(
             (
                 f"{factor}",
@@ -171,7 +170,7 @@ def star(options: argparse.Namespace) -> None:
             )
         )
     table(
-        f"60 hosts on a star, every link full both ways, {plan.delay_backend}",
+        f"60 hosts on a star, every link full in both directions, {plan.delay_backend}",
         ("dilation", "asked Mbit/s", "carried Gbit/s", "median error", "worst error", "late > 1 ms", "lost"),
         rows,
     )
@@ -195,7 +194,7 @@ def shared(options: argparse.Namespace) -> None:
             [plain_mininet("shared", rate, "2ms", seconds)[0] for _ in range(options.repeat)],
         ):
             cells += [
-                percent(median([of_asked(sum(both), rate * 1e6) for both in flows])),
+                percent(median([rate_error(sum(both), rate * 1e6) for both in flows])),
                 f"{median([max(both) / (sum(both) / 2) - 1 for both in flows]):.1%}",
             ]
         rows.append((f"{rate}", *cells))
@@ -224,7 +223,11 @@ def in_guest(arguments: list[str], script: Path = Path(__file__)) -> int:
     """Run that benchmark under the guest kernel."""
     from tests.guest.uml import run_in_guest
 
-    command = [sys.executable, str(script.resolve()), *(one for one in arguments if one != "--guest")]
+    command = [
+        sys.executable,
+        str(script.resolve()),
+        *(argument for argument in arguments if argument != "--guest"),
+    ]
     done = run_in_guest(command, timeout_s=3600, memory="2048M", cwd=Path(__file__).resolve().parents[1])
     print(done.output)
     return done.returncode

@@ -2,8 +2,8 @@
 
     sudo .venv/bin/python bench/launch.py [--nodes 60] [--repeat 3]
 
-Whole runs of two emulated seconds on the stand-in for CIFAR-10 (the images' shapes are what counts here). Beside them
-the same interpreter's bare `import torch`, which every agent would pay for without the warm parent.
+Whole runs of two emulated seconds on the stand-in for CIFAR-10 (only the images' shapes matter here). For comparison:
+the same interpreter's bare `import torch`, which every agent would have to do without the warm parent.
 """
 
 from __future__ import annotations

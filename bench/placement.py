@@ -1,4 +1,4 @@
-"""Where rate and delay sit on a link: TCLink's plain arrangement beside the delay on the receiving side.
+"""Where to put rate and delay on a link: TCLink's plain arrangement, or the delay on the receiving side.
 
 sudo .venv/bin/python bench/placement.py [--seconds 4] [--repeat 3] [--guest]
 
@@ -6,8 +6,9 @@ sudo .venv/bin/python bench/placement.py [--seconds 4] [--repeat 3] [--guest]
     receiving   HTB alone on the sending interface; what arrives goes through an IFB with netem
 
 One path of two links, h1 - s1 - h2, 10 ms each way. Bandwidth: the link's rate from TCP payload (x 1514 / 1448)
-against as asked, our socket with little unsent data (as agents send) and iperf3. Delay: half the mean of 40 round trips
-against 10 ms. Needs netem and ifb: --guest runs it under user-mode-linux, which has one processor.
+compared with the rate asked for, with our socket that keeps little unsent data (as agents do) and with iperf3. Delay:
+half the mean of 40 round trips compared with 10 ms. Needs netem and ifb: --guest runs it under user-mode-linux, which
+has one processor.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from _flows import tcp_flows
 from _network import iperf3, median, ping, star_plan, table
-from fidelity import in_guest, of_asked, percent
+from fidelity import in_guest, percent, rate_error
 
 from mnbed.network.build import Network, build_network
 from mnbed.network.namespaces import heredoc, run_script_in
@@ -39,8 +40,8 @@ def arranged(arrangement: str, rate: int) -> Iterator[Network]:
         plan = replace(plan, delay_backend="none")
     with build_network(plan) as network:
         if arrangement == "receiving":
-            for one in plan.directions.values():
-                delay_on_arrival(network, one.target, one.arrival)
+            for direction in plan.directions.values():
+                delay_on_arrival(network, direction.target, direction.arrival)
         yield network
 
 
@@ -70,18 +71,18 @@ def main() -> int:
     subprocess.run(["modprobe", "-a", "ifb", "act_mirred", "sch_ingress", "cls_u32"], check=False)
     rows = []
     for rate in options.rates:
-        found: dict[str, list[list[float]]] = {"plain": [], "receiving": []}
+        measured: dict[str, list[list[float]]] = {"plain": [], "receiving": []}
         for _ in range(options.repeat):
-            for arrangement, results in found.items():
+            for arrangement, results in measured.items():
                 with arranged(arrangement, rate) as network:
                     (ours,) = tcp_flows(network, [("h1", "h2")], options.seconds)
                     theirs = iperf3(network, "h1", "h2", options.seconds)
                 with arranged(arrangement, rate) as network:
                     trip = ping(network, "h1", "h2", 40)[1]
-                errors = [of_asked(ours, rate * 1e6), of_asked(theirs, rate * 1e6)]
+                errors = [rate_error(ours, rate * 1e6), rate_error(theirs, rate * 1e6)]
                 results.append([*errors, trip * 1e3 / 2 - 2 * _DELAY_MS])
         cells = [
-            [median([result[column] for result in found[arrangement]]) for arrangement in found]
+            [median([result[column] for result in results]) for results in measured.values()]
             for column in range(3)
         ]
         rows.append(

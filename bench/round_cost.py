@@ -1,8 +1,8 @@
 """CPU time that one round of DivShare costs an agent, apart from training: python bench/round_cost.py
 
 GN-LeNet's 89,834 parameters, Omega 0.1, J 6: 60 frames of 36 kB out, 60 in. Medians over many rounds, in
-microseconds of the thread's CPU time. Beside our way: the bound (a plain NumPy copy of the same bytes) and
-the plain way of doing it (an index array for each fragment, pickled for each peer). The last line adds the
+microseconds of the thread's CPU time. For comparison: a lower bound (a plain NumPy copy of the same bytes) and
+the straightforward way (an index array for each fragment, pickled for each peer). The last line adds the
 kernel: the 60 frames through sendmsg and recv_into over a socket pair. Needs no root.
 """
 
@@ -86,7 +86,7 @@ def make_algorithm(index: int) -> DivShare:
 
 
 def make_receivers() -> list[wire.Receiver]:
-    """One connection from each of DEGREE senders, greeted."""
+    """One connection from each of DEGREE senders, after its HELLO."""
     receivers = []
     for sender in range(1, DEGREE + 1):
         receiver = wire.Receiver(token=TOKEN, num_nodes=NUM_NODES, num_parameters=NUM_PARAMETERS)
@@ -116,14 +116,14 @@ def measure_ours(models: list[NDArray[np.float32]], rounds: int) -> dict[str, fl
     receivers = make_receivers()
 
     def decode() -> list[wire.Fragment]:
-        found = []
+        decoded = []
         for receiver, frames in zip(receivers, streams, strict=True):
             for frame in frames:
                 receiver.receive_data(frame)
                 event = receiver.next_event()
                 assert isinstance(event, wire.Fragment)
-                found.append(event)
-        return found
+                decoded.append(event)
+        return decoded
 
     def aggregate() -> None:
         for fragment in fragments:
@@ -219,7 +219,7 @@ class CpuClock:
         self._begin = time.thread_time_ns()
 
     def stop(self) -> int:
-        """Pause; the time that counted so far."""
+        """Pause; returns the time counted so far."""
         self._total += time.thread_time_ns() - self._begin
         return self._total
 

@@ -116,7 +116,7 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             status = main_of_verb(*args, **kwargs) or 0
-            sys.stdout.flush()  # here, where it is no error if the reader is gone
+            sys.stdout.flush()  # here, where a reader that is gone is not an error
             raise typer.Exit(status)
         except typer.Exit:
             raise
@@ -127,13 +127,13 @@ def _guarded(main_of_verb: Callable[..., Any], options: _Options) -> Callable[..
             _say(error, "interrupted", options)
             raise typer.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read our output is gone (`mnbed plan FILE | head`): there is nobody left to tell.
+            # The reader of our output is gone (`mnbed plan FILE | head`): nobody is left to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise typer.Exit(1) from None
         except Exception as error:
-            if (told := _full_disk(error)) is not None:
-                _say(error, f"error: {told}", options)
-                raise typer.Exit(told.exit_status) from None
+            if (full := _full_disk(error)) is not None:
+                _say(error, f"error: {full}", options)
+                raise typer.Exit(full.exit_status) from None
             text = " ".join(str(error).split()) or "no message"
             _say(
                 error,

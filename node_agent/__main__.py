@@ -1,7 +1,7 @@
 """One agent as a standalone program: `python -m node_agent ORDERS.json`, for debugging and foreign machines.
 
-The file (- for standard input) holds what the warm parent gets for one agent: {"uid", "gid", "groups", "home", "umask",
-"data_root", "seed", "num_nodes", "task", "settings"}. The process must already be in its host's namespace.
+The file (- for standard input) holds what the warm parent would get for the agent: {"uid", "gid", "groups", "home",
+"umask", "data_root", "seed", "num_nodes", "task", "settings"}. The process must already be in its host's namespace.
 """
 
 from __future__ import annotations

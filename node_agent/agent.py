@@ -132,7 +132,7 @@ class Agent:
         if self._transport.error is not None:
             raise self._transport.error
         if self._clock is None:
-            return  # told to stop, or lost the controller, before the start
+            return  # asked to stop, or lost the controller, before the start
         reason: Literal["finished", "stopped"] = "finished"
         try:
             self._train(self._clock)
@@ -203,8 +203,8 @@ class Agent:
     def _first_slot(self, clock: EmulatedClock) -> float:
         """When the first step begins: the nodes' first steps are spread evenly over one step's time.
 
-        Independent machines do not begin their steps at the same instant. And where many agents share a few cores,
-        steps that begin together queue for them: agents then waited 60 % of the time, and 10 % when spread like this.
+        Independent machines do not begin their steps at the same instant. And if many agents share a few cores, steps
+        that begin together queue for them: measured, agents waited 60 % of the time, and 10 % when spread like this.
         """
         step_s = self._settings.step_time_s
         phase_s = step_s * self._settings.index / self._settings.num_nodes
@@ -244,7 +244,7 @@ class Agent:
 
     def _wait_for_turn(self, clock: EmulatedClock) -> bool:
         """Wait until the algorithm allows the next round; False if the experiment ends first."""
-        since_s, told, watched = clock.now(), False, frozenset[int]()
+        since_s, reported, watched = clock.now(), False, frozenset[int]()
         may_start = False
         with self._arrived:
             while not (may_start := self._algorithm.may_start_round()):
@@ -255,8 +255,8 @@ class Agent:
                 self._transport.watch(peers - watched)
                 watched = peers
                 self._waited_for = sorted(self._names[peer] for peer in waits_for)
-                if not told and (over or clock.now() - since_s > self._round_s):
-                    told = True
+                if not reported and (over or clock.now() - since_s > self._round_s):
+                    reported = True
                     self.journal.write(
                         "waiting", round=self._round, since=round(since_s, 6), of=self._waited_for
                     )
@@ -333,7 +333,7 @@ class Agent:
             clock = EmulatedClock(message["start_monotonic_s"], self._settings.dilation)
             self._transport.begin(clock)
             if self._settings.resume is not None:
-                # Peers that wait for something from the earlier life learn that it will never come.
+                # So that peers that wait for something from the earlier life learn that it will never come.
                 self._transport.watch(self._names)
             self._clock = clock
             self._started.set()

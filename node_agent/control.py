@@ -18,7 +18,7 @@ from typing_extensions import Unpack
 
 from node_agent import control_messages as messages
 
-# Far larger than any message of ours: whoever sends more without a newline is not one of ours.
+# Far larger than any of our messages: more than this without a newline does not come from mnbed.
 _MAX_LINE_BYTES = 1 << 20
 
 

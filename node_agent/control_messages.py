@@ -1,6 +1,6 @@
 """The messages between the controller and an agent, or the agents' parent: one type for each, its fields explained.
 
-Both ends send and receive these and no others; every message has its `kind`, which is added as it is sent.
+Both ends send and receive these and no others; `kind` is added to every message when it is sent.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from node_agent.counters import CounterTotals
 
 
 class Hello(TypedDict):
-    """The first message of a connection. Which process has sent it, the kernel says."""
+    """The first message of a connection. Which process sent it is known from the kernel."""
 
     kind: NotRequired[Literal["hello"]]
     name: str
     token: str
-    """The run's."""
+    """The run's token."""
 
 
 class Ready(TypedDict):
-    """At the start barrier."""
+    """The agent is at the start barrier."""
 
     kind: NotRequired[Literal["ready"]]
     standin: bool
-    """Generated data has taken the place of the real."""
+    """Whether generated data is used in place of the real data."""
     data: str
-    """What the data is, in words."""
+    """A description of the data."""
 
 
 class Status(TypedDict):
-    """How far it is, a few times a second; dropped where it cannot be sent at once."""
+    """The agent's progress, a few times a second; dropped if it cannot be sent at once."""
 
     kind: NotRequired[Literal["status"]]
     t: float | None
@@ -46,21 +46,21 @@ class Status(TypedDict):
 
 
 class Failed(TypedDict):
-    """The agent cannot go on."""
+    """The agent cannot continue."""
 
     kind: NotRequired[Literal["failed"]]
     message: str
     remedy: str | None
     exit_status: int
-    """That `mnbed` is to end with."""
+    """The exit status that `mnbed` should end with."""
     traceback: str
     name: NotRequired[str]
-    """With `token`, where the agent failed before it could say hello."""
+    """Given with `token` if the agent failed before it could send hello."""
     token: NotRequired[str]
 
 
 class Ended(TypedDict):
-    """Trained to the end, or stopped."""
+    """The agent trained to the end, or was stopped."""
 
     kind: NotRequired[Literal["ended"]]
     reason: Literal["finished", "stopped"]
@@ -84,7 +84,7 @@ class Stop(TypedDict):
 
 
 class Exit(TypedDict):
-    """Everybody has ended: connections may close."""
+    """All agents have ended: connections may close."""
 
     kind: NotRequired[Literal["exit"]]
 
@@ -98,11 +98,11 @@ class Loaded(TypedDict):
     kind: NotRequired[Literal["loaded"]]
     standin: bool
     description: str
-    """What the data is, in words."""
+    """A description of the data."""
     step_wall_s: float
     num_parameters: int
     partition: list[list[int]]
-    """Node -> label -> how many training samples."""
+    """Node -> label -> number of training samples."""
 
 
 class Forked(TypedDict):
@@ -124,7 +124,7 @@ class Exited(TypedDict):
 
 
 class Report(TypedDict):
-    """What went wrong, as `Failed` has it."""
+    """What went wrong, with the fields of `Failed`."""
 
     message: str
     remedy: str | None

@@ -1,6 +1,6 @@
 """Everything an agent counts, one field each; the field's name is also the name in journal, CSV and summary.
 
-To count another one, add it to both classes.
+To count something else, add it to both classes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 
 class CounterTotals(TypedDict):
-    """The same fields, as journals and messages have them; a test tells where the two differ."""
+    """The same fields, as journals and messages have them; a test compares the two."""
 
     bytes_sent: int
     bytes_received: int
@@ -45,7 +45,7 @@ class Counters:
     """Frame bytes handed to the kernel, headers included."""
     bytes_received: int = 0
     fragments_created: int = 0
-    """(fragment, peer) pairs put in the out-queue."""
+    """(fragment, peer) pairs put into the out-queue."""
     fragments_sent: int = 0
     fragments_dropped_stale: int = 0
     """Pairs replaced by newer data before their first byte was sent."""
@@ -60,9 +60,9 @@ class Counters:
     connections_lost: int = 0
     """Connections that broke or could not be made; repeated attempts to reach the same peer count once."""
     strangers_closed: int = 0
-    """Connections closed before their HELLO: it was late, or their place or descriptor was needed."""
+    """Connections closed before their HELLO, because it was late or because their place or descriptor was needed."""
     descriptor_shortages: int = 0
-    """Times that no file descriptor was available to make or accept a connection at once."""
+    """How often no file descriptor was available to make or accept a connection."""
     statuses_dropped: int = 0
     """Status messages that the controller was not ready to take."""
     overruns: int = 0

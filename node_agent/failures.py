@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def in_words(error: BaseException, *, name: str, module: str | None, log: Path) -> str:
-    """One line for the user. `module`: a user's own algorithm, whose lines tell more than those it called.
+    """One line for the user. `module`: a user's own algorithm, whose lines say more than those of what it called.
 
-    An error that is meant for users (it has an exit status) speaks for itself; anything else is a bug, and is
-    reported with its type, where it was raised, and the agent's log.
+    An error that is meant for users (one with an exit status) speaks for itself; anything else is a bug, and is
+    reported with its type, the place where it was raised, and the agent's log.
     """
     text = " ".join(str(error).split())
     if hasattr(error, "exit_status"):

@@ -130,7 +130,7 @@ def average_redrawn(
 
 
 class RedrawnStore:
-    """Everything that came since the last aggregation, once each, if every round is cut anew. Thread-safe."""
+    """Everything that arrived since the last aggregation, once each, if every round has its own cut. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()

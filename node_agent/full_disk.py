@@ -33,7 +33,7 @@ def in_words(error: OSError, unknown: Path | str = "") -> str:
 
 
 def remedy(error: OSError, unknown: Path | str = "") -> str | None:
-    """What to do about it; None if the disk is not full."""
+    """What the user can do; None if the disk is not full."""
     if not is_full(error):
         return None
     where = Path(str(error.filename or unknown)).parent if error.filename else Path(unknown)

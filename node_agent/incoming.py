@@ -1,4 +1,4 @@
-"""What comes in: the listener, the connections that peers opened, and strangers that never say who they are.
+"""Incoming data: the listener, the connections that peers opened, and strangers that never identify themselves.
 
 A connection is a stranger until its HELLO has been accepted. Strangers have a deadline and are limited in number, the
 oldest going first, so that they cannot use up the descriptors or the time that peers need. A peer speaks on one
@@ -43,7 +43,7 @@ class CannotListen(Exception):
 def receivers(
     settings: AgentSettings, *, num_parameters: int, num_fragments: int, permutation_seed: int | None
 ) -> Callable[[], wire.Receiver]:
-    """Returns what makes each new connection's reader: all that an agent demands of its peers' frames."""
+    """Returns a function that makes the reader of a new connection, with all that an agent demands of frames."""
     token, neighbours = bytes.fromhex(settings.token), frozenset(peer.index for peer in settings.peers)
     return lambda: wire.Receiver(
         token=token,
@@ -58,7 +58,7 @@ def receivers(
 
 @dataclass(eq=False)
 class _Incoming:
-    """A connection that somebody opened to us."""
+    """A connection that was opened to us."""
 
     socket: socket.socket
     receiver: wire.Receiver

@@ -1,7 +1,7 @@
 """The journal: one JSON object per line, flushed line by line, so that a crash loses at most the line being written.
 
-`records.py` says which events an agent writes, and every field of theirs; the controller writes a journal of the same
-form, with events of its own.
+`records.py` says which events an agent writes, with all their fields; the controller writes a journal of the same
+format, with events of its own.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Journal(JournalFile):
     @overload
     def write(self, event: Literal["aggregated"], /, **fields: Unpack[records.Aggregated]) -> None: ...
     def write(self, event: str, /, **fields: Any) -> None:
-        """Append one record. Raises OSError where the disk is full."""
+        """Append one record. Raises OSError if the disk is full."""
         self.append(event, fields)
 
 

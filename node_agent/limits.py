@@ -1,4 +1,4 @@
-"""Time-outs and sizes of an agent's I/O. Tests make these small."""
+"""Time-outs and sizes of an agent's I/O. Tests use small ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one local step costs on this machine: alone, and beside as many others as in a run at its busiest.
+"""Measures what a local step costs on this machine: alone, and beside as many others as in a run at its busiest.
 
 Run as `python -m node_agent.measure` in the environment that agents get. Standard input holds one JSON object {"task",
 "data_root", "seed", "cores"}; standard output gets one of
@@ -6,7 +6,7 @@ Run as `python -m node_agent.measure` in the environment that agents get. Standa
     measured   wall_s, cpu_s, busy_cpu_s, num_parameters, moment {spread, others_busy, stolen, load_average}
     error      message, remedy, exit_status, traceback
 
-The data is generated if the task can do without its own. Whoever starts this has dropped root already.
+The data is generated if the task does not need its own for this. The process that starts this one has dropped root.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ _GROUPS = 5
 _GROUP_S = 0.3
 _MIN_STEPS = 5
 # In the busy measurement this many nodes share a core, and together they ask for 70 % of the cores, like a run whose
-# dilation `auto` has chosen. Their steps find caches that others have used meanwhile. Measured on 2 cores with
-# GN-LeNet, batch 8: 4.7 ms alone, 5.5 ms with 4 endless loops on each core, 6.2 ms with pauses, during which caches go
-# cold.
+# dilation was chosen by `auto`. Between its steps, others use a node's caches. Measured on 2 cores with GN-LeNet, batch
+# 8: 4.7 ms alone, 5.5 ms with 4 endless loops on each core, 6.2 ms with pauses, during which caches go cold.
 _PROCESSES_PER_CORE = 4
 _MAX_PROCESSES = 64
 _BUSY_SHARE = 0.7
@@ -63,11 +62,11 @@ class CoreTimes:
     busy_s: float
     stolen_s: float
     own_s: float
-    """Of this process."""
+    """Processor time of this process."""
 
     @classmethod
     def now(cls, stat: Path = Path("/proc/stat")) -> CoreTimes | None:
-        """None if the kernel does not tell."""
+        """The times now; None if the kernel does not report them."""
         tick_s = 1 / os.sysconf("SC_CLK_TCK")
         wanted = {f"cpu{core}" for core in os.sched_getaffinity(0)}
         try:
@@ -84,7 +83,7 @@ class CoreTimes:
 
 
 def moment(before: CoreTimes | None, after: CoreTimes | None, walls: list[float]) -> dict[str, float | None]:
-    """What the machine did between the two; `walls`: wall seconds of a step in each group."""
+    """What the machine did between the two times; `walls`: wall seconds of a step in each group."""
     activity: dict[str, float | None] = {
         "spread": max(walls) / min(walls) - 1,
         "others_busy": None,
@@ -142,7 +141,7 @@ def _group(step: Callable[[], float], period_s: float) -> list[tuple[float, floa
 
 
 def _fork(work: Callable[[], object]) -> int:
-    """Do the work in a child; returns the end of a pipe that delivers its result as JSON."""
+    """Do the work in a child; returns the reading end of a pipe that delivers its result as JSON."""
     reading, writing = os.pipe()
     if os.fork() == 0:
         status = 1

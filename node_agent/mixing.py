@@ -72,7 +72,7 @@ class LatestModels:
             return {sender: fragment.values for sender, fragment in self._models.items()}, fresh
 
     def forget_rounds(self, sender: int) -> None:
-        """The sender may restart its round count: whatever comes next from it counts as newer than what is here."""
+        """The sender may restart its round count: whatever comes next from it counts as newer than what is kept."""
         with self._lock:
             known = self._models.get(sender)
             if known is not None:

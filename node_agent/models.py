@@ -33,8 +33,8 @@ def make_image_model(name: str, shape: tuple[int, int, int], num_classes: int, s
 def gn_lenet(shape: tuple[int, int, int], num_classes: int) -> torch.nn.Module:
     """LeNet with group normalisation, as in decentralizepy and the DivShare paper (arXiv 2410.12918, section 5).
 
-    89,834 parameters for 3x32x32 images and 10 classes. Group instead of batch normalisation, because the average of
-    running statistics that come from different data is the statistics of nothing (Hsieh et al., ICML 2020).
+    89,834 parameters for 3x32x32 images and 10 classes. Group instead of batch normalisation, because averaging running
+    statistics of different data describes none of that data (Hsieh et al., ICML 2020).
     """
     from torch import nn
 

@@ -79,7 +79,7 @@ class Sender:
         self._outgoing = {peer.index: Outgoing(peer) for peer in settings.peers}
         self._orders = count()
         self._finished = False
-        # Those for whom `advance` may have something to do. A round touches few of many peers at a time.
+        # Connections for which `advance` may have something to do: with many peers, only few change at a time.
         self._stirred: set[Outgoing] = set()
         # Sequential exchange: who holds the line and until when; the rate of the fastest recent frame.
         self._line: Outgoing | None = None

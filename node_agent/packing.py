@@ -1,8 +1,8 @@
 """Passes a loaded task, in one anonymous file, from the process that loaded it to the agents, which share its memory.
 
-The file is handed on by a process that never looks into it: what a user's data became is unpacked only without root.
-Arrays are stored outside the pickle, each on its own pages, and are mapped, not copied; arrays that are mapped from a
-file already are mapped from that file again.
+The file is handed on by a process that never looks into it: what was made from a user's data is unpacked only without
+root. Arrays are stored outside the pickle, each on its own pages, and are mapped, not copied; arrays that are already
+mapped from a file are mapped from that file again.
 
     8 bytes     length of the index
     index       JSON: [[offset, size], ...]; first the pickle, then its buffers in order

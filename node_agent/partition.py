@@ -58,7 +58,7 @@ _SCHEMES: dict[str, type[PartitionSettings]] = {
 
 
 def partition_settings(plain: dict[str, Any] | PartitionSettings) -> PartitionSettings:
-    """The settings object of a plain dict that has been checked already. Raises KeyError, TypeError."""
+    """The settings object for a plain dict that has already been checked. Raises KeyError, TypeError."""
     return _SCHEMES[plain["kind"]](**plain) if isinstance(plain, dict) else plain
 
 
@@ -68,7 +68,7 @@ def samples_needed(settings: PartitionSettings, num_nodes: int) -> int:
 
 
 def too_few_samples(settings: PartitionSettings, num_nodes: int, num_samples: int) -> str:
-    """The message that they cannot be split this way, with the remedy; begins with the key in the task's settings."""
+    """The message that so few samples cannot be split this way, with a remedy; begins with a key of the task."""
     if isinstance(settings, KshardPartition) and num_samples >= num_nodes:
         return (
             f"partition.shards: got {settings.shards}; {num_nodes} nodes x {settings.shards} shards need "
@@ -105,7 +105,7 @@ def _kshard(
 ) -> list[NDArray[np.int64]]:
     """The shards are dealt at random, so that stragglers do not always hold the same classes."""
     total = num_nodes * num_shards
-    # Samples with equal labels are shuffled, so that another seed gives a shard other samples, too.
+    # Samples with equal labels are shuffled, so that another seed also puts other samples into a shard.
     order = rng.permutation(len(labels))
     shards = np.array_split(order[np.argsort(labels[order], kind="stable")], total)
     dealt = rng.permutation(total).reshape(num_nodes, num_shards)
@@ -125,6 +125,6 @@ def _dirichlet(
     parts = [np.concatenate(hand) for hand in hands]
     for node in range(num_nodes):
         if not len(parts[node]):
-            richest = max(range(num_nodes), key=lambda other: len(parts[other]))
-            parts[node], parts[richest] = parts[richest][:1], parts[richest][1:]
+            largest = max(range(num_nodes), key=lambda other: len(parts[other]))
+            parts[node], parts[largest] = parts[largest][:1], parts[largest][1:]
     return parts

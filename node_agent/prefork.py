@@ -1,8 +1,8 @@
 """The warm parent: imports torch once, has the data loaded once, then forks an agent into every host.
 
-Entering a host takes root, so this process stays root, and therefore touches nothing of the user's: a child that has
+Entering a host takes root, so this process stays root and therefore touches nothing of the user's: a child that has
 dropped root loads the data and packs it into an anonymous file; this process warms torch up on noise of the same shape
-and passes the file on unread; every agent drops root before it maps what is in there.
+and passes the file on unread; every agent drops root before it maps the file.
 
 Run as `python -m node_agent.prefork`. It speaks JSON lines: on standard input first {"task", "data_root", "seed",
 "num_nodes", "uid", "gid", "groups", "home", "umask"}, then, as often as wanted, {"agents": [{"pid": of the host's
@@ -13,7 +13,7 @@ shell, "settings": {AgentSettings}}]} or {"signal": number, "pid": of an agent};
     forked   agents: {name: pid}
     exited   name, pid, status (a negative number is the signal that ended it)
 
-It ends when standard input closes, and kills the children that are left.
+It ends when standard input closes, and kills the remaining children.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from node_agent.tasks import Task, create_task
 
 # The loading child's report is a table of nodes and classes at most.
 _MAX_REPORT_BYTES = 64 << 20
-# No data of ours has more pixels per side, classes, users or items than this.
+# No data set has more pixels per side, classes, users or items than this.
 _MAX_SIZE = 1 << 24
 
 
@@ -68,7 +68,7 @@ def say(kind: Literal["exited"], /, **fields: Unpack[messages.Exited]) -> None: 
 @overload
 def say(kind: Literal["error"], /, **fields: Unpack[messages.LoadingFailed]) -> None: ...
 def say(kind: str, /, **fields: Any) -> None:
-    """One message to the controller."""
+    """Send a message to the controller."""
     sys.stdout.write(json.dumps({"kind": kind, **fields}) + "\n")
     sys.stdout.flush()
 
@@ -111,7 +111,7 @@ class Loader:
             report: dict[str, Any] = json.loads(text)
             if "message" in report:
                 raise LoadingFailed(cast("messages.Report", report))
-            # Nobody may change it while others have it mapped.
+            # It must not change while others have it mapped.
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
         except (ValueError, OSError):
@@ -124,7 +124,7 @@ class Loader:
 
 
 def _load(orders: dict[str, Any], parent: int, descriptor: int, writing: int) -> int:
-    """In the child: the task and its parts into `descriptor`, a report into `writing`."""
+    """In the child: write the task and its parts to `descriptor`, and a report to `writing`."""
     # Standard output is the controller's channel; what a library prints goes to the log.
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -207,7 +207,7 @@ def fork_child(work: Callable[[int], int]) -> int:
     finally:
         with contextlib.suppress(OSError):
             sys.stderr.flush()
-        # Not sys.exit: the parent's buffers and exit handlers are not this process's business.
+        # Not sys.exit: the parent's buffers and exit handlers must not be run here.
         os._exit(status)
 
 
@@ -222,7 +222,7 @@ def become_agent(
     except Exception as error:
         report_failure(settings, None, error)
         raise
-    # The I/O thread must get its turn between two torch calls of the training thread.
+    # The I/O thread must get a turn between two torch calls of the training thread.
     sys.setswitchinterval(0.0005)
     return run_agent(settings, task, part)
 
@@ -270,7 +270,7 @@ def reap(children: dict[int, str]) -> None:
 
 
 def follow(request: dict[str, Any], orders: dict[str, Any], packed: int, children: dict[int, str]) -> None:
-    """Carry out one request of the controller; `orders` came first, with what all agents share."""
+    """Carry out a request of the controller; `orders` came before, with what all agents share."""
     if "agents" in request:
         forked = fork_agents(orders, request["agents"], packed)
         children |= forked
@@ -281,9 +281,9 @@ def follow(request: dict[str, Any], orders: dict[str, Any], packed: int, childre
 
 
 def serve(orders: dict[str, Any], packed: int) -> None:
-    """Until standard input closes: carry out requests, report children that end. Then kill the rest."""
+    """Until standard input closes, carry out requests and report children that end; then kill the rest."""
     children: dict[int, str] = {}
-    asked = b""
+    received = b""
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -299,7 +299,7 @@ def serve(orders: dict[str, Any], packed: int) -> None:
             data = os.read(0, 1 << 16)
             if not data:
                 break
-            *lines, asked = (asked + data).split(b"\n")
+            *lines, received = (received + data).split(b"\n")
             for line in lines:
                 follow(json.loads(line), orders, packed, children)
     for pid in children:
@@ -309,7 +309,7 @@ def serve(orders: dict[str, Any], packed: int) -> None:
 
 
 def main() -> int:
-    """Load, fork, watch."""
+    """Load the data, fork agents, report their ends."""
     # Ctrl-C goes to the whole process group of a terminal: the controller decides what it means, not its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

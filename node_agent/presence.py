@@ -1,4 +1,4 @@
-"""Which peers are present: the algorithm is told of each loss once, whoever opened the connection that reveals it.
+"""Which peers are present. The algorithm hears of each loss once, no matter which connection reveals it.
 
 A peer that dies ends up to two connections, the one to it and the one from it. The first end is the loss; the second
 is news only if the peer has been heard from, or something has been queued for it, in between. A restarted peer says so
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 
 class Presence:
-    """Who is present. Used only by the I/O thread."""
+    """Tracks which peers are present. Used only by the I/O thread."""
 
     def __init__(self, peers: Iterable[int], on_peer: Callable[[int, bool], None]) -> None:
         """`on_peer(index, joined)` tells the algorithm."""
@@ -24,11 +24,11 @@ class Presence:
         self._ended: set[int] = set()
 
     def life_of(self, peer: int) -> int:
-        """The latest life in which that peer has said HELLO; 0 before any."""
+        """The latest life in which that peer has said HELLO; 0 before the first."""
         return self._lives.get(peer, 0)
 
     def has_ended(self, peer: int) -> bool:
-        """Whether the peer has said BYE and not come back."""
+        """Whether the peer has said BYE and has not come back."""
         return peer in self._ended
 
     def heard(self, peer: int) -> None:
@@ -36,7 +36,7 @@ class Presence:
         self._counted_on.add(peer)
 
     def joined(self, peer: int, life: int) -> None:
-        """The peer said HELLO on a connection that it opened. What an earlier life owed will never come."""
+        """The peer said HELLO on a connection that it opened. What an earlier life had yet to send will never come."""
         if life > self.life_of(peer):
             self._tell_lost(peer)
         self._lives[peer] = self._speaking[peer] = life
@@ -59,7 +59,7 @@ class Presence:
         self._tell_lost(peer)
         speaking = self._speaking.get(peer)
         if speaking is not None and speaking > life:
-            # What was on its way to the earlier life is gone, but the later life is there.
+            # What was on its way to the earlier life is lost, but the later life is present.
             self.heard(peer)
             self._on_peer(peer, True)
 

@@ -1,8 +1,8 @@
-"""Giving up root for good: what reads a user's files, runs a user's code or writes results does this first.
+"""Giving up root for good: every process that reads a user's files, runs a user's code or writes results starts so.
 
-Afterwards nothing gives it back: no saved ids, no capabilities, an empty bounding set, and no_new_privs, so that not
-even a set-uid program can. Only when root itself is the user does it keep its access to files. Capabilities belong to
-threads, so a process does this while it has only one.
+Nothing can restore root afterwards: no saved ids, no capabilities, an empty bounding set, and no_new_privs, so that not
+even a set-uid program can. Only if the user is root itself is access to all files kept. Capabilities belong to threads,
+so a process does this while it has only one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PR_SET_PDEATHSIG, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1,
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 # linux/capability.h: _LINUX_CAPABILITY_VERSION_3, and two words of 32 capabilities each.
 _VERSION_3, _MAX_CAPABILITIES = 0x20080522, 64
-# What runs of root itself keep, without sudo: reading and writing files, whoever owns them.
+# What is kept if root itself calls mnbed, without sudo: reading and writing files, whoever owns them.
 _ROOT_KEEPS = frozenset({1, 2})  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 # No core dumps with a user's data, and no higher priority than other processes.
 _LIMITS = {
@@ -44,7 +44,7 @@ class _Data(ctypes.Structure):
 
 
 def drop_for_good(uid: int, gid: int, groups: Sequence[int]) -> None:
-    """Become that user, for this process and all that it starts; a caller who is not root stays who they are.
+    """Become that user, for this process and all that it starts; a caller who is not root stays the same user.
 
     Raises OSError if the kernel refuses any part of it, and RuntimeError if any of root's privileges is left.
     """
@@ -67,7 +67,7 @@ def drop_for_good(uid: int, gid: int, groups: Sequence[int]) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent` ends, for any reason. After `drop_for_good`, which undoes it."""
+    """Have the kernel kill this process when `parent` ends. Call it after `drop_for_good`, which would undo it."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -94,7 +94,7 @@ def _permitted() -> int:
 
 
 def _check(uid: int, gid: int, keep: Collection[int]) -> None:
-    """A kernel, container or security module may behave differently: never go on with a remnant of root."""
+    """Kernels, containers and security modules differ: never continue with any of root's privileges left."""
     kept = os.getresuid() == (uid,) * 3 and os.getresgid() == (gid,) * 3
     if not kept or _permitted() & ~sum(1 << number for number in keep):
         raise RuntimeError("root could not be given up")

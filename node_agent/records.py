@@ -1,8 +1,8 @@
 """What an agent's journal holds: one type for each event, and every field with its meaning and unit.
 
 Writers pass these fields to `Journal.write`, readers take them from its lines, and the tables of docs/run-directory.md
-are made from the docstrings here; nobody else spells them. Times are emulated seconds unless the name says wall, sizes
-bytes. `t`, `node` and `event` are added as a record is written.
+are made from the docstrings here, so each field is described once. Times are emulated seconds unless the name says
+wall; sizes are bytes. `t`, `node` and `event` are added when a record is written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Stamped(TypedDict, total=False):
     """What the journal adds to every record."""
 
     t: float | None
-    """Since the common start; null before it."""
+    """Time since the common start; null before it."""
     node: str
     """Who wrote it: a host's name, or `controller`."""
 
@@ -53,11 +53,11 @@ class Round(Stamped):
     waited_s: float
     """The wait before the round."""
     waited_for: list[str]
-    """The peers still missing at the last check."""
+    """The peers that were still missing at the last check."""
 
 
 class Waiting(Stamped):
-    """A wait has lasted longer than a round's steps, or to the end."""
+    """A wait has lasted longer than the steps of a round, or until the end."""
 
     event: NotRequired[Literal["waiting"]]
     round: int
@@ -68,7 +68,7 @@ class Waiting(Stamped):
 
 
 class Snapshot(CounterTotals, Stamped):
-    """The model is kept for evaluation, with every counter of the agent as it was then."""
+    """The model was saved for evaluation; with the value of every counter at that time."""
 
     event: NotRequired[Literal["snapshot"]]
     instant: int
@@ -76,15 +76,15 @@ class Snapshot(CounterTotals, Stamped):
     file: str
     """Flat float32 parameters; relative to the run directory."""
     instant_s: float
-    """The time that it is to show."""
+    """The time whose model it should hold."""
     taken_s: float
-    """When the model was current: `instant_s` or later."""
+    """The time of the model that it holds: `instant_s` or later."""
     round: int
     steps: int
     train_loss: float | None
     """Of the last finished round."""
     staleness_s: float | None
-    """As in `round`, of the running one."""
+    """As in `round`, for the round in progress."""
 
 
 class PeerLost(Stamped):
@@ -96,14 +96,14 @@ class PeerLost(Stamped):
 
 
 class PeerEnded(Stamped):
-    """A peer said BYE: its part of the experiment is over."""
+    """A peer sent BYE: its part of the experiment is over."""
 
     event: NotRequired[Literal["peer_ended"]]
     peer: str
 
 
 class Strangers(Stamped):
-    """Connections were closed before they had said who they were."""
+    """Connections were closed because they had not identified themselves."""
 
     event: NotRequired[Literal["strangers"]]
     address: str
@@ -128,20 +128,20 @@ class NotFinite(Stamped):
 
 
 class End(CounterTotals, Stamped):
-    """The agent has ended in good order; with its counters' last totals."""
+    """The agent ended in an orderly way; with the final totals of its counters."""
 
     event: NotRequired[Literal["end"]]
     reason: Literal["finished", "stopped"]
     cpu_s: float
     """Processor time of the process, wall seconds."""
     rtt_s: dict[str, float]
-    """Peer -> smallest round-trip time the kernel has measured."""
+    """Peer -> smallest round-trip time that the kernel measured."""
     one_way_s: dict[str, list[float]]
-    """Sender -> smallest, mean and largest time of its frames, first byte to last."""
+    """Sender -> smallest, mean and largest transit time of its frames, from first byte sent to last byte received."""
 
 
 class Error(Stamped):
-    """The agent cannot go on."""
+    """The agent cannot continue."""
 
     event: NotRequired[Literal["error"]]
     message: str
@@ -149,29 +149,29 @@ class Error(Stamped):
 
 
 class Created(Stamped):
-    """Ledger: fragments were put in the out-queue."""
+    """Ledger: fragments were put into the out-queue."""
 
     event: NotRequired[Literal["created"]]
     round: int
     sends: list[tuple[int, str]]
-    """[fragment, peer] each."""
+    """[fragment, peer] of each."""
 
 
 class Sent(Stamped):
-    """Ledger: a fragment was sent, to its last byte."""
+    """Ledger: the last byte of a fragment was sent."""
 
     event: NotRequired[Literal["sent"]]
     round: int
     fragment: int
     peer: str
     begun: float
-    """When its first byte went to the kernel."""
+    """When its first byte was handed to the kernel."""
     bytes: int
-    """Of the frame, header included."""
+    """Size of the frame, header included."""
 
 
 class Dropped(Stamped):
-    """Ledger: newer data replaced a fragment while it was still unsent."""
+    """Ledger: newer data replaced a fragment before it was sent."""
 
     event: NotRequired[Literal["dropped"]]
     round: int
@@ -180,17 +180,17 @@ class Dropped(Stamped):
 
 
 class Arrived(Stamped):
-    """Ledger: a fragment was received whole."""
+    """Ledger: a whole fragment was received."""
 
     event: NotRequired[Literal["arrived"]]
     round: int
-    """The sender's."""
+    """The sender's round."""
     fragment: int
     sender: str
     sent: float
     """The send time in the frame's header."""
     bytes: int
-    """Of the frame, header included."""
+    """Size of the frame, header included."""
 
 
 class Aggregated(Stamped):
@@ -198,11 +198,11 @@ class Aggregated(Stamped):
 
     event: NotRequired[Literal["aggregated"]]
     round: int
-    """The receiver's own."""
+    """The receiver's own round."""
     at: float
-    """When the average was made: at the start of the round at whose end this is written."""
+    """When the average was computed: at the start of the round; the record is written at its end."""
     of: list[tuple[str, int, int]]
-    """[sender, the sender's round, fragment] each."""
+    """[sender, the sender's round, fragment] of each."""
 
 
 AgentRecord = (

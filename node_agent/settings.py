@@ -19,7 +19,7 @@ class PeerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeSettings:
-    """Where a restarted agent goes on: what the controller knows of its previous life."""
+    """From where a restarted agent continues: what the controller knows about its previous life."""
 
     life: int
     """1 for the first restart."""
@@ -35,7 +35,7 @@ class ResumeSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSettings:
-    """One agent's orders. All times are emulated seconds unless the name says wall."""
+    """An agent's orders. All times are emulated seconds unless the name says wall."""
 
     name: str
     """Host name, h1..hN."""
@@ -68,7 +68,7 @@ class AgentSettings:
     overlay: dict[str, list[int]] | None = None
     """Index of this node and of each of its peers, as text -> indices of its overlay neighbours; None: complete."""
     max_round: int | None = None
-    """The last round that any node of the run can reach: fragments of later ones are refused. None: not known."""
+    """The last round that any node of the run can reach: fragments of later rounds are refused. None: unknown."""
     resume: ResumeSettings | None = None
     """For a restarted agent."""
 

@@ -26,7 +26,7 @@ class SnapshotSchedule:
         self._next = 0
 
     def skip_until(self, now_s: float) -> None:
-        """Skip the instants that are past: nobody was there to take a snapshot."""
+        """Skip the instants that have passed while the agent was not running."""
         while self._next <= self._last and self.time_of(self._next) < now_s - _EPSILON_S:
             self._next += 1
 
@@ -35,7 +35,7 @@ class SnapshotSchedule:
         return min(instant * self._every_s, self._duration_s)
 
     def due(self, until_s: float) -> Iterator[int]:
-        """Every instant before `until_s` that no earlier call gave; math.inf gives all that are left."""
+        """Every instant before `until_s` that no earlier call returned; math.inf gives all that are left."""
         while self._next <= self._last and self.time_of(self._next) < until_s - _EPSILON_S:
             yield self._next
             self._next += 1
@@ -48,7 +48,7 @@ def save_snapshot(run: Path, node: str, instant: int, values: NDArray[np.float32
     path = folder / f"{instant:05d}.npy"
     partial = path.with_suffix(".partial")
     with naming(partial), partial.open("wb") as file:
-        # Not np.save: the error that it raises on a full disk does not say so.
+        # Not np.save: its error on a full disk does not mention the disk.
         header = np.lib.format.header_data_from_array_1_0(values)
         np.lib.format.write_array_header_1_0(file, header)
         file.write(np.ascontiguousarray(values).data)

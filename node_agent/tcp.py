@@ -8,8 +8,8 @@ import socket
 import struct
 
 # Unsent bytes the kernel may hold per connection before it accepts no more; the write that crosses the mark may add up
-# to 64 KiB (one socket buffer). Enough to keep 200 Mbit/s busy between two wake-ups of the I/O thread, and little that
-# becomes stale when one round replaces another.
+# to 64 KiB (one socket buffer). Enough to keep 200 Mbit/s busy between two wake-ups of the I/O thread, and little
+# that becomes stale when one round replaces another.
 NOTSENT_LOWAT_BYTES = 16384
 # With this mark a socket is writable only when nothing unsent is left in it.
 LOWAT_EMPTY_BYTES = 1

@@ -234,7 +234,7 @@ class Transport:
         return longest_s if patience_s is None else min(longest_s, patience_s * self._settings.dilation)
 
     def _look_around(self) -> None:
-        """What has to be done every now and then."""
+        """Do what is due every now and then."""
         if self._finished:
             return
         self._sender.retry()

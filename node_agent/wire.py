@@ -304,7 +304,7 @@ class Receiver:
         self._header_buffer = memoryview(bytearray(HEADER_BYTES))
         self._header: _Header | None = None
         self._payload: NDArray[np.uint8] | None = None
-        # The piece being read, header or payload, and how much of it is there.
+        # The part being read, header or payload, and how much of it has arrived.
         self._piece = self._header_buffer
         self._filled = 0
 
@@ -314,7 +314,7 @@ class Receiver:
         return self._sender
 
     def get_buffer(self) -> memoryview:
-        """Where the next bytes belong: never empty, and never beyond the frame's end.
+        """Where the next bytes go: never empty, and never beyond the frame's end.
 
         Raises LocalProtocolError after a protocol error: that connection is to be closed, not read.
         """
@@ -457,7 +457,7 @@ class Receiver:
     def _make_event(self, header: _Header, payload: NDArray[np.uint8] | None) -> Event:
         if header.kind == Kind.FRAGMENT:
             values = np.empty(0, _VALUES) if payload is None else payload.view(_VALUES)
-            # Averaged in, a single one would make everything it touches NaN, for good and on every node.
+            # A single NaN that is averaged in would spread for good, to every node.
             if not np.isfinite(values).all():
                 raise NotFinite("values that are not finite")
             values.flags.writeable = False

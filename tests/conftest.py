@@ -1,8 +1,8 @@
-"""Rules for every test: what this machine cannot do is skipped with a reason, none may hang, nothing may stay behind.
+"""Rules for all tests: what this machine cannot run is skipped with a reason, none may hang, none may leave anything.
 
 Root tests need root and network namespaces; the last line of a session says what was skipped, and why.
 At the end of a session as root the machine must look as before: named network namespaces, interfaces, iptables rules,
-and processes that carry our mark. What stayed is listed and fails the session.
+and processes that carry our mark. Whatever is left is listed and fails the session.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tests import beside
 # Per phase (set-up, call, tear-down) of one test. The guest kernel alone gets 540 s in its own test.
 _LIMIT_S = 120
 _SLOW_LIMIT_S = 600
-# Agents that were just told to stop may still be on their way out.
+# Agents that have just been asked to stop may still be exiting.
 _LEAVING_S = 5.0
-# What every process of a run has in its environment, and the name Mininet gives its hosts' shells.
+# What every process of a run has in its environment, and the name that Mininet gives to its hosts' shells.
 _MARK = re.compile(rb"(?:^|\0)MNBED_RUN=[0-9a-f]{32}(?:\0|$)")
 _MININET_SHELL = b"mininet:"
 _beginning_guest = threading.Lock()
@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "last: after all others")
     if beside.is_second_session():
         config.pluginmanager.register(beside.SecondSession(config))
-    # Who called pytest through sudo is nobody's user in here: tests that want one say so.
+    # The user who called sudo plays no part in here: tests that need such a user set it themselves.
     for variable in ("SUDO_UID", "SUDO_GID", "SUDO_USER"):
         os.environ.pop(variable, None)
 
@@ -80,8 +80,9 @@ def _why_no_networks() -> str | None:
         return f"no network namespaces here: unshare: {error.strerror}"
     if done.returncode == 0:
         return None
-    said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-    return f"no network namespaces here ({said}): run it on the machine itself, or in a container with --privileged"
+    error_text = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+    remedy = "run it on the machine itself, or in a container with --privileged"
+    return f"no network namespaces here ({error_text}): {remedy}"
 
 
 # --- the last line ---
@@ -89,7 +90,7 @@ def _why_no_networks() -> str | None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
-    """Outside the terminal reporter's own, which prints its summary in there."""
+    """Runs after the terminal reporter's own hook, which prints its summary."""
     result = yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter is not None else []
@@ -104,15 +105,15 @@ def skips_in_words(skips: Iterable[object]) -> str:
         str(skip[2] if isinstance(skip, tuple) else skip).removeprefix("Skipped: ").replace("\n", " ")
         for skip in skips
     )
-    told = "; ".join(f"{count} because: {reason}" for reason, count in reasons.most_common())
-    return f"NOT TESTED HERE, {sum(reasons.values())} skipped: {told}"
+    text = "; ".join(f"{count} because: {reason}" for reason, count in reasons.most_common())
+    return f"NOT TESTED HERE, {sum(reasons.values())} skipped: {text}"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _what_is_measured_is_forgotten() -> Iterator[None]:
     """Times of local steps are remembered for the session, but not in the user's cache."""
     folder = tempfile.mkdtemp(prefix="mnbed-cache-")
-    # Agents' users may look into it, and remember things in it.
+    # The users whom agents run as must be able to read it and to write into it.
     os.chmod(folder, 0o777)
     os.environ["MNBED_CACHE"] = folder
     yield
@@ -122,7 +123,7 @@ def _what_is_measured_is_forgotten() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _guest_begins(request: pytest.FixtureRequest) -> None:
-    """The guest's tests run while the unit tests do, where the test that wants their result is in this session."""
+    """Start the guest's tests early, beside the unit tests, if the test that needs their result is in this session."""
     begin_guest(request.session)
 
 
@@ -202,7 +203,7 @@ def _interfaces() -> set[str]:
 
 
 def _rules() -> set[str]:
-    """Lines of iptables-save without counters and comments; none where the kernel has no iptables."""
+    """Lines of iptables-save without counters and comments; none if iptables is not installed."""
     try:
         saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
@@ -211,7 +212,7 @@ def _rules() -> set[str]:
 
 
 def carries_mark(pid: int) -> bool:
-    """Whether it was started by a run of this session, not by one beside it. Raises OSError where it has ended."""
+    """Whether it was started by a run of this session, not by one beside it. Raises OSError if it has ended."""
     folder = Path(f"/proc/{pid}")
     if os.readlink(folder / "ns/pid") != os.readlink("/proc/self/ns/pid"):
         return False
@@ -219,7 +220,7 @@ def carries_mark(pid: int) -> bool:
 
 
 def _processes() -> set[str]:
-    found = set()
+    processes = set()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
             continue
@@ -229,5 +230,6 @@ def _processes() -> set[str]:
         except OSError:  # gone meanwhile
             continue
         if marked or _MININET_SHELL in command:
-            found.add(f"process {folder.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}")
-    return found
+            words = command.replace(bytes(1), b" ").decode(errors="replace")
+            processes.add(f"process {folder.name}: {words}")
+    return processes

@@ -1,11 +1,11 @@
 """A network in memory, for deterministic tests of algorithms: an event queue with a clock of its own.
 
-What travels is the real wire format: frames are encoded by node_agent.wire, cut into two pieces and read by
-its Receiver. Sending takes time per node, delays are per pair, frames may be reordered or duplicated, connections
-may break, nodes may die and come back. Nothing here sleeps, and equal inputs give equal runs.
+Frames have the real wire format: they are encoded by node_agent.wire, cut into two pieces and read by its Receiver.
+Sending takes time per node, delays are per pair, frames may be reordered or duplicated, connections may break, nodes
+may die and come back. Nothing here sleeps, and equal inputs give equal runs.
 
-As with real sockets, the end of a node is noticed by those who have a connection with it, in either direction, and
-by whoever tries to open one. A node that waits keeps one to each peer it waits for, as the agent does.
+As with real sockets, the end of a node is noticed by nodes that have a connection with it, in either direction, and by
+those that try to open one. A waiting node keeps a connection to each peer that it waits for, as the agent does.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class FakeNode:
 
 
 class FakeNetwork:
-    """Joins algorithms; `run_until` moves the clock and does what is due on the way."""
+    """Connects algorithms; `run_until` advances the clock and does what is due up to then."""
 
     def __init__(
         self,
@@ -91,8 +91,8 @@ class FakeNetwork:
     ) -> None:
         """`frame_s[node]`: how long that node takes to send one frame, by default no time.
 
-        `delay_s(sender, peer)` is asked for every frame: one that varies reorders them. `duplicate` delivers
-        each frame twice.
+        `delay_s(sender, peer)` is called for every frame: delays that vary reorder frames. `duplicate` delivers each
+        frame twice.
         """
         self.now_s = 0.0
         self.num_parameters = num_parameters
@@ -120,14 +120,14 @@ class FakeNetwork:
         self._begin_round(index, node)
 
     def run_until(self, time_s: float) -> None:
-        """Everything due up to that time happens, in order."""
+        """Do everything that is due up to that time, in order."""
         while self._due and self._due[0][0] <= time_s:
             self.now_s, _, action = heapq.heappop(self._due)
             action()
         self.now_s = time_s
 
     def send(self, index: int, outbox: Outbox) -> None:
-        """What a transport does with an outbox."""
+        """Do what a transport does with an outbox."""
         node = self.nodes[index]
         node.outboxes.append(outbox)
         if outbox.replace_unsent:
@@ -138,22 +138,22 @@ class FakeNetwork:
             self._send_next(index, node)
 
     def kill(self, index: int) -> None:
-        """The node and its connections end, with what was under way on them; those at their other ends notice."""
+        """End the node and its connections, and lose what is in flight on them; the nodes at the other ends notice."""
         self.nodes[index].alive = False
         self.nodes[index].queue.clear()
         for pair in [pair for pair in self._receivers if index in pair]:
             self._break(*pair)
 
     def break_connections(self, one: int, other: int) -> None:
-        """Both nodes live on, but what is under way between them is lost."""
+        """Both nodes stay alive, but what is in flight between them is lost."""
         for pair in ((one, other), (other, one)):
             if pair in self._receivers:
                 self._break(*pair)
 
     def revive(self, index: int, algorithm: Algorithm, round: int = 0) -> None:
-        """A new agent takes the dead one's place, its first round is `round`; `start` makes it train.
+        """A new agent replaces the dead one; its first round is `round`, and `start` makes it train.
 
-        One whose context says that it was restarted says HELLO to everybody.
+        An agent whose context says that it was restarted says HELLO to all its peers.
         """
         self.nodes[index] = FakeNode(algorithm, np.zeros(self.num_parameters, np.float32), round=round)
         if algorithm.context.restarted:
@@ -166,7 +166,7 @@ class FakeNetwork:
             self._notice(index, gone)
 
     def _notice(self, index: int, gone: int) -> None:
-        """Tell that node, as soon as it can know, that its connection with the other is gone or not to be had."""
+        """Tell that node, as soon as it can know, that its connection with the other broke or could not be opened."""
         node = self.nodes[index]
 
         def lose() -> None:
@@ -200,7 +200,7 @@ class FakeNetwork:
             self._begin_round(index, node)
 
     def _send_next(self, index: int, node: FakeNode) -> None:
-        """Begin with the first frame in the queue; its send time is now, and it is past dropping."""
+        """Start sending the first frame in the queue: its send time is now, and it can no longer be dropped."""
         node.sending = bool(node.queue) and node.alive
         if not node.sending:
             return
@@ -215,7 +215,7 @@ class FakeNetwork:
         self._after(frame_s, lambda: self._send_next(index, node))
 
     def _connection(self, sender: int, peer: int) -> wire.Receiver | None:
-        """The peer's end of the connection, opened when first needed; None where the peer is dead: that is noticed."""
+        """The peer's end of the connection, opened when first needed; None, which the sender notices, if it is dead."""
         if not self.nodes[peer].alive:
             self._notice(sender, peer)
             return None

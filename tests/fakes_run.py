@@ -1,7 +1,7 @@
-"""Agents, launcher and control sockets in memory, for deterministic tests of whatever supervises a run.
+"""Agents, launcher and control sockets in memory, for deterministic tests of the supervisor of a run.
 
-A process tells what a real one would, and only what it can: a dead one says nothing, one that is stopped says nothing,
-nobody is told of an end that has not been. What was told may be delivered in any order, as two sockets and a pipe do.
+A process sends what a real one would, and only what it could: a dead or stopped process sends nothing, and no end is
+reported that has not happened. Events may be delivered in any order, as two sockets and a pipe may deliver them.
 Mailbox, journal, signals, timeline and the loop itself are the real ones.
 """
 
@@ -55,7 +55,7 @@ def status_of(steps: int, **counted: Any) -> Status:
 
 @dataclass
 class FakeProcess:
-    """One process of an agent. Methods return what the controller is told, to be delivered when the test likes."""
+    """One process of an agent. Methods return events for the controller; the test decides when to deliver them."""
 
     name: str
     pid: int
@@ -75,7 +75,7 @@ class FakeProcess:
 
     def says(self, kind: str, **fields: Any) -> AgentMessage:
         self._must_run()
-        # One that fails before it has joined opens a connection for that message alone.
+        # A process that fails before it has joined opens a connection for that message alone.
         assert self.connected or kind == "failed"
         self.connected = True
         message = {"kind": kind, **(_DEFAULTS.get(kind, {})), **fields}
@@ -117,7 +117,7 @@ class FakeProcess:
 
 
 class FakeLauncher:
-    """Makes processes; nothing is told unless the test delivers it."""
+    """Makes processes; the supervisor learns of nothing that the test does not deliver."""
 
     def __init__(self) -> None:
         self.processes: list[FakeProcess] = []
@@ -132,17 +132,17 @@ class FakeLauncher:
         return []
 
     def send_signal(self, pid: int, number: signal.Signals) -> None:
-        """As the real ones: a process that has ended gets no signal."""
+        """As the real launcher does it: a process that has ended gets no signal."""
         for process in self.processes:
             if process.pid == pid and process.status is None:
                 process.take_signal(number)
 
     def standstill(self) -> str:
-        return "it waits"
+        return "it is waiting"
 
 
 class FakeControl:
-    """Reaches the latest process of each agent, where it is connected."""
+    """Reaches the latest process of each agent, if it is connected."""
 
     def __init__(self, launcher: FakeLauncher) -> None:
         self._launcher = launcher
@@ -164,7 +164,7 @@ class FakeControl:
 
 
 class FakeRestarter:
-    """Notes how agents come back; `before_launch` runs in the asker's thread, where files are read."""
+    """Records how agents are restarted; `before_launch` runs in the caller's thread, where files are read."""
 
     def __init__(self, launcher: FakeLauncher) -> None:
         self._launcher = launcher
@@ -184,7 +184,7 @@ class FakeRestarter:
 
 
 class FakeNetwork:
-    """No links, no hosts; `sick` is what ails it."""
+    """No links, no hosts; `sick` is what is wrong with it."""
 
     def __init__(self) -> None:
         self.plan = SimpleNamespace(links=())
@@ -199,7 +199,7 @@ class FakeNetwork:
 
 
 class FakeConductor:
-    """A timeline that is over before it begins."""
+    """An empty timeline."""
 
     restarts_pending = False
     applying = False
@@ -211,7 +211,7 @@ class FakeConductor:
 
 
 class Stage:
-    """A supervisor among fakes. `deliver` has it take in what it is told; `do` calls it as another thread would."""
+    """A supervisor among fakes. `deliver` hands it events; `do` calls it as another thread would."""
 
     def __init__(self, names: tuple[str, ...], journal: Path) -> None:
         self.selector = selectors.DefaultSelector()
@@ -255,16 +255,16 @@ class Stage:
             os.close(stage._read)
             os.close(stage._write)
 
-    # What the supervisor is told
+    # Events for the supervisor
 
     def deliver(self, *events: object) -> None:
-        """Have it take these in, in this order."""
+        """Have the supervisor handle these events now, in this order."""
         self.tell(*events)
         while self._told:
             self.supervisor.poll(10)
 
     def tell(self, *events: object) -> None:
-        """Have its next turn take these in."""
+        """Have the supervisor handle these events in its next turn."""
         self._told.extend(events)
         self.wake()
 
@@ -277,15 +277,15 @@ class Stage:
         self._told.clear()
         return events
 
-    # What is done in its turns
+    # Steps of a script, taken in the supervisor's turns
 
     def script(self, *steps: Callable[[], object]) -> None:
-        """One of these after each turn of the loop."""
+        """Take one of these steps after each turn of the loop."""
         self._steps.extend(steps)
         self.wake()
 
     def again(self, step: Callable[[], object]) -> None:
-        """The same once more, whenever the loop turns next: for a step that waits for another thread."""
+        """Repeat this step after the loop's next turn: for a step that waits for another thread."""
         self._steps.appendleft(step)
         self._idle = True
 
@@ -296,16 +296,16 @@ class Stage:
             if not self._idle:
                 self.wake()
 
-    # What other threads want
+    # Calls from other threads
 
     def begin(self, call: Callable[..., T], *arguments: object) -> Future[T]:
-        """Call it from another thread; the loop is woken when that is done."""
+        """Call it from another thread; the loop is woken when the call returns."""
         future = self._pool.submit(call, *arguments)
         future.add_done_callback(lambda _: self.wake())
         return future
 
     def do(self, call: Callable[..., T], *arguments: object) -> T:
-        """Call it from another thread, and turn the loop until that is done."""
+        """Call it from another thread, and run the loop until the call returns."""
         return self.finish(self.begin(call, *arguments))
 
     def finish(self, future: Future[T]) -> T:
@@ -318,7 +318,7 @@ class Stage:
             assert time.monotonic() < deadline
             self.supervisor.poll(1)
 
-    # Agents that have got somewhere
+    # Agents in a given phase
 
     def starting(self, name: str = "h1") -> FakeProcess:
         return self.launcher.launch(name)
@@ -337,7 +337,7 @@ class Stage:
         return self.supervisor.agents[name]
 
     def steps(self, name: str = "h1") -> int | None:
-        """As its last status has them; None: there has been none."""
+        """Steps in the agent's last status; None: it has sent none."""
         status = self.agent(name).status
         return None if status is None else status["steps"]
 
@@ -353,7 +353,7 @@ class Stage:
         return [record for record in read_journal(self._path) if record["event"] == event]
 
     def supervise(self, conductor: object | None = None, seconds: float = 3600.0) -> object:
-        """To the end, which is so far away unless a script brings it about."""
+        """Supervise to the end: after that many seconds, unless a script ends the run earlier."""
         until = time.monotonic() + seconds
         return self.supervisor.supervise(self.network, conductor or FakeConductor(), until)  # type: ignore[arg-type]
 

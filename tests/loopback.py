@@ -1,7 +1,7 @@
-"""Transports over real TCP on loopback, and peers that a test plays byte by byte.
+"""Transports over real TCP on loopback, and peers that the test itself plays byte by byte.
 
-`Node` is one transport with everything that an agent has around it; what it demands of frames is what agents demand.
-`Peer` is a peer of a node in the hands of the test: its listener, and connections that say and do what the test wants.
+`Node` is one transport with everything that an agent has around it; it checks frames as agents do.
+`Peer` is a peer of a node, played by the test: its listener, and connections that send what the test wants.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ QUICK = Limits(reconnect_s=0.02, status_wall_s=0.02)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Returns once that is so; fails where it never is."""
+    """Return as soon as the condition holds; fail if it never does."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "nothing happened in time"
@@ -200,7 +200,7 @@ class Peer:
     """A peer of `node` that the test plays."""
 
     def __init__(self, index: int, port: int, node: Node) -> None:
-        """Listens, with room for little that is not read."""
+        """Listens; its small receive buffer soon fills up with what the test does not read."""
         self.index, self.node = index, node
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -228,7 +228,7 @@ class Peer:
     def frame(
         self, round: int, fragment: int = 0, *, asks: bool = False, value: float | None = None
     ) -> bytes:
-        """A good frame for the node; with `value` all of its values are that one."""
+        """A valid frame for the node; with `value`, all its parameters have that value."""
         node = self.node
         payload = payloads(round, node.num_fragments, node.num_parameters)[fragment]
         if value is not None:
@@ -268,20 +268,20 @@ def reset(sock: socket.socket) -> None:
 
 def read_events(sock: socket.socket, receiver: wire.Receiver, count: int) -> list[wire.Event]:
     """The next `count` events on that connection."""
-    found: list[wire.Event] = []
-    while len(found) < count:
+    events: list[wire.Event] = []
+    while len(events) < count:
         event = receiver.next_event()
         if isinstance(event, wire.NeedData):
             data = sock.recv(65536)
-            assert data, f"the connection ended after {found}"
+            assert data, f"the connection ended after {events}"
             receiver.receive_data(data)
         else:
-            found.append(event)
-    return found
+            events.append(event)
+    return events
 
 
 def is_closed(sock: socket.socket) -> bool:
-    """Waits until the other end has closed."""
+    """Wait for the other end; False if it sends something instead of closing the connection."""
     try:
         return not sock.recv(1)
     except ConnectionError:

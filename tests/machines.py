@@ -1,4 +1,4 @@
-"""Machines that tests plan for; what a test wants otherwise, it says with dataclasses.replace."""
+"""Machines that tests plan for; a test that needs another one changes fields with dataclasses.replace."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Writes the tables of docs/run-directory.md that list the fields of records: `python3 -m tests.record_tables`.
 
-They are made from the docstrings of the types in node_agent/records.py and mnbed/records, and stand between markers.
+They are made from the docstrings of the types in node_agent/records.py and mnbed/records, and written between markers.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
+
+from mnbed.records.outcome import Status
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "run-directory.md"
-# Every record has these, which the page says once.
+# Every record has these fields; the page describes them once.
 _STAMPS = "Stamped"
 _COUNTERS = "CounterTotals"
 _WORDS = {
@@ -37,18 +40,18 @@ class Field:
 
 @dataclass(frozen=True)
 class Type:
-    """A TypedDict or dataclass, as its source has it."""
+    """A TypedDict or dataclass, as its source defines it."""
 
     name: str
     text: str
     bases: tuple[str, ...]
     tag: str | None
-    """The event that it is the record of."""
+    """The event that it records; None: it is no record."""
     fields: tuple[Field, ...]
 
 
 def types_in(path: Path) -> dict[str, Type]:
-    """Of that module, in its order."""
+    """The module's classes, in its order."""
     tree = ast.parse(path.read_text())
     return {node.name: _type(node) for node in tree.body if isinstance(node, ast.ClassDef)}
 
@@ -97,30 +100,30 @@ def in_words(hint: ast.expr, known: dict[str, Type]) -> str:
         if kind == "dict" and isinstance(inside, ast.Tuple):
             return f"object of {in_words(inside.elts[1], known)}"
         if kind == "tuple" and isinstance(inside, ast.Tuple) and ast.unparse(inside.elts[-1]) != "...":
-            return "[" + ", ".join(in_words(one, known) for one in inside.elts) + "]"
+            return "[" + ", ".join(in_words(element, known) for element in inside.elts) + "]"
         first = inside.elts[0] if isinstance(inside, ast.Tuple) else inside
         return f"list of {in_words(first, known)}"
     name = ast.unparse(hint)
     if name == "Status":
-        return "`completed`, `interrupted`, `failed`"
+        return ", ".join(f"`{word}`" for word in get_args(Status))
     return "object" if name in known else _WORDS[name]
 
 
-def rows_of(one: Type, known: dict[str, Type], prefix: str = "") -> Iterator[str]:
-    """A row for each field, those of the types inside it below it."""
-    for base in one.bases:
+def rows_of(record: Type, known: dict[str, Type], prefix: str = "") -> Iterator[str]:
+    """A row for each field, followed by the rows of the types that it contains."""
+    for base in record.bases:
         if base == _COUNTERS:
             yield "| | | every counter, as in metrics.csv |"
         elif base in known and base != _STAMPS:
             yield from rows_of(known[base], known, prefix)
-    for field in one.fields:
+    for field in record.fields:
         kind = in_words(field.hint, known)
         kind += ", may be missing" if field.optional else ""
         yield f"| `{prefix}{field.name}` | {kind} | {field.text.replace('|', '/')} |"
-        inner = [known[name] for name in re.findall(r"\w+", ast.unparse(field.hint)) if name in known]
-        for found in inner:
-            several = "[]" if ast.unparse(field.hint).startswith(("list", "tuple")) else ""
-            yield from rows_of(found, known, f"{prefix}{field.name}{several}.")
+        several = "[]" if ast.unparse(field.hint).startswith(("list", "tuple")) else ""
+        for name in re.findall(r"\w+", ast.unparse(field.hint)):
+            if name in known:
+                yield from rows_of(known[name], known, f"{prefix}{field.name}{several}.")
 
 
 _HEAD = ("| field | value | meaning |", "|---|---|---|")
@@ -129,21 +132,21 @@ _HEAD = ("| field | value | meaning |", "|---|---|---|")
 def event_tables(types: dict[str, Type]) -> str:
     """A table for each event."""
     blocks = []
-    for one in types.values():
-        if one.tag is not None:
-            rows = list(rows_of(one, types))
+    for record in types.values():
+        if record.tag is not None:
+            rows = list(rows_of(record, types))
             table = ["", *_HEAD, *rows] if rows else []
-            blocks.append("\n".join([f"**`{one.tag}`** {one.text}", *table]))
+            blocks.append("\n".join([f"**`{record.tag}`** {record.text}", *table]))
     return "\n\n".join(blocks)
 
 
 def file_table(types: dict[str, Type], name: str) -> str:
-    """One table, of the type that a whole file has."""
+    """One table, for the type of a whole file."""
     return "\n".join([*_HEAD, *rows_of(types[name], types)])
 
 
 def tables() -> dict[str, str]:
-    """Name of a marker -> what stands behind it."""
+    """Name of a marker -> the text that belongs after it."""
     folder = ROOT / "mnbed" / "records"
     agents = types_in(ROOT / "node_agent" / "records.py")
     return {
@@ -155,7 +158,7 @@ def tables() -> dict[str, str]:
 
 
 def renewed(page: str) -> str:
-    """The page with its tables as the types have them. Raises ValueError where a marker is missing."""
+    """The page with its tables made anew from the types. Raises ValueError if a marker is missing."""
     for name, table in tables().items():
         begin, end = f"<!-- {name}: made by tests/record_tables.py -->\n", f"<!-- end of {name} -->"
         if page.count(begin) != 1 or page.count(end) != 1:

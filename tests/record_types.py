@@ -1,4 +1,4 @@
-"""Holds a run directory's files against the types that say what they hold: a test of whoever writes them."""
+"""Checks a run directory's files against the types that describe them: a test of whatever wrote them."""
 
 from __future__ import annotations
 
@@ -25,71 +25,71 @@ _STAMPS = ("t", "node", "event")
 
 
 def typed_dicts(module: types.ModuleType) -> list[Any]:
-    """Those that the module declares, in its order."""
+    """The typed dictionaries that the module declares, in its order."""
     return [
-        found
-        for found in vars(module).values()
-        if is_typeddict(found) and found.__module__ == module.__name__
+        value
+        for value in vars(module).values()
+        if is_typeddict(value) and value.__module__ == module.__name__
     ]
 
 
 # Unknown fields are wrong in all of them.
 for _module in (counters, records, control_messages, controller, environment):
-    for _found in typed_dicts(_module):
-        _found.__pydantic_config__ = {"extra": "forbid"}
+    for _typed_dict in typed_dicts(_module):
+        _typed_dict.__pydantic_config__ = {"extra": "forbid"}
 
 
 def by_tag(union: Any, key: str) -> dict[str, Any]:
-    """The tag's value -> type, of every type of the union."""
-    return {_tag(one, key): one for one in _members(union)}
+    """The tag's value -> the type that has it, for every type of the union."""
+    return {_tag(member, key): member for member in _members(union)}
 
 
 def _members(union: Any) -> Iterator[Any]:
-    for one in get_args(union):
-        yield from _members(one) if isinstance(one, types.UnionType) else [one]
+    for member in get_args(union):
+        yield from _members(member) if isinstance(member, types.UnionType) else [member]
 
 
-def _tag(one: Any, key: str) -> str:
+def _tag(record_type: Any, key: str) -> str:
     # NotRequired[Literal["round"]]
-    (literal,) = get_args(get_type_hints(one, include_extras=True)[key])
+    (literal,) = get_args(get_type_hints(record_type, include_extras=True)[key])
     (value,) = get_args(literal)
     assert isinstance(value, str)
     return value
 
 
 @cache
-def _adapter(one: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(one)
+def _adapter(record_type: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(record_type)
 
 
-def problems(one: Any, text: bytes, where: str) -> list[str]:
+def problems(record_type: Any, text: bytes, where: str) -> list[str]:
     """What is wrong with a JSON object of that type, strictly: "h1.jsonl:3: round.waited_s: Field required"."""
     try:
-        _adapter(one).validate_json(text, strict=True)
+        _adapter(record_type).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
-        return [f"{where}: {'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
+        return [f"{where}: {'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
     return []
 
 
 def record_problems(path: Path, union: Any) -> list[str]:
-    """Of every line of a journal."""
-    found = []
+    """The problems of every line of a journal."""
+    problems_so_far = []
     known = by_tag(union, "event")
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         where = f"{path.name}:{number}"
         record = _adapter(dict[str, typing.Any]).validate_json(line)
         missing = [stamp for stamp in _STAMPS if stamp not in record]
         if missing:
-            found.append(f"{where}: lacks {', '.join(missing)}")
+            problems_so_far.append(f"{where}: lacks {', '.join(missing)}")
         elif record["event"] not in known:
-            found.append(f"{where}: no such event: {record['event']}")
+            problems_so_far.append(f"{where}: no such event: {record['event']}")
         else:
-            found += problems(known[record["event"]], line, where)
-    return found
+            problems_so_far += problems(known[record["event"]], line, where)
+    return problems_so_far
 
 
 def agent_problems(folder: Path) -> list[str]:
-    """Of every agent's journal in that folder."""
+    """The problems of every agent's journal in that folder."""
     return [
         text
         for path in sorted(folder.glob("*.jsonl"))
@@ -99,7 +99,7 @@ def agent_problems(folder: Path) -> list[str]:
 
 
 def message_problems(message: Mapping[str, object]) -> list[str]:
-    """Of a control message as it was received."""
+    """The problems of a control message as it was received."""
     known = by_tag(Message, "kind")
     kind = str(message["kind"])
     if kind not in known:
@@ -107,12 +107,12 @@ def message_problems(message: Mapping[str, object]) -> list[str]:
     try:
         _adapter(known[kind]).validate_python(message, strict=True)
     except pydantic.ValidationError as error:
-        return [f"{kind}: {found['loc']}: {found['msg']}" for found in error.errors()]
+        return [f"{kind}: {detail['loc']}: {detail['msg']}" for detail in error.errors()]
     return []
 
 
 def run_problems(run: RunDirectory) -> list[str]:
-    """Of environment.json and all journals."""
+    """The problems of environment.json and all journals."""
     return [
         *problems(Environment, run.environment.read_bytes(), run.environment.name),
         *agent_problems(run.nodes),

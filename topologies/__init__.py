@@ -1,4 +1,4 @@
-"""Network graphs: which generators there are, what they accept, files of many formats, and which graphs are valid.
+"""Network graphs: the generators and their parameters, files of many formats, and which graphs are valid.
 
 A generator is a public function of `structures`, `random_graphs` or `regions`. Its keyword parameters, their types and
 defaults are its keys in an experiment file; its docstring's first line is its help, the lines `name: text` below it are
@@ -10,8 +10,8 @@ it) and `region`. An edge may carry the attributes of `properties.EDGE_PROPERTIE
 experiment's link settings, and `towards`: node -> properties of the direction that arrives there, if the two
 differ. The graph may carry `paths`: properties between regions, shaped for each destination at the sender.
 
-`generate` and `files.load` are the ways in: they check the graph against the rules. This package imports
-neither mnbed nor node_agent: it knows nothing of experiments, machines or Mininet.
+`generate` and `files.load` are the entry points: they check the graph against the rules. This package imports
+neither mnbed nor node_agent: it knows nothing about experiments, machines or Mininet.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _MODULES = (structures, random_graphs, regions)
-# What a generator may take, and how it is called in messages.
+# The types of parameters, and what messages call them.
 _TYPE_NAMES = {
     int: "a whole number",
     float: "a number",

@@ -34,14 +34,14 @@ def kind_of(name: Any, data: Mapping[str, Any]) -> str | None:
     Raises ValueError for a `kind` that is neither.
     """
     for key in ("kind", "type"):
-        said = data.get(key)
-        if said is None:
+        value = data.get(key)
+        if value is None:
             continue
         for kind, words in _KINDS.items():
-            if str(said).strip().lower() in words:
+            if str(value).strip().lower() in words:
                 return kind
         if key == "kind":
-            raise ValueError(f"node {name}: kind={brief(said)}; allowed: host, switch")
+            raise ValueError(f"node {name}: kind={brief(value)}; allowed: host, switch")
     if re.fullmatch(r"h\d+", str(name)):
         return "host"
     return "switch" if re.fullmatch(r"s\d+", str(name)) else None

@@ -39,10 +39,10 @@ NAMES = {
 def load(
     path: Path, *, hosts_per_switch: int = 1, parallel: str = "refuse", component: str = "all"
 ) -> nx.Graph:
-    """The graph in that file, checked; what was done to it is in its attribute `notes`.
+    """The graph in that file, checked; its attribute `notes` says what was done to it.
 
     hosts_per_switch: hosts put on each switch if the file has none, as in maps of backbones
-    parallel: refuse several links between two nodes, or merge them: bandwidths add up, the least delay counts
+    parallel: refuse several links between two nodes, or merge them: bandwidths add up, the smallest delay counts
     component: all: the graph must be connected; largest: take its largest connected part
 
     Raises ValueError, with the file's name, if it cannot be read or is not a network.
@@ -61,7 +61,7 @@ def load(
         else:
             graph = normalise(raw, hosts_per_switch=hosts_per_switch, parallel=parallel, component=component)
     except OverflowError:
-        raise ValueError(f"{path}: a number in it is too large to calculate with") from None
+        raise ValueError(f"{path}: it contains a number that is too large to calculate with") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     graph.graph["source"] = path.name
@@ -81,7 +81,7 @@ def save(graph: nx.Graph, path: Path) -> None:
 
 
 def endings() -> str:
-    """All of them, with what they mean."""
+    """All endings, with their formats."""
     return ", ".join(f"{ending} ({NAMES[name]})" for ending, name in FORMATS.items())
 
 

@@ -1,5 +1,5 @@
-"""Turns a graph as a file has it into one of this package's: names that Linux can use, hosts and switches, at most one
-link between two nodes, properties as plain numbers.
+"""Turns a graph as read from a file into the form of this package: names that Linux can use, hosts and switches, at
+most one link between two nodes, properties as plain numbers.
 
 What a file leaves out gets a default, and what was done is noted in the graph's attribute `notes`. What cannot be
 fixed is a ValueError that names the node or link.
@@ -27,7 +27,7 @@ def normalise(raw: nx.Graph, *, hosts_per_switch: int, parallel: str, component:
     """The graph, checked. `raw` may be directed, and have parallel links. Raises ValueError.
 
     hosts_per_switch: hosts put on each switch if the file has none, as in maps of backbones
-    parallel: refuse links between the same two nodes, or merge them: bandwidths add up, the least delay counts
+    parallel: refuse links between the same two nodes, or merge them: bandwidths add up, the smallest delay counts
     component: all: the graph must be connected; largest: take its largest part
     """
     notes: list[str] = list(raw.graph.get("notes", ()))

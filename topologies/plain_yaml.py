@@ -36,7 +36,7 @@ class YamlProblem(ValueError):
         self.text = text
 
 
-# PyYAML would take a second to find this out.
+# PyYAML would take a second to notice this.
 _MANY_BRACKETS = re.compile(rf"(?:[\[{{]\s*){{{2 * MAX_DEPTH}}}")
 
 
@@ -75,7 +75,7 @@ class _Measure:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, int] | None] = {}
-        """None while what is below a node is being measured."""
+        """None while a node's content is being measured."""
 
     def of(self, node: yaml.Node, key: str = "") -> tuple[int, int]:
         """(values, levels). `key`: the beginning of messages about it."""

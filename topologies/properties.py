@@ -1,7 +1,7 @@
-"""What a graph's links may carry: for each property how files write it, its values, and what parallel links add up to.
+"""The properties that a graph's links may have: how files write each, its values, and what parallel links add up to.
 
-`description`, `attributes`, `rules`, `normal_form` and the formats read this table, and so do the traces of an
-experiment; what a property does to packets is in the testbed's own table.
+`description`, `attributes`, `rules`, `normal_form`, the formats and the traces of an experiment use this table; what a
+property does to packets is defined in the testbed's own table.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _as_given(value: Any) -> Any:
 
 
 def _within(most: float, words: str, *, zero: bool = True) -> Callable[[Any], str | None]:
-    """A check for `wrong`: the value must be a number from 0 to `most`, which `words` say."""
+    """A check for `wrong`: the value must be a number from 0 to `most`; `words` say this in messages."""
 
     def wrong(value: Any) -> str | None:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -25,7 +25,7 @@ def random_regular(*, nodes: int = 8, degree: int = 3, seed: int) -> nx.Graph:
 
 
 def erdos_renyi(*, nodes: int = 8, probability: float = 0.4, seed: int) -> nx.Graph:
-    """Switches, every two of them joined with the same probability (Erdős-Rényi, Gilbert's G(n, p)); a host on each.
+    """Switches, each pair of them joined with the same probability (Erdős-Rényi, Gilbert's G(n, p)); a host on each.
 
     nodes: number of switches, and of hosts
     probability: of a link between two switches, above 0 to 1
@@ -67,7 +67,7 @@ def networkx(
     """Any generator of networkx by its name; its nodes become switches with hosts on them.
 
     graph: the function's name, e.g. petersen_graph, hypercube_graph, random_geometric_graph
-    args: its parameters, e.g. {n: 3}; a `seed` it may have is the experiment's
+    args: its parameters, e.g. {n: 3}; if it takes a `seed`, that is the experiment's
     hosts_per_switch: hosts on each switch
     """
     drawn = networkx_graph(graph, args or {}, seed)

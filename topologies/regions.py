@@ -46,7 +46,7 @@ def regions(
 
 
 def pairwise(*, nodes: int = 8) -> nx.Graph:
-    """A star whose links limit each pair of hosts by itself: a host may send at its full rate to every other at once.
+    """A star whose links limit each pair of hosts separately: a host may send at its full rate to all others at once.
 
     nodes: number of hosts
     """

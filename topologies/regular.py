@@ -1,4 +1,4 @@
-"""Graphs on the numbers 0..n-1, which network generators and overlays draw alike."""
+"""Graphs on the numbers 0..n-1, drawn by network generators and overlays alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def connected_regular(nodes: int, degree: int, seed: int) -> list[tuple[int, int
     if degree == 1 and nodes > 2:
         raise ValueError(f"degree=1 only joins pairs, so {nodes} nodes cannot be connected; use 2 or more")
     if degree == 2:
-        # Random draws fall into several rings; connected means one ring, so only its order is drawn.
+        # Random draws consist of several rings; a connected graph is one ring, so only its order is drawn.
         order = nx.utils.create_random_state(seed % 2**32).permutation(nodes).tolist()
         return _sorted_edges(nx.cycle_graph(order))
     # From degree 3 on nearly every draw is connected.
@@ -50,7 +50,7 @@ def small_world_edges(nodes: int, neighbours: int, probability: float, seed: int
 
 
 def networkx_graph(graph: str, args: Mapping[str, Any], seed: int) -> nx.Graph:
-    """What networkx's generator of that name makes: simple, connected, its nodes numbered. Raises ValueError."""
+    """The graph of networkx's generator of that name: simple, connected, with numbered nodes. Raises ValueError."""
     function = getattr(nx, graph, None)
     if graph.startswith("_") or not inspect.isroutine(function) or not _makes_graphs(graph):
         raise ValueError(
@@ -69,7 +69,7 @@ def networkx_graph(graph: str, args: Mapping[str, Any], seed: int) -> nx.Graph:
         if not isinstance(drawn, nx.Graph):
             raise ValueError(f"graph={graph}: its result is not a graph")
         within("nodes", len(drawn), 1)
-        # Directions, parallel edges and links of a node to itself mean nothing here.
+        # Directions, parallel edges and links from a node to itself have no meaning here.
         simple = nx.Graph(drawn)
         simple.remove_edges_from(list(nx.selfloop_edges(simple)))
         return nx.convert_node_labels_to_integers(simple)

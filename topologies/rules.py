@@ -1,4 +1,4 @@
-"""What a graph must be to become a network; whatever made the graph, it is checked here.
+"""The rules that a graph must follow to become a network; every graph is checked here, whatever made it.
 
 The rules are those of Linux (interface names) and of this testbed (one access link for each host, static
 routes that reach every host), not those of an experiment.
@@ -23,7 +23,7 @@ RESERVED = ("controller", "parent")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 # How many of a graph's problems one message lists.
-_MAX_TOLD = 20
+_MAX_SHOWN = 20
 
 
 def check(graph: nx.Graph) -> None:
@@ -32,8 +32,8 @@ def check(graph: nx.Graph) -> None:
     if not problems:
         problems = [*_hosts(graph), *_connected(graph), *_paths(graph)]
     if problems:
-        more = len(problems) - _MAX_TOLD
-        raise ValueError("; ".join(problems[:_MAX_TOLD] + [f"and {more:,} more"] * (more > 0)))
+        more = len(problems) - _MAX_SHOWN
+        raise ValueError("; ".join(problems[:_MAX_SHOWN] + [f"and {more:,} more"] * (more > 0)))
 
 
 def hosts(graph: nx.Graph) -> list[str]:

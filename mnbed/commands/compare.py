@@ -47,7 +47,7 @@ def main(
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
 ) -> None:
-    """Raises InputError where runs cannot be compared."""
+    """Raises InputError if runs cannot be compared."""
     import sys
 
     from mnbed.console import make_console

@@ -28,7 +28,7 @@ def main(
     from topologies.formats import kollaps
 
     if to not in _FORMATS:
-        raise InputError(f"--to {to}: unknown format; there is: {', '.join(_FORMATS)}")
+        raise InputError(f"--to {to}: unknown format; known: {', '.join(_FORMATS)}")
     experiment = load_experiment(file, set_ or [])
     with naming(file):
         graph, _ = resolved_network(experiment)

@@ -50,8 +50,8 @@ def main(
     try:
         while waiting or not reader.ended:
             now = time.monotonic()
-            due = sorted(line for came, line in waiting if now - came >= 1.0 or reader.ended)
-            waiting = [(came, line) for came, line in waiting if now - came < 1.0 and not reader.ended]
+            due = sorted(line for read_s, line in waiting if now - read_s >= 1.0 or reader.ended)
+            waiting = [(read_s, line) for read_s, line in waiting if now - read_s < 1.0 and not reader.ended]
             for line in due:
                 print(line, flush=True)
             if not reader.ended:

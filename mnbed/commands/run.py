@@ -42,16 +42,16 @@ def main(
     with UserSide.start() as side:
         from mnbed.console import make_console
         from mnbed.errors import Interrupted, MnbedError, RunError
+        from mnbed.records.outcome import FAITHFUL
         from mnbed.results.console import print_summary
-        from mnbed.results.fidelity import FAITHFUL
         from mnbed.run.job import Job
         from mnbed.run.planning import plan_run
 
         plan, console = plan_run(side, file, overrides), make_console()
 
         def open_prompt(job: Job, error: MnbedError | None) -> None:
-            wanted = cli if error is None else cli_on_error
-            if wanted and not isinstance(error, Interrupted):
+            asked_for = cli if error is None else cli_on_error
+            if asked_for and not isinstance(error, Interrupted):
                 from mnbed.prompt.prompt import prompt_after
 
                 prompt_after(job, error)
@@ -61,7 +61,7 @@ def main(
         )
         try:
             outcome = job.execute()
-        except BaseException:  # such as a second Ctrl-C: whatever ends the run, say where its results are
+        except BaseException:  # such as a second Ctrl-C: whatever ends the run, print where its results are
             if job.run.path.exists():
                 console.print(f"run directory: {job.run.path}", highlight=False, soft_wrap=True)
             raise

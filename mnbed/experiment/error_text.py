@@ -21,7 +21,7 @@ from mnbed.experiment.variants import field_types, key_of, sections_in, variants
 from mnbed.experiment.yaml_source import KeyPath
 from topologies.reading import brief
 
-_WANTED = {
+_EXPECTED = {
     "int": "it must be a whole number",
     "float": "it must be a number",
     "bool": "it must be true or false",
@@ -91,8 +91,8 @@ def _text(detail: Mapping[str, Any], path: KeyPath, section: type | None) -> str
     if kind == "value_error":
         text = str(detail["ctx"]["error"])
         return text if isinstance(detail["input"], dict) else given + text
-    wanted = _WANTED.get(kind.split("_")[0], detail["msg"])
-    return f"{given}{wanted}"
+    expected = _EXPECTED.get(kind.split("_")[0], detail["msg"])
+    return f"{given}{expected}"
 
 
 def _shown(value: Any) -> str:
@@ -127,7 +127,7 @@ class _Place:
     section: type | None
     """The dataclass that holds the last key."""
     choices: Mapping[str, type]
-    """The variants to choose from, where the choice itself is the problem."""
+    """The variants to choose from, if the choice itself is the problem."""
 
 
 def _find(location: KeyPath, data: Mapping[str, Any]) -> _Place:

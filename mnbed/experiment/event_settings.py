@@ -45,7 +45,7 @@ class Point(NamedTuple):
     values: Mapping[str, float]
     """Property -> its value from then on; bandwidth 0: the lowest the link supports. Others keep their values."""
     link: str | None = None
-    """ "h3-s1"; only where the entry itself names no link."""
+    """ "h3-s1"; only if the entry itself names no link."""
 
 
 def _ends(value: Any) -> tuple[str, str]:
@@ -219,7 +219,7 @@ class Partition(_Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class Heal(_Timed):
-    """LinkEnds a partition."""
+    """Ends a partition."""
 
     action: Literal["heal"]
     """heal."""

@@ -37,7 +37,7 @@ class SettingsError(ValueError):
         self.problems = problems
 
 
-# Building one takes a tenth of a second.
+# Building an adapter takes a tenth of a second.
 adapter = functools.cache(TypeAdapter[Any])
 
 

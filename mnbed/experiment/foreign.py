@@ -23,7 +23,7 @@ class ForeignSettings(AlgorithmSettings):
 
 
 def foreign_settings(section: Mapping[str, Any], sends: Mapping[int, Any]) -> ForeignSettings:
-    """The settings in that section of an experiment. Raises ValueError where `sends` is out of range."""
+    """The settings in that section of an experiment. Raises ValueError if `sends` is out of range."""
     checked = {}
     for count, (models, fragments) in sends.items():
         if not (math.isfinite(models) and 0 <= models <= 1e6 and 1 <= fragments <= 1e6):

@@ -59,7 +59,7 @@ class StepTimeDistribution(Section):
             raise SettingsError(problems)
 
     def _limit_problems(self) -> Iterator[tuple[str | None, str]]:
-        """Complaints about limits that leave little or nothing of the distribution."""
+        """Problems with limits that leave little or nothing of the distribution."""
         shown = units.format_duration
         low, high, mean = self.min, self.max, self.mean
         if low is not None and high is not None and low >= high:

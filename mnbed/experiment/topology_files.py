@@ -56,5 +56,5 @@ def read_edges(path: Path) -> list[list[str]]:
         if (b, a) not in pairs:
             pairs[a, b] = None
     if not pairs:
-        raise ValueError(f"{path}: no edges in it")
+        raise ValueError(f"{path}: it contains no edges")
     return [list(pair) for pair in pairs]

@@ -83,13 +83,13 @@ def read_csv(path: Path, *, links_given: bool) -> Iterator[PlainPoint]:
 
 
 def _check_header(path: Path, header: list[str], links_given: bool) -> None:
-    wanted = [name for name in _COLUMNS if name != "link" or not links_given]
+    allowed = [name for name in _COLUMNS if name != "link" or not links_given]
     for name in header:
         if name == "link" and links_given:
             raise TraceError(f"{path}:1: a column link, but the entry names links too: drop one of them")
-        if name not in wanted:
-            raise TraceError(f"{path}:1: unknown column {brief(name)}{did_you_mean(name, wanted)}")
-    missing = [name for name in wanted if name not in header and name in ("time", "link")]
+        if name not in allowed:
+            raise TraceError(f"{path}:1: unknown column {brief(name)}{did_you_mean(name, allowed)}")
+    missing = [name for name in allowed if name not in header and name in ("time", "link")]
     if not any(row.key in header for row in TRACED):
         missing.append("bandwidth")
     if missing:

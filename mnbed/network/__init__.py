@@ -1,4 +1,5 @@
 """The emulated network: Mininet hosts and switches, forwarding, shaping, delay, leftovers.
 
-It carries a plan out and decides nothing. May import: plan, records, machine, programs, errors; node_agent, topologies.
+It carries out a plan and decides nothing itself. May import: plan, records, machine, programs, errors; node_agent,
+topologies.
 """

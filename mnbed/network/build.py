@@ -60,7 +60,7 @@ class Network:
         """(source, target) of a direction -> what its shaping should be now; `live_changes` updates it."""
 
     def ailment(self) -> str | None:
-        """What keeps the network from carrying packets; None: nothing that shows from outside."""
+        """What keeps the network from carrying packets; None if nothing is seen to be wrong."""
         if self.forwarding.died():
             return "the program that runs the switches has ended"
         if self.delay is not None and self.delay.died():
@@ -143,7 +143,7 @@ def build_network(
     """Build the plan's network, verify it, and tear it down again whatever happens.
 
     `check` is called between steps that must not be interrupted, and may raise to abort: a shell that Mininet has
-    started but does not know yet would be left behind. `changeable`: somebody may give any link a delay later.
+    started but does not know yet would be left behind. `changeable`: whether any link may be given a delay later.
     Raises MachineError if the machine lacks something, RunError if the kernel did not do as asked.
     """
     _check_mnexec()
@@ -279,7 +279,7 @@ def _configure(network: Network) -> None:
 def _rto_min_ms(dilation: float) -> int:
     """TCP's minimum retransmission timeout, wall clock, so that it is the kernel's usual 200 ms in emulated time.
 
-    What the kernel derives from it follows: slow start after idle, tail loss probes, giving up a broken connection.
+    Other times derive from it in the kernel: slow start after idle, tail loss probes, giving up a broken connection.
     """
     return max(1, min(round(_RTO_MIN_MS * dilation), _RTO_MAX_MS))
 
@@ -287,7 +287,7 @@ def _rto_min_ms(dilation: float) -> int:
 def _wait_until_up(network: Network) -> None:
     """Wait for every interface's carrier. Raises RunError.
 
-    The kernel tells qdiscs and bridges of it up to a second later, and drops what is sent before.
+    The kernel informs qdiscs and bridges up to a second later, and drops what is sent before that.
     """
     interfaces = {interface for node in network.node_names() for interface in network.interfaces(node)}
     reader = CounterReader({node: network.pid(node) for node in network.node_names()})

@@ -1,4 +1,4 @@
-"""What every interface's root qdisc has counted, read over rtnetlink: fast enough to sample 60 hosts while they train.
+"""The counters of every interface's root qdisc, read over rtnetlink: fast enough to sample 60 hosts while they train.
 
 One netlink socket per namespace is opened and kept; a socket stays in the namespace in which it was made.
 """

@@ -1,8 +1,8 @@
 """Changes a network while packets flow: link properties, links that go down, groups that cannot reach each other.
 
-A change of properties loses nothing that is on its way. Nobody is told of a link that is down or of a partition:
-packets get lost, as behind a router that has died. Interfaces stay up, because the kernel takes up to a second to
-believe in a carrier again.
+A change of properties loses nothing that is on its way. Nothing announces a link that is down or a partition: packets
+are lost, as behind a router that has died. Interfaces stay up, because the kernel takes up to a second to notice a
+carrier again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOBODY = "02:00:00:00:00:00"
 
 
 class _Shell:
-    """A shell that waits in a namespace: with it a change takes two milliseconds, and twenty if one must be started."""
+    """A shell that waits in a namespace: with it a change takes 2 ms, compared with 20 ms if one must be started."""
 
     def __init__(self, pid: int) -> None:
         self._process = subprocess.Popen(
@@ -36,23 +36,23 @@ class _Shell:
         )
 
     def begin(self, script: str) -> None:
-        """Have it run that script, without waiting for the end."""
+        """Have it run that script, without waiting for it to end."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `finish` finds out
             self._process.stdin.write(f"(set -e\n{script}\n) </dev/null\ns=$?; echo; echo @$s\n")
             self._process.stdin.flush()
 
     def finish(self, what: str) -> None:
-        """Wait for the script's end. Raises RunError, with what it said, if it failed."""
+        """Wait for the script to end. Raises RunError, with its output, if it failed."""
         assert self._process.stdout is not None
-        said: list[str] = []
+        output: list[str] = []
         for line in self._process.stdout:
             if line.startswith("@"):
                 if line.strip() != "@0":
-                    raise RunError(f"{what}: {'; '.join(said[:5]) or 'no reason given'}")
+                    raise RunError(f"{what}: {'; '.join(output[:5]) or 'no reason given'}")
                 return
             if line.strip():
-                said.append(line.strip())
+                output.append(line.strip())
         raise RunError(f"{what}: the shell in the namespace has ended")
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class LiveNetwork:
     @classmethod
     @contextlib.contextmanager
     def of(cls, network: Network, nodes: Iterable[str] = ()) -> Iterator[LiveNetwork]:
-        """`nodes`: where changes are expected, so that the first is as fast as the others."""
+        """`nodes`: those where changes are expected, so that the first change is as fast as the others."""
         live = cls(network)
         try:
             for node in nodes:

@@ -1,9 +1,9 @@
-"""The mark of a run: what tells its processes from everybody else's after the run has been killed.
+"""The mark of a run: what distinguishes its processes from all others after the run has been killed.
 
 A process of a run has MNBED_RUN in its environment, with a value that nobody can guess; and the run has noted it, an
 ancestor of it, or the network namespace that it is in, in a register. The register is a file that only root can read,
-one JSON object per line; the first says which value and which boot of the machine it is for. Neither half is enough: a
-variable can be copied, and the kernel reuses the numbers of processes and namespaces.
+one JSON object per line; the first says which value and which boot of the machine it is for. Neither half is enough on
+its own: a variable can be copied, and the kernel reuses the numbers of processes and namespaces.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Current:
 def marked(run: str, runtime_directory: Path = RUNTIME_DIRECTORY) -> Iterator[Register]:
     """Everything that this process starts inside carries the mark of that run.
 
-    On leaving, the register is removed, unless a process of the run is left: then it stays for whoever cleans up.
+    On exit, the register is removed, unless a process of the run is left: then it is kept for the clean-up.
     Raises OSError.
     """
     folder = runtime_directory / _REGISTERS

@@ -10,7 +10,7 @@ from typing import Any
 from mininet.log import output
 from mininet.net import Mininet
 
-# From the start of iperf's server until it listens.
+# How long iperf's server may take until it listens.
 _LISTEN_PATIENCE_S = 5.0
 
 
@@ -42,12 +42,12 @@ class EmulatedNet(Mininet):  # type: ignore[misc]
         daemon = server.popen([*common, "-s"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             rate = ["-b", udpBw] if l4Type == "UDP" else []
-            said = self._run_client(client, [*common, "-t", str(seconds), "-c", server.IP(), *rate])
+            client_text = self._run_client(client, [*common, "-t", str(seconds), "-c", server.IP(), *rate])
         finally:
-            # Its own way to end, on which it prints what is left to print.
+            # The signal on which it prints its last results and ends.
             daemon.send_signal(signal.SIGINT)
-            heard, _ = daemon.communicate()
-        result = [self._parseIperf(heard), self._parseIperf(said)]
+            server_text, _ = daemon.communicate()
+        result = [self._parseIperf(server_text), self._parseIperf(client_text)]
         if l4Type == "UDP":
             result.insert(0, udpBw)
         output(f"*** Results: {result}\n")
@@ -56,7 +56,7 @@ class EmulatedNet(Mininet):  # type: ignore[misc]
     def _run_client(self, client: Any, command: list[str]) -> str:
         deadline = time.monotonic() + _LISTEN_PATIENCE_S
         while True:
-            said = str(client.cmd(*command))
-            if "refused" not in said or time.monotonic() > deadline:
-                return said
+            text = str(client.cmd(*command))
+            if "refused" not in text or time.monotonic() > deadline:
+                return text
             time.sleep(0.1)

@@ -16,7 +16,7 @@ def network_namespace(pid: int) -> int:
 def run_in(pid: int, argv: list[str], *, text: str = "", what: str) -> str:
     """Run a program in the network namespace of process `pid`, with `text` on its standard input.
 
-    Returns its standard output. Raises RunError, with `what` was being done and what the program said, if it fails or
+    Returns its standard output. Raises RunError, with `what` was being done and the program's output, if it fails or
     cannot be started.
     """
     try:
@@ -31,8 +31,8 @@ def run_in(pid: int, argv: list[str], *, text: str = "", what: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RunError(f"{what}: {error}") from None
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
-        raise RunError(f"{what}: {argv[0]} failed ({done.returncode}): {'; '.join(said[:5])}")
+        lines = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
+        raise RunError(f"{what}: {argv[0]} failed ({done.returncode}): {'; '.join(lines[:5])}")
     return done.stdout
 
 

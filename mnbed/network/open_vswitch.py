@@ -86,7 +86,7 @@ class OpenVSwitch(Forwarding):
     @classmethod
     @contextlib.contextmanager
     def start(cls, datapath: str) -> Iterator[OpenVSwitch]:
-        """Start the daemons, and end them on leaving. Raises RunError."""
+        """Start the daemons; they end with the block. Raises RunError."""
         RUNTIME_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="run-ovs-", dir=RUNTIME_DIRECTORY))
         with contextlib.ExitStack() as stack:
@@ -158,7 +158,7 @@ class OpenVSwitch(Forwarding):
     def set_port(self, switch: str, interface: str, up: bool) -> None:
         for action in ("receive", "forward") if up else ("no-receive", "no-forward"):
             self._tool("ovs-ofctl", "mod-port", switch, interface, action)
-        # Otherwise the datapath would go on with its cached flows for some milliseconds.
+        # Otherwise the datapath would keep using its cached flows for some milliseconds.
         self._tool("ovs-appctl", "-t", "ovs-vswitchd", "revalidator/purge")
 
     def _check_ports(self) -> None:
@@ -178,7 +178,7 @@ class OpenVSwitch(Forwarding):
         packet_buffers.widen(self.pid)
 
     def _tool(self, *command: str, text: str = "") -> str:
-        """Run one of Open vSwitch's programs on our daemons; returns its output. Raises RunError with what it said."""
+        """Run one of Open vSwitch's programs on our daemons; returns its output. Raises RunError with its errors."""
         # By default they write every call to the system's log.
         program, *arguments = command
         try:
@@ -227,7 +227,7 @@ class OpenVSwitch(Forwarding):
                 words = "; ".join(
                     line for log in self._folder.glob("*.log") for line in log.read_text().splitlines()[-3:]
                 )
-                raise RunError(f"Open vSwitch did not start: {words or 'it says nothing'}")
+                raise RunError(f"Open vSwitch did not start: {words or 'its logs are empty'}")
             time.sleep(0.005)
 
 

@@ -21,7 +21,7 @@ _SYS_PIDFD_GETFD = 438
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 # The qdiscs must be the limit, never this; memory is used only as frames come.
 _SEND_BYTES = 1 << 29
-# Bridges the time in which a daemon does not get its turn: 2,000 full-size frames per port.
+# Bridges the times when a daemon has to wait for a core: 2,000 full-size frames per port.
 _RECEIVE_BYTES = 4 << 20
 
 

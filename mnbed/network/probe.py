@@ -1,4 +1,4 @@
-"""Measures every link of a new network before anything else runs on it: is it as asked?
+"""Measures every link of a new network before anything else runs on it, to check that it is as asked for.
 
 Frames with their own EtherType leave by one end's interface, through its qdiscs like any packet, and are time-stamped
 by the kernel where they arrive; the switch behind drops them, since nobody has their address. So each direction of each
@@ -9,7 +9,7 @@ which show delays that are applied at the destination, and that forwarding works
     bandwidth  full frames, so many that the queue never runs empty: bits over the time between arrivals
 
 One process sends and receives everything, a few directions at a time: no more than this machine can send without
-keeping links waiting. If a link still had to wait, or is not as asked, its direction is measured again alone; if it
+keeping links waiting. If a link still had to wait, or is not as asked for, its direction is measured again alone; if it
 still has to wait, it is marked `limited_by_machine`.
 """
 
@@ -53,11 +53,11 @@ _SMALL_GAP_S = 2e-3
 _TRAIN_S = 0.05
 _MIN_TRAIN, _MAX_TRAIN = 12, 400
 # Jitter shifts the first and the last arrival: over this many jitters that is an error of 1 to 2 %. Over less than half
-# of that there is no telling the rate.
+# of that the rate cannot be measured.
 _TRAIN_JITTERS = 100
 # A train on a slow link takes at most this long: its frames are smaller.
 _MAX_TRAIN_S = 1.5
-# Full frames that one Python process can send and receive each second, with room for what it disturbs.
+# Full frames that one Python process can send and receive each second, with room for other work.
 _FRAMES_PER_S = 15_000.0
 # How late a train may be, beyond the time that it should take.
 _PATIENCE_S = 1.0
@@ -80,12 +80,12 @@ class ProbedDirection:
     asked_delay_s: float
     measured_delay_s: float | None
     limited_by_machine: bool
-    """The link waited for this machine: its bandwidth is at least what was measured."""
+    """Whether the link had to wait for this machine: its bandwidth is at least what was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbedPath:
-    """The way from one host to another, emulated units."""
+    """The path from one host to another, emulated units."""
 
     source: str
     target: str
@@ -138,7 +138,7 @@ def probe_network(network: Network, check: Callable[[], None] = lambda: None) ->
 def _measure_again(loop: _Loop, track: _Track) -> None:
     """If the rate is not as asked, take the fastest of some trials of this direction alone.
 
-    A hiccup of the machine makes a link look slow, or starved; nothing makes a slow link look fast.
+    A hiccup of the machine can make a link look slow, or starved; nothing makes a slow link look fast.
     """
     asked = track.direction.wire.bandwidth_bps
     for _ in range(_TRIALS - 1):
@@ -190,7 +190,7 @@ class _Track:
     delay_s: float | None = None
     rate_bps: float | None = None
     starved: bool = False
-    """Its queue ran empty in the middle of the train."""
+    """Whether its queue ran empty in the middle of the train."""
 
     @property
     def seconds(self) -> float:

@@ -3,7 +3,7 @@
 The arrangement is TCLink's: HTB for the rate and, below it, netem for delay, jitter and loss. If `delay_queue` makes
 the delay, a bfifo with the same waiting room takes netem's place. All rates and times here are wall-clock.
 
-If a host's packets are limited by destination, too, HTB's class for the link has a child with its own queue for each
+If a host's packets are also limited by destination, HTB's class for the link has a child with its own queue for each
 branch, and one for all other destinations. A child is guaranteed its share and borrows what others leave of the link,
 up to its own rate: the link's rate and every branch's hold at the same time.
 """
@@ -48,11 +48,11 @@ class Leaf:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What the qdiscs of one interface do, as far as tc shows it: netem keeps its table of delays to itself."""
+    """What the qdiscs of an interface do, as far as tc shows it; it does not show netem's table of delays."""
 
     rate_bps: float
     effects: Mapping[str, Any]
-    """Field of LinkProperties -> its value, for those that tc shows; without netem as if nothing had been asked."""
+    """Field of LinkProperties -> its value, for those that tc shows; without netem, the values of an empty setting."""
     limit: int
     """Bytes for bfifo, packets for netem."""
 
@@ -117,7 +117,7 @@ def tc_commands(device: str, wire: LinkProperties, backend: str, leaves: Sequenc
 def change_commands(
     device: str, wire: LinkProperties, backend: str, leaves: Sequence[Leaf] = ()
 ) -> list[str]:
-    """Lines for `tc -batch` that give a shaped interface other properties; what waits in its queue stays there.
+    """Lines for `tc -batch` that change a shaped interface's properties; what waits in its queue stays there.
 
     netem cannot go back from a table of delays to none, that is, to a uniform distribution; `plan.feasible` refuses
     that.
@@ -271,9 +271,9 @@ def differences(asked: Shape, actual: Shape | None) -> list[str]:
     if abs(actual.rate_bps - asked.rate_bps) > _RATE_TOLERANCE * asked.rate_bps + 8:
         wrong.append(f"rate {actual.rate_bps:.0f} bit/s instead of {asked.rate_bps:.0f}")
     for row in _SHOWN:
-        has, wanted = actual.effects[row.field], asked.effects[row.field]
-        if not row.close(has, wanted):
-            wrong.append(f"{row.key} {row.kernel_text(has)} instead of {row.kernel_text(wanted)}")
+        has, should = actual.effects[row.field], asked.effects[row.field]
+        if not row.close(has, should):
+            wrong.append(f"{row.key} {row.kernel_text(has)} instead of {row.kernel_text(should)}")
     if actual.limit != asked.limit:
         wrong.append(f"queue limit {actual.limit} instead of {asked.limit}")
     return wrong

@@ -214,8 +214,8 @@ def _sent_bps(plan: Plan, num_parameters: int) -> dict[str, float]:
     to_each: dict[str, float] = {}
     for host in plan.hosts:
         round_s = _local_steps(plan) * host.step_time_s
-        wanted = _planned_sends(plan, host)[0] * num_parameters * _PARAMETER_BYTES * 8 / round_s
-        to_each[host.name] = min(up[host.name], wanted) / max(1, len(host.peers))
+        offered_bps = _planned_sends(plan, host)[0] * num_parameters * _PARAMETER_BYTES * 8 / round_s
+        to_each[host.name] = min(up[host.name], offered_bps) / max(1, len(host.peers))
     arriving = dict.fromkeys(up, 0.0)
     for host in plan.hosts:
         for peer in host.peers:

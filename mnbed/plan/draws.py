@@ -22,17 +22,17 @@ from topologies.regular import connected_regular, networkx_graph, small_world_ed
 
 # If this many draws in a row are outside min and max, almost nothing of the distribution is inside.
 _MAX_DRAWS = 1000
-# Share of the mean: an even faster node would need a machine of its own.
+# Share of the mean: the steps of an even faster node would need most of a machine.
 _DEFAULT_MIN = 0.1
 
 
 def straggler_factors(experiment: Experiment, hosts: Sequence[str], problems: list[str]) -> dict[str, float]:
     """Straggler -> factor of its access link's bandwidth: 1 / factor, varied by the spread."""
-    wanted = experiment.network.stragglers
-    names = _chosen("network.stragglers", wanted, experiment.seed, hosts, problems)
+    settings = experiment.network.stragglers
+    names = _chosen("network.stragglers", settings, experiment.seed, hosts, problems)
     # A factor of 1 slows no host, so it must not change any.
-    spread = _spreads("network.stragglers", wanted.spread if wanted.factor > 1 else 0.0, experiment.seed)
-    return {name: spread(name) / wanted.factor for name in names}
+    spread = _spreads("network.stragglers", settings.spread if settings.factor > 1 else 0.0, experiment.seed)
+    return {name: spread(name) / settings.factor for name in names}
 
 
 def step_times(
@@ -51,30 +51,30 @@ def _base_times(
     experiment: Experiment, num_hosts: int, step: StepCost | None, problems: list[str]
 ) -> list[float]:
     """Step times before slow nodes are slowed down. After a problem, harmless placeholders."""
-    wanted, key = experiment.compute.step_time, "compute.step_time"
-    if isinstance(wanted, StepTimeDistribution):
-        return [_drawn_time(wanted, experiment.seed, node, problems) for node in range(num_hosts)]
-    if isinstance(wanted, tuple):
-        if len(wanted) != num_hosts:
-            problems.append(f"{key}: got {len(wanted)} times; there are {num_hosts} nodes")
-            return [wanted[0]] * num_hosts
-        return list(wanted)
-    if isinstance(wanted, str):
+    step_time, key = experiment.compute.step_time, "compute.step_time"
+    if isinstance(step_time, StepTimeDistribution):
+        return [_drawn_time(step_time, experiment.seed, node, problems) for node in range(num_hosts)]
+    if isinstance(step_time, tuple):
+        if len(step_time) != num_hosts:
+            problems.append(f"{key}: got {len(step_time)} times; there are {num_hosts} nodes")
+            return [step_time[0]] * num_hosts
+        return list(step_time)
+    if isinstance(step_time, str):
         if step is None:
             problems.append(f"{key}: measured, but no step was measured")
             return [1e-3] * num_hosts
         return [step.emulated_s] * num_hosts
-    return [wanted] * num_hosts
+    return [step_time] * num_hosts
 
 
-def _drawn_time(wanted: StepTimeDistribution, seed: int, node: int, problems: list[str]) -> float:
+def _drawn_time(settings: StepTimeDistribution, seed: int, node: int, problems: list[str]) -> float:
     """The node's first draw within min and max."""
     rng = stream(seed, "step_time", node)
-    mean = wanted.mean or 0.0
-    low = mean * _DEFAULT_MIN if wanted.min is None else wanted.min
-    high = math.inf if wanted.max is None else wanted.max
+    mean = settings.mean or 0.0
+    low = mean * _DEFAULT_MIN if settings.min is None else settings.min
+    high = math.inf if settings.max is None else settings.max
     for _ in range(_MAX_DRAWS):
-        drawn = _draw(wanted, mean, rng)
+        drawn = _draw(settings, mean, rng)
         if low <= drawn <= high:
             return drawn
     text = f"compute.step_time: hardly any draw is between min {format_duration(low)} and max {format_duration(high)}"
@@ -83,15 +83,15 @@ def _drawn_time(wanted: StepTimeDistribution, seed: int, node: int, problems: li
     return low
 
 
-def _draw(wanted: StepTimeDistribution, mean: float, rng: np.random.Generator) -> float:
-    if wanted.distribution == "uniform":
-        assert wanted.min is not None
-        assert wanted.max is not None
-        return rng.uniform(wanted.min, wanted.max)
-    if wanted.distribution == "exponential":
+def _draw(settings: StepTimeDistribution, mean: float, rng: np.random.Generator) -> float:
+    if settings.distribution == "uniform":
+        assert settings.min is not None
+        assert settings.max is not None
+        return rng.uniform(settings.min, settings.max)
+    if settings.distribution == "exponential":
         return rng.exponential(mean)
-    std = wanted.std or 0.0
-    if wanted.distribution == "normal":
+    std = settings.std or 0.0
+    if settings.distribution == "normal":
         return rng.normal(mean, std)
     variance = math.log1p((std / mean) ** 2)
     return rng.lognormal(math.log(mean) - variance / 2, math.sqrt(variance))
@@ -161,18 +161,18 @@ def _named_edges(pairs: Sequence[tuple[str, str]] | str, hosts: Sequence[str]) -
 
 def _chosen(
     key: str,
-    wanted: StragglerSettings | SlowNodeSettings,
+    settings: StragglerSettings | SlowNodeSettings,
     seed: int,
     hosts: Sequence[str],
     problems: list[str],
 ) -> list[str]:
     """The named hosts, or `count` random ones, in the hosts' order."""
-    if wanted.hosts is not None:
-        return _named(key, wanted.hosts, wanted.count, hosts, problems)
-    if wanted.count > len(hosts):
-        problems.append(f"{key}.count: got {wanted.count}; the network has {len(hosts)} hosts")
+    if settings.hosts is not None:
+        return _named(key, settings.hosts, settings.count, hosts, problems)
+    if settings.count > len(hosts):
+        problems.append(f"{key}.count: got {settings.count}; the network has {len(hosts)} hosts")
         return []
-    drawn = sorted(hosts, key=lambda name: stream(seed, key, name).random())[: wanted.count]
+    drawn = sorted(hosts, key=lambda name: stream(seed, key, name).random())[: settings.count]
     return [name for name in hosts if name in set(drawn)]
 
 
@@ -182,19 +182,19 @@ def _spreads(key: str, spread: float, seed: int) -> Callable[[str], float]:
 
 
 def _named(
-    key: str, wanted: Sequence[str], count: int, hosts: Sequence[str], problems: list[str]
+    key: str, names: Sequence[str], count: int, hosts: Sequence[str], problems: list[str]
 ) -> list[str]:
-    unknown = [name for name in wanted if name not in hosts]
+    unknown = [name for name in names if name not in hosts]
     for name in unknown:
         shown = hosts if len(hosts) <= 12 else [*hosts[:3], "...", hosts[-1]]
         problems.append(
             f"{key}.hosts: no host {brief(name)}{did_you_mean(name, hosts if len(hosts) <= 12 else shown)}"
         )
-    repeated = sorted({name for name in wanted if wanted.count(name) > 1})
+    repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         problems.append(f"{key}.hosts: {', '.join(repeated)} named more than once")
-    if count not in (0, len(wanted)):
+    if count not in (0, len(names)):
         problems.append(
-            f"{key}.count: got {count}, but {key}.hosts names {len(wanted)}; leave one of them out"
+            f"{key}.count: got {count}, but {key}.hosts names {len(names)}; leave one of them out"
         )
-    return [name for name in hosts if name in wanted]
+    return [name for name in hosts if name in names]

@@ -11,7 +11,7 @@ from mnbed import units
 from mnbed.experiment.link_settings import PartialLinkSettings
 from mnbed.plan.model import Direction, NodeEvent, SetLink, SetPartition
 
-# A mistake in a unit (a flap of 1us) must not fill the memory.
+# A wrong unit (a flap of 1us) must not fill the memory.
 MAX_EVENTS = 100_000
 
 DirectionEnds = tuple[str, str]

@@ -93,12 +93,12 @@ def _automatic(facts: MachineFacts, keys: Sequence[str]) -> str:
 
 def check_congestion_control(experiment: Experiment, facts: MachineFacts) -> None:
     """Raises MachineError if the kernel is known not to have it."""
-    wanted = experiment.network.tcp.congestion_control
+    name = experiment.network.tcp.congestion_control
     available = facts.congestion_controls
-    if available and wanted not in available:
+    if available and name not in available:
         raise MachineError(
-            f"network.tcp.congestion_control: got {wanted}; this kernel has: {', '.join(available)}",
-            f"load it (`sudo modprobe tcp_{wanted}`) or choose one of these",
+            f"network.tcp.congestion_control: got {name}; this kernel has: {', '.join(available)}",
+            f"load it (`sudo modprobe tcp_{name}`) or choose one of these",
         )
 
 

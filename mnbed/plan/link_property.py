@@ -59,7 +59,7 @@ class Property:
     """From LinkProperties on the wire to netem's arguments, with a leading blank; empty if netem needs none."""
     read_back: Callable[[Mapping[str, Any]], Any] | None = None
     """From the options that tc shows of a netem qdisc to the value; None: tc does not show it."""
-    close: Callable[[Any, Any], bool] = lambda one, other: bool(one == other)
+    close: Callable[[Any, Any], bool] = lambda actual, requested: bool(actual == requested)
     """Whether the kernel's value equals the one asked for, up to the precision of tc's output."""
     kernel_text: Callable[[Any], str] = lambda value: f"{value:g}"
     """The value as text, for messages about a kernel that has another value."""
@@ -96,7 +96,7 @@ class Property:
 
 def within(tolerance: float) -> Callable[[float, float], bool]:
     """A function for `close`: whether two values differ by at most the tolerance."""
-    return lambda one, other: abs(one - other) <= tolerance
+    return lambda actual, requested: abs(actual - requested) <= tolerance
 
 
 def unable(rows: Iterable[Property], links: Iterable[Any], backend: str) -> Iterator[Property]:

@@ -1,7 +1,7 @@
-"""How a plan's links come about: the graph and what the experiment says of links become every direction's properties.
+"""Makes the links of a plan: from the graph and the experiment's settings to the properties of every direction.
 
-`model.py` says what a link of a plan is, `properties.py` what properties there are, `link_property.py` what the testbed
-must know of each. Events that change links merge and check their changes here too.
+`model.py` defines a plan's link, `properties.py` the properties, and `link_property.py` what the testbed must know
+about each. Events that change links merge and check their changes here too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from topologies.reading import brief
 
 # Share of the hosts' median access bandwidth below which a host is a straggler.
 SLOW_SHARE = 0.5
-# Bandwidth of an access link that is not to limit anything.
+# Bandwidth of an access link that should not limit anything.
 UNLIMITED_BPS = 10e9
 
 
@@ -65,7 +65,7 @@ def plan_links(
                 )
             )
         links.append(LinkPlan(forward=directions[0], backward=directions[1], straggler=a in stragglers))
-    links = _with_slow_ones(graph, links)
+    links = _with_other_stragglers(graph, links)
     links = with_branches(graph, links, dilation)
     # One message per kind of problem, not one per link.
     first_by_key: dict[str, str] = {}
@@ -77,8 +77,8 @@ def plan_links(
     return tuple(links)
 
 
-def _with_slow_ones(graph: nx.Graph, links: list[LinkPlan]) -> list[LinkPlan]:
-    """Marks hosts as stragglers that are slow for other reasons than `stragglers`, such as the topology's file."""
+def _with_other_stragglers(graph: nx.Graph, links: list[LinkPlan]) -> list[LinkPlan]:
+    """Also marks hosts that are slow for other reasons than `stragglers`, such as the topology's file."""
     rates = {
         link.a: min(direction.asked.bandwidth_bps for direction in link.directions)
         for link in links

@@ -1,8 +1,7 @@
-"""From an experiment and the facts of a machine to a frozen Plan: every name, address, route and dilated
-rate.
+"""From an experiment and the facts about a machine to a frozen Plan: every name, address, route and dilated rate.
 
-Pure: nothing here touches the machine, opens a file or draws from a random generator that the seed does not
-fix. What comes after only executes the plan, so `mnbed plan` shows exactly what `mnbed run` will do.
+Pure: nothing here touches the machine, opens a file or draws random numbers that the seed does not determine. What
+comes after only executes the plan, so `mnbed plan` shows exactly what `mnbed run` will do.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from node_agent.streams import stream_seed
 from topologies import rules
 from topologies.description import from_description
 
-# A slip in a unit (5ms for 5s) must not fill the disk.
+# A wrong unit (5ms for 5s) must not fill the disk.
 MAX_SNAPSHOTS_PER_NODE = 10_000
 
 

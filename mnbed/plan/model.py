@@ -1,6 +1,6 @@
-"""What a plan is: hosts, links, forwarding and the events of a run, every name, rate and time decided.
+"""What a plan is: hosts, links, forwarding and the events of a run, with every name, rate and time decided.
 
-Frozen data, and the questions that whoever executes or prices a plan asks of it; `make.py` is how it is made.
+Frozen data, with the queries that its users need; `make.py` makes it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Branch:
     """Destinations that share one queue at the sender."""
 
     targets: tuple[str, ...]
-    """Hosts."""
+    """Names of the destination hosts."""
     asked: PairProperties
-    """In emulated units, beside what the access link has."""
+    """In emulated units, in addition to those of the access link."""
     wire: PairProperties
 
 
@@ -34,15 +34,15 @@ class Direction:
     source: str
     target: str
     interface: str
-    """At the source; its egress carries the shaping."""
+    """The interface at the source; its egress is shaped."""
     arrival: str
     """The interface at the target."""
     asked: LinkProperties
-    """In emulated units, as the experiment asks."""
+    """In emulated units, as the experiment asks for."""
     wire: LinkProperties
-    """In wall-clock units: `asked` under the run's dilation; what shaping puts on the interface."""
+    """In wall-clock units: `asked` under the run's dilation, as applied to the interface."""
     branches: tuple[Branch, ...] = ()
-    """Of a host's access link: what else limits its packets, by destination."""
+    """On a host's access link: further limits on its packets, by destination."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class LinkPlan:
     """From a to b: on an access link from the host to its switch."""
     backward: Direction
     straggler: bool = False
-    """True for a straggler's access link: of `network.stragglers`, or slower than half of the hosts' median."""
+    """Whether this is a straggler's access link: one of `network.stragglers`, or below half of the hosts' median."""
 
     @property
     def a(self) -> str:
@@ -88,20 +88,20 @@ class HostPlan:
     """IPv4 address, e.g. 10.0.0.1."""
     mac: str
     straggler: bool
-    """True where the experiment slowed this host's access link."""
+    """Whether this host's access link is a straggler's."""
     step_time_s: float
     """Emulated cost of one local step on this node, slow-node factor included."""
     peers: tuple[str, ...]
     """Names of the overlay neighbours, in host order."""
     label: str | None = None
-    """What the topology's source calls it, where that is not its name."""
+    """What the topology's source calls it, if that is not its name."""
     region: str | None = None
 
 
-# What happens to the network and its nodes while an experiment runs: a sorted list of elementary events.
+# What happens to the network and its nodes during a run: a sorted list of elementary events.
 #
 # `network.events` of the experiment file is a richer language (flaps, churn, traces, partitions that heal); it is
-# expanded into these when the plan is made, so that whoever applies them decides nothing.
+# expanded into these when the plan is made, so that nothing is left to decide when they are applied.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +111,14 @@ class Event:
     at_s: float
     """Emulated seconds since the common start."""
     text: str
-    """What a user reads on plots and in logs: "h3 - s1: bandwidth 5mbit"."""
+    """What users read in figures and logs: "h3 - s1: bandwidth 5mbit"."""
     entry: int
-    """Which entry of `network.events` it comes from, from 0."""
+    """Number of the entry of `network.events` that it comes from, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reshape(Event):
-    """Links get other properties."""
+    """The properties of links change."""
 
     directions: tuple[Direction, ...]
     """The directions that change, with all their properties from then on."""
@@ -126,7 +126,7 @@ class Reshape(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SetLink(Event):
-    """A link goes down or comes up, both ways; packets on a link that is down are lost without a word."""
+    """A link goes down or comes up in both directions; packets on a link that is down are lost silently."""
 
     a: str
     b: str
@@ -135,10 +135,10 @@ class SetLink(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SetPartition(Event):
-    """Hosts of different groups no longer reach each other; no groups: everybody reaches everybody again."""
+    """Hosts of different groups can no longer reach each other; no groups: all hosts can reach each other again."""
 
     groups: tuple[tuple[str, ...], ...]
-    """Disjoint groups of hosts; a host in none of them reaches all."""
+    """Disjoint groups of hosts; a host in none of them reaches all others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,30 +148,30 @@ class NodeEvent(Event):
     node: str
     action: Literal["kill", "pause", "resume", "restart"]
     state: Literal["last", "fresh"] = "last"
-    """What a restarted node begins with: its last snapshot, or the initial model."""
+    """What a restarted node starts from: its last snapshot, or the initial model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything a run does, decided."""
+    """Everything that a run does, decided in advance."""
 
     experiment: Experiment
     dilation: float
     delay_backend: str
-    """"netem", "nfqueue", or "none" where no link has a delay."""
+    """"netem", "nfqueue", or "none" if no link has a delay."""
     hosts: tuple[HostPlan, ...]
     switches: tuple[str, ...]
     links: tuple[LinkPlan, ...]
     forwarding: Mapping[str, Mapping[str, str]]
-    """switch -> destination host's MAC -> that switch's outgoing interface; from shortest paths by delay."""
+    """Switch -> destination host's MAC -> the switch's outgoing interface; from shortest paths by delay."""
     dilation_asked: float | str = 1.0
-    """The experiment's own word: a number, or auto."""
+    """As set in the experiment: a number, or auto."""
     step: StepCost | None = None
-    """What a local step costs on this machine, where it was measured."""
+    """What a local step costs on this machine, if it was measured."""
     datapath: str | None = None
     """With Open vSwitch: "kernel" or "userspace"."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Host or switch -> what the topology's source calls it, where that is not its name."""
+    """Host or switch -> what the topology's source calls it, if that is not its name."""
     timeline: tuple[Event, ...] = ()
     """What happens during the run, in order of time."""
     subnet: str = "10.0.0.0/8"
@@ -182,7 +182,7 @@ class Plan:
 
     @property
     def open_files(self) -> int:
-        """Files that the busiest process of the run has open."""
+        """Number of open files of the process that has the most."""
         peers = max(len(host.peers) for host in self.hosts)
         return feasible.open_files(len(self.hosts), len(self.switches), peers)
 
@@ -193,16 +193,22 @@ class Plan:
     @functools.cached_property
     def directions(self) -> Mapping[tuple[str, str], Direction]:
         """(source, target) -> that direction of their link."""
-        return {(one.source, one.target): one for link in self.links for one in link.directions}
+        return {
+            (direction.source, direction.target): direction
+            for link in self.links
+            for direction in link.directions
+        }
 
     @functools.cached_property
     def _by_interface(self) -> Mapping[str, Direction]:
-        return {one.interface: one for one in self.directions.values()}
+        return {direction.interface: direction for direction in self.directions.values()}
 
     @functools.cached_property
     def _access(self) -> Mapping[str, Direction]:
         names = {host.name for host in self.hosts}
-        return {one.source: one for one in self.directions.values() if one.source in names}
+        return {
+            direction.source: direction for direction in self.directions.values() if direction.source in names
+        }
 
     @functools.cached_property
     def _macs(self) -> Mapping[str, str]:
@@ -227,18 +233,20 @@ class Plan:
         }
 
     def pair(self, source: str, target: str) -> PairProperties | None:
-        """What lies between two hosts beside the links on the way, wall-clock units."""
+        """The limits between two hosts in addition to the links on the way; wall-clock units. None: there are none."""
         return self._pairs.get((source, target))
 
     def path(
         self, source: str, target: str, wires: Mapping[tuple[str, str], LinkProperties] | None = None
     ) -> PathProperties:
-        """What the links on the way from one host to another do together, wall-clock units.
+        """The combined properties of the links from one host to another, wall-clock units.
 
-        `wires`: (source, target) of a direction -> its properties now, where events have changed them.
+        `wires`: (source, target) of a direction -> its properties now, if events have changed them.
         """
         links = (
-            one.wire if wires is None else wires.get((one.source, one.target), one.wire)
-            for one in self.route(source, target)
+            direction.wire
+            if wires is None
+            else wires.get((direction.source, direction.target), direction.wire)
+            for direction in self.route(source, target)
         )
         return along(links, self.pair(source, target))

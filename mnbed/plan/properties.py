@@ -363,7 +363,9 @@ PROPERTIES: tuple[Property, ...] = (
         problems=_burst_problems,
         netem=_burst_words,
         read_back=_read_bursts,
-        close=lambda one, other: all(map(within(SHARE_TOLERANCE), astuple(one), astuple(other))),
+        close=lambda actual, requested: all(
+            map(within(SHARE_TOLERANCE), astuple(actual), astuple(requested))
+        ),
         kernel_text=format_burst_loss,
         from_graph=parse_burst_loss,
         to_graph=format_burst_loss,

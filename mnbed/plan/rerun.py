@@ -23,7 +23,7 @@ def keeps_ledger(plan: Plan) -> bool:
 
 
 def left_to_machine(experiment: Experiment) -> dict[str, Any]:
-    """Key -> the word with which the experiment leaves the choice to the machine."""
+    """Key -> the value, such as auto, with which the experiment leaves the choice to the machine."""
     asked = {
         "compute.step_time": experiment.compute.step_time,
         "network.delay_backend": experiment.network.delay_backend,

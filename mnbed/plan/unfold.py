@@ -319,7 +319,7 @@ def _is_manual(event: SetLink, story: Story) -> bool:
 def _reshapes(story: Story, world: World) -> Iterator[Reshape]:
     """Each change, with all properties of its directions from then on."""
     active: dict[DirectionEnds, dict[int, PartialLinkSettings]] = {ends: {} for ends in world.directions}
-    complained: set[tuple[int, str]] = set()
+    reported: set[tuple[int, str]] = set()
     # At the same instant, ends come before beginnings.
     for change in sorted(
         story.changes, key=lambda change: (change.at_s, change.change is not None, change.entry)
@@ -335,8 +335,8 @@ def _reshapes(story: Story, world: World) -> Iterator[Reshape]:
             directions.append(new)
             for key, text in direction_problems(new):
                 name = key.rsplit(".", 1)[1]
-                if (change.entry, name) not in complained:
-                    complained.add((change.entry, name))
+                if (change.entry, name) not in reported:
+                    reported.add((change.entry, name))
                     when = units.format_duration(change.at_s)
                     story.wrong(change.entry, name, f"from {when} on: {text}")
         yield Reshape(at_s=change.at_s, text=change.text, entry=change.entry, directions=tuple(directions))

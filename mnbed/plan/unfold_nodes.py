@@ -169,9 +169,8 @@ def _draw_churn(
         dead = {event.node for event in _last_before(others, at_s) if event.action == "kill"}
         dead |= {name for name, back in back_s.items() if back > at_s}
         alive = [name for name in nodes if name not in dead]
-        choice = rng.integers(
-            len(nodes)
-        )  # always drawn, so that a crash that is spared does not change later ones
+        # Always drawn, so that a crash that does not happen leaves later ones unchanged.
+        choice = rng.integers(len(nodes))
         if not alive or len(world.hosts) - len(dead) <= _MIN_ALIVE:
             continue
         name = alive[choice % len(alive)]

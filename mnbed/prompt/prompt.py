@@ -38,7 +38,7 @@ _LOOK_MS = 500
 
 
 def open_prompt(plan: Plan, file: Path, out: Path, facts: MachineFacts) -> None:
-    """Build, hand the prompt to the user or to standard input, take down on every way out."""
+    """Build the network, open the prompt for the user or standard input, and take the network down in any case."""
     signals = Signals()
     with signals.handled(), run_lock(f"cli {file}"):
         remove_leftovers()
@@ -69,7 +69,7 @@ def prompt_after(job: Job, error: MnbedError | None) -> None:
 
 
 def _changeable(plan: Plan, facts: MachineFacts) -> Plan:
-    """With a delay backend, even where no link has a delay yet: `shape` may give it one."""
+    """The plan with a delay backend, even if no link has a delay yet: `shape` may give it one."""
     if plan.delay_backend != "none":
         return plan
     asked: str = plan.experiment.network.delay_backend
@@ -80,7 +80,7 @@ def _changeable(plan: Plan, facts: MachineFacts) -> Plan:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C is for whatever the prompt runs, and at an idle prompt for the prompt itself."""
+    """Ctrl-C goes to whatever the prompt runs or, if it is idle, to the prompt itself."""
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -149,12 +149,12 @@ class Prompt(CLI):  # type: ignore[misc]
         for capture in self._bench.stop_captures():
             _tell_capture(capture)
         if self._bench.running:
-            print("ending the run, and evaluating what there is", flush=True)
+            print("ending the run, and evaluating what was collected", flush=True)
         self._bench.stop_run()
         self._tell_outcome()
 
     def onecmd(self, line: str) -> Any:
-        """One line. No error in a verb ends the prompt: the network would go with it."""
+        """Execute a line. No error in a verb ends the prompt, because the network would go with it."""
         self._busy = True
         try:
             return super().onecmd(line)
@@ -174,7 +174,7 @@ class Prompt(CLI):  # type: ignore[misc]
     def waitForNode(self, node: Any) -> None:
         """Wait until the command in that node has ended, and print its output; keys and Ctrl-C go to it.
 
-        Mininet's own waits for ever for a shell that has ended, and feeds it with a script's next lines.
+        Mininet's own version waits for ever for a shell that has ended, and feeds it a script's next lines.
         """
         poller, keys = select.poll(), self.stdin.fileno() if self.isatty() else None
         poller.register(node.stdout, select.POLLIN)
@@ -184,13 +184,13 @@ class Prompt(CLI):  # type: ignore[misc]
         while node.waiting:
             try:
                 # Mininet also holds the other end of the shell's terminal, so nothing signals that the shell has ended.
-                found = poller.poll(_LOOK_MS)
-                for descriptor, _ in found:
+                ready = poller.poll(_LOOK_MS)
+                for descriptor, _ in ready:
                     if descriptor == keys:
                         node.write(self.stdin.read(1))
                     else:
                         output(node.monitor())
-                if not found and node.shell.poll() is not None:
+                if not ready and node.shell.poll() is not None:
                     node.waiting = False
                     raise RunError(f"the shell of {node.name} has ended; the rest of the network goes on")
             except KeyboardInterrupt:
@@ -307,7 +307,7 @@ class Prompt(CLI):  # type: ignore[misc]
         print(f"{words[0]} is starting")
 
     def do_stop(self, line: str) -> None:
-        """End the run and evaluate what there is; or end one agent, while the others go on.
+        """End the run and evaluate what was collected; or end one agent, while the others go on.
         Usage: stop | stop HOST"""
         words = line.split()
         if words:
@@ -316,7 +316,7 @@ class Prompt(CLI):  # type: ignore[misc]
         elif not self._bench.running:
             raise InputError("no run is going on: `start` starts one")
         else:
-            print("ending the run, and evaluating what there is", flush=True)
+            print("ending the run, and evaluating what was collected", flush=True)
             self._bench.stop_run()
 
     def do_restart(self, line: str) -> None:
@@ -331,7 +331,7 @@ class Prompt(CLI):  # type: ignore[misc]
     @staticmethod
     def _state_asked(words: list[str]) -> str:
         if words not in ([], ["fresh"]):
-            raise InputError(f"{' '.join(words)!r}: after the host only the word fresh may come")
+            raise InputError(f"{' '.join(words)!r}: only the word fresh may follow the host")
         return "fresh" if words else "last"
 
     def do_tail(self, line: str) -> None:
@@ -352,11 +352,11 @@ class Prompt(CLI):  # type: ignore[misc]
         a, b, *rest = words
         one_way = rest[0] == "oneway"
         change = parse_change(rest[1:] if one_way else rest)
-        for one in self._bench.shape(a, b, change, one_way=one_way):
-            print(f"{one.source} -> {one.target}: {answer(one.asked)}")
+        for direction in self._bench.shape(a, b, change, one_way=one_way):
+            print(f"{direction.source} -> {direction.target}: {answer(direction.asked)}")
 
     def do_linkstat(self, line: str) -> None:
-        """Links as asked, and what they carry at this moment; bytes, drops and backlog of their queues.
+        """Links as asked for, and what they carry at this moment; bytes, drops and backlog of their queues.
         Usage: linkstat | linkstat A B"""
         words = line.split()
         if len(words) not in (0, 2):
@@ -392,7 +392,7 @@ class Prompt(CLI):  # type: ignore[misc]
         self._console.print(table)
 
     def do_link(self, line: str) -> None:
-        """Take a link down, both ways, or up again: packets get lost, and nobody is told.
+        """Take a link down in both directions, or up again: packets are lost silently.
         Usage: link A B up|down"""
         words = line.split()
         if len(words) != 3 or words[2] not in ("up", "down"):
@@ -401,7 +401,7 @@ class Prompt(CLI):  # type: ignore[misc]
         print(f"{words[0]} - {words[1]} is {words[2]}")
 
     def do_capture(self, line: str) -> None:
-        """Write what passes A's interface towards B, both ways, to a pcap file, beside the prompt.
+        """Write what passes A's interface towards B, in both directions, to a pcap file while the prompt goes on.
         Usage: capture A B FILE | capture stop"""
         words = line.split()
         if words == ["stop"]:
@@ -416,7 +416,7 @@ class Prompt(CLI):  # type: ignore[misc]
         capture = self._bench.capture(words[0], words[1], Path(words[2]))
         print(f"capturing {capture.interface} to {capture.path}; 'capture stop' ends it")
 
-    # Completion: readline asks with the text of the last word, the line, and where the word begins.
+    # Completion: readline passes the text of the last word, the line, and where the word begins.
 
     def _nodes(self, text: str, line: str, begin: int) -> list[str]:
         words = line[:begin].split()
@@ -430,8 +430,8 @@ class Prompt(CLI):  # type: ignore[misc]
         words = line[:begin].split()
         if len(words) < 3:
             return self._nodes(text, line, begin)
-        wanted = [name for name in ("oneway", *PROPERTIES) if name not in words]
-        return [name for name in wanted if name.startswith(text)] if words[-1] not in PROPERTIES else []
+        unused = [name for name in ("oneway", *PROPERTIES) if name not in words]
+        return [name for name in unused if name.startswith(text)] if words[-1] not in PROPERTIES else []
 
     def complete_linkstat(self, text: str, line: str, begin: int, _end: int) -> list[str]:
         return self._nodes(text, line, begin) if len(line[:begin].split()) < 3 else []

@@ -1,4 +1,4 @@
-"""The words of the prompt's verb `shape`, as the table of link properties has them: typed, answered, explained."""
+"""The words of the prompt's verb `shape`, taken from the table of link properties: input, answer and help."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def parse_change(words: list[str]) -> PartialLinkSettings:
     """ "bw 5 delay 20ms" -> the settings. Raises InputError."""
     if not words or len(words) % 2:
         raise InputError(f"a name and a value each, as in: bw 5 delay 20ms (names: {', '.join(PROPERTIES)})")
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, value in zip(words[::2], words[1::2], strict=True):
         if name not in PROPERTIES:
-            raise InputError(f"{name!r} is no property of a link; there are: {', '.join(PROPERTIES)}")
+            raise InputError(f"{name!r} is not a link property; there are: {', '.join(PROPERTIES)}")
         row, prompt = PROPERTIES[name]
         try:
-            found[row.key] = prompt.parse(value)
+            settings[row.key] = prompt.parse(value)
         except ValueError as error:
             raise InputError(f"{name} {value}: {error}") from None
-    return PartialLinkSettings(**found)
+    return PartialLinkSettings(**settings)
 
 
 def answer(asked: LinkProperties) -> str:
@@ -39,10 +39,10 @@ def shape_help() -> str:
     """The verb's help."""
     prompts = [prompt for _, prompt in PROPERTIES.values()]
     by_units: dict[str, list[str]] = {}
-    for one in prompts:
-        if one.units:
-            by_units.setdefault(one.units, []).append(one.name)
-    return f"""Give a link other properties at once; what is not named stays.
-        Usage: shape A B [oneway] {" ".join(f"[{one.name} {one.example}]" for one in prompts)}
+    for prompt in prompts:
+        if prompt.units:
+            by_units.setdefault(prompt.units, []).append(prompt.name)
+    return f"""Change properties of a link at once; those that are not named stay as they are.
+        Usage: shape A B [oneway] {" ".join(f"[{prompt.name} {prompt.example}]" for prompt in prompts)}
         {"; ".join(f"{', '.join(names)}: {units}" for units, names in by_units.items())}.
         oneway: only the direction from A to B. All in emulated time, as in the experiment."""

@@ -1,7 +1,7 @@
-"""What one can do to a standing network and its agents by hand; `prompt.py` gives these things names and words.
+"""What can be done by hand to a live network and its agents; `prompt.py` turns this into verbs.
 
-All quantities are emulated. A run started here is a complete run, with its own directory and results, in a thread
-beside the prompt.
+All quantities are emulated. A run started here is a complete run, with its own directory and results, in a separate
+thread.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mnbed.run.job import Job, Outcome
 from mnbed.run.supervisor import Supervisor
 from mnbed.run.user_side import UserSide
 
-# Over which a rate is measured.
+# Wall time over which a rate is measured.
 _RATE_S = 0.5
 _STOP_PATIENCE_S = 30.0
 
@@ -53,7 +53,7 @@ class LinkState:
 
 
 class Workbench:
-    """One standing network, and the runs on it."""
+    """A live network, and the runs on it."""
 
     def __init__(
         self, network: Network, live: LiveNetwork, side: UserSide, out: Path, job: Job | None = None
@@ -62,14 +62,14 @@ class Workbench:
         self.network = network
         self.plan: Plan = network.plan
         self._live = live
-        # Not the run's own, which is busy for long periods.
+        # Not the run's own user side, which is busy for long periods.
         self._side = side
         self._out = out
         self._ended_job = job
         self._job: Job | None = job
         self._thread: threading.Thread | None = None
         self._outcome: Outcome | MnbedError | None = None
-        self._asked = {ends: one.asked for ends, one in network.plan.directions.items()}
+        self._asked = {ends: direction.asked for ends, direction in network.plan.directions.items()}
         if job is not None:
             # Events may have changed links.
             for ends, wire in network.wires.items():
@@ -82,7 +82,7 @@ class Workbench:
     @classmethod
     @contextlib.contextmanager
     def of(cls, network: Network, out: Path, job: Job | None = None) -> Iterator[Workbench]:
-        """On leaving, captures end, and so does a run in progress; what was collected is kept and evaluated."""
+        """On exit, captures end, and so does a run in progress; what was collected is kept and evaluated."""
         with UserSide.start() as side, LiveNetwork.of(network) as live:
             bench = cls(network, live, side, out, job)
             try:
@@ -94,18 +94,18 @@ class Workbench:
     # Links
 
     def shape(self, a: str, b: str, change: PartialLinkSettings, *, one_way: bool) -> list[Direction]:
-        """Give a link other properties at once; returns its directions as they are now. Raises InputError, RunError."""
+        """Change a link's properties at once; returns its directions as they are now. Raises InputError, RunError."""
         ways = [(a, b)] if one_way else [(a, b), (b, a)]
         changed = []
         for ends in ways:
             direction = self.direction(*ends)
             asked = merged(self._asked[ends], change)
             changed.append(replace(direction, asked=asked, wire=asked.dilated(self.plan.dilation)))
-        problems = [text for one in changed for _, text in direction_problems(one)]
+        problems = [text for direction in changed for _, text in direction_problems(direction)]
         if problems:
             raise InputError(problems[0])
         backend = self.plan.delay_backend
-        for row in unable(PROPERTIES, [one.asked for one in changed], backend):
+        for row in unable(PROPERTIES, [direction.asked for direction in changed], backend):
             if backend == "none":
                 raise InputError(
                     "this kernel has neither netem nor NFQUEUE: links can have no delay, jitter or loss"
@@ -114,13 +114,14 @@ class Workbench:
                 f"{row.key}: the delay backend {backend} cannot do it; {' or '.join(row.backends)} can"
             )
         self._live.reshape(changed)
-        self._asked.update({(one.source, one.target): one.asked for one in changed})
-        links = [[one.source, one.target] for one in changed]
+        for direction in changed:
+            self._asked[direction.source, direction.target] = direction.asked
+        links = [[direction.source, direction.target] for direction in changed]
         self._note(f"{a} - {b} by hand: {in_words(change)}", {"kind": "reshape", "directions": links})
         return changed
 
     def set_link(self, a: str, b: str, up: bool) -> None:
-        """Take a link down, both ways, or up again. Raises InputError, RunError."""
+        """Take a link down in both directions, or up again. Raises InputError, RunError."""
         self.direction(a, b)
         self._live.set_link(a, b, up)
         if up:
@@ -132,7 +133,7 @@ class Workbench:
         )
 
     def direction(self, a: str, b: str) -> Direction:
-        """Raises InputError, with the links there are, where there is none between these two."""
+        """The direction from a to b. Raises InputError, naming the links that exist, if there is none."""
         try:
             return self.plan.directions[a, b]
         except KeyError:
@@ -146,7 +147,7 @@ class Workbench:
             chosen = list(self.plan.directions.values())
         else:
             chosen = [self.direction(*ends), self.direction(*reversed(ends))]
-        nodes = {one.source for one in chosen}
+        nodes = {direction.source for direction in chosen}
         reader = CounterReader({node: self.network.pid(node) for node in nodes})
         try:
             before, began = reader.read(), time.monotonic()
@@ -156,19 +157,20 @@ class Workbench:
             reader.close()
         return [
             LinkState(
-                source=one.source,
-                target=one.target,
-                asked=self._asked[one.source, one.target],
-                rate_bps=(after[one.interface].bytes_sent - before[one.interface].bytes_sent)
+                source=direction.source,
+                target=direction.target,
+                asked=self._asked[direction.source, direction.target],
+                rate_bps=(now.bytes_sent - before[direction.interface].bytes_sent)
                 * 8
                 / took
                 * self.plan.dilation,
-                bytes_sent=after[one.interface].bytes_sent,
-                drops=after[one.interface].drops,
-                backlog_bytes=after[one.interface].backlog_bytes,
-                up=frozenset((one.source, one.target)) not in self._shut,
+                bytes_sent=now.bytes_sent,
+                drops=now.drops,
+                backlog_bytes=now.backlog_bytes,
+                up=frozenset((direction.source, direction.target)) not in self._shut,
             )
-            for one in chosen
+            for direction in chosen
+            for now in (after[direction.interface],)
         ]
 
     # Captures
@@ -180,7 +182,7 @@ class Workbench:
         try:
             capture = Capture(self.network.pid(a), direction.interface, path, descriptor)
         except OSError as error:
-            raise InputError(f"{path}: cannot be captured to: {error.strerror}") from None
+            raise InputError(f"{path}: cannot write a capture there: {error.strerror}") from None
         self._captures.append(capture)
         return capture
 
@@ -195,7 +197,7 @@ class Workbench:
 
     @property
     def running(self) -> bool:
-        """A run is going on, or being evaluated."""
+        """Whether a run is going on or being evaluated."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
@@ -205,7 +207,7 @@ class Workbench:
 
     @property
     def agents(self) -> Mapping[str, AgentState]:
-        """What is known of each agent of the current or last run; empty before the first."""
+        """What is known about each agent of the current or last run; empty before the first."""
         supervisor = self._job.supervisor if self._job is not None else None
         return supervisor.agents if supervisor is not None else {}
 
@@ -261,7 +263,7 @@ class Workbench:
         self._thread.join()
 
     def outcome(self) -> Outcome | MnbedError | None:
-        """How the last run ended, told once."""
+        """How the last run ended; reported only once."""
         outcome, self._outcome = self._outcome, None
         return outcome
 
@@ -302,7 +304,7 @@ class Workbench:
         self.on_end()
 
     def _note(self, text: str, change: Change) -> None:
-        """What is done by hand belongs in the journal of the run that it affects."""
+        """Record what was done by hand in the journal of the run that it affects."""
         job = self._job
         now = None if job is None else job.emulated_now()
         if not self.running or job is None or job.journal is None or now is None:

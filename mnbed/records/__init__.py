@@ -1,5 +1,5 @@
-"""What a run and a sweep leave on disk, as types: each file's fields are spelled here, for writers and readers alike.
+"""What a run and a sweep leave on disk, as types: each file's fields are named here, for writers and readers alike.
 
-The tables of docs/run-directory.md are made from the docstrings in this room and in `node_agent/records.py`.
+The tables of docs/run-directory.md are made from the docstrings in this folder and in `node_agent/records.py`.
 May import: errors; node_agent.
 """

@@ -1,7 +1,7 @@
 """What the controller's journal, nodes/controller.jsonl, holds: one type for each event, as in `node_agent/records.py`.
 
-Times are emulated seconds unless the name says wall. The first reading of a journal is also where its damaged lines
-become records, `Unreadable`.
+Times are emulated seconds unless the name says wall. When a journal is first read, its damaged lines become records
+too: `Unreadable`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
 
+from mnbed.records.outcome import Status
 from node_agent.records import AgentRecord, Stamped
 
 
 class Phase(Stamped):
-    """Something new is begun."""
+    """A phase of the run begins."""
 
     event: NotRequired[Literal["phase"]]
     name: str
@@ -31,13 +32,13 @@ class ProbedDirection(TypedDict):
     measured_bps: float | None
     asked_delay_s: float
     measured_delay_s: float | None
-    """Null where no interface holds the delay, or where it could not be told."""
+    """Null if no interface holds the delay, or if it could not be measured."""
     limited_by_machine: bool
-    """`measured_bps` says what this machine can do, and nothing of the link."""
+    """Whether `measured_bps` is what this machine can do, so that it says nothing about the link."""
 
 
 class ProbedPath(TypedDict):
-    """The way from one host to another in `probe`."""
+    """The path from one host to another in `probe`."""
 
     source: str
     target: str
@@ -54,12 +55,12 @@ class Probe(Stamped):
     paths: list[ProbedPath]
     """Between some pairs of hosts."""
     skipped: int
-    """Directions that were not probed, as there are too many."""
+    """Directions that were not probed, because there are too many."""
     took_wall_s: float
 
 
 class MachineSample(TypedDict):
-    """Means since the last sample; null: not known."""
+    """Means since the last sample; null: unknown."""
 
     cpu_busy: float | None
     """Share of all cores."""
@@ -68,9 +69,9 @@ class MachineSample(TypedDict):
     delay_cpu: float | None
     """Cores that the NFQUEUE delay kept busy."""
     run_delay: float | None
-    """Share of the time that an agent was ready to run but had no core."""
+    """Mean share of the time that an agent was ready to run but had no core."""
     pressure: float | None
-    """Share of the time that any process was."""
+    """Share of the time in which at least one process was ready to run but had no core."""
 
 
 class Machine(MachineSample, Stamped):
@@ -87,7 +88,7 @@ class Slept(Stamped):
 
 
 class Change(TypedDict):
-    """What an event of the experiment was done to, by its kind."""
+    """What an event of the experiment changed, by its kind."""
 
     kind: Literal["reshape", "link", "partition", "node"]
     directions: NotRequired[list[list[str]]]
@@ -95,9 +96,9 @@ class Change(TypedDict):
     link: NotRequired[list[str]]
     """link: its two ends."""
     up: NotRequired[bool]
-    """link: whether it came up, or went down."""
+    """link: true if it came up, false if it went down."""
     groups: NotRequired[list[list[str]]]
-    """partition: hosts that still reach each other; none: it has healed."""
+    """partition: groups of hosts that can still reach each other; empty: the partition has healed."""
     host: NotRequired[str]
     """node: whose agent."""
     action: NotRequired[Literal["kill", "pause", "resume", "restart"]]
@@ -105,21 +106,21 @@ class Change(TypedDict):
 
 
 class Applied(Change, Stamped):
-    """An event of the experiment has happened."""
+    """An event of the experiment was applied."""
 
     event: NotRequired[Literal["applied"]]
     text: str
-    """As plots and logs show it."""
+    """What figures and logs call it."""
     entry: int | None
-    """Number in `network.events`, from 0; null: done by hand."""
+    """Its number in `network.events`, from 0; null: it was given at the prompt."""
     planned_s: float
     late_s: float
     by_hand: NotRequired[bool]
-    """At the prompt."""
+    """Whether it was given at the prompt."""
 
 
 class AgentDied(Stamped):
-    """An agent ended, and nobody had asked for it."""
+    """An agent ended without being asked to."""
 
     event: NotRequired[Literal["agent_died"]]
     agent: str
@@ -134,10 +135,10 @@ class LinkCounts(TypedDict):
     a_bytes: int
     b_bytes: int
     a_drops: int
-    """Packets that its queue dropped."""
+    """Packets that the queue of interface a dropped."""
     b_drops: int
     a_backlog_peak_bytes: int
-    """The most that was found waiting."""
+    """The most bytes seen waiting in the queue of interface a."""
     b_backlog_peak_bytes: int
     a_peak_bps: float | None
     """The highest rate in one sampling interval, emulated bit/s; null: not sampled."""
@@ -145,60 +146,57 @@ class LinkCounts(TypedDict):
 
 
 class LinkCounters(Stamped):
-    """The links' totals."""
+    """Totals of all links."""
 
     event: NotRequired[Literal["link_counters"]]
     links: list[LinkCounts]
 
 
 class ShapingChecked(Stamped):
-    """Differences between the qdiscs at the end and what they should be then."""
+    """Differences between the qdiscs at the end of the run and what they should be."""
 
     event: NotRequired[Literal["shaping_checked"]]
     differences: list[str]
 
 
 class DelayStatistics(TypedDict, total=False):
-    """What the NFQUEUE delay did; nothing where its process has ended by itself."""
+    """What the NFQUEUE delay did; empty if its process ended by itself."""
 
     packets: int
     late_max_s: float
-    """The longest that a packet waited beyond its time, wall seconds."""
+    """The largest lateness of a packet, wall seconds."""
     late_over_1ms: int
     """Packets released more than 1 ms of wall time late."""
     lost: int
-    """Packets that the kernel dropped, as a queue or a socket was full."""
+    """Packets that the kernel dropped because a queue or a socket was full."""
     dropped_on_request: int
-    """Packets that were to be lost."""
+    """Packets dropped because the link is set to lose them."""
     processor_of_its_own: bool
-    """The network's packets were kept off the processor that the process ran on."""
+    """Whether the network's packets were kept off the processor that the process ran on."""
     cpu_s: float
-    """Its processor time, wall seconds."""
+    """Processor time of the process, wall seconds."""
     cpu_system_s: float
-    """Of this, in the kernel."""
+    """The part of this spent in the kernel."""
 
 
 class DelayQueue(DelayStatistics, Stamped):
-    """Statistics of the NFQUEUE delay, where that is the backend."""
+    """Statistics of the NFQUEUE delay, if that is the delay backend."""
 
     event: NotRequired[Literal["delay_queue"]]
 
 
-Status = Literal["completed", "interrupted", "failed"]
-
-
 class Finished(Stamped):
-    """Training is over, however it ended."""
+    """Training is over, whether or not the run succeeded."""
 
     event: NotRequired[Literal["finished"]]
     status: Status
     reasons: list[str]
-    """What broke the run off."""
+    """What ended the run early."""
     error: str | None
     emulated_s: float
-    """How long it ran."""
+    """How long training ran."""
     startup_s: float | None
-    """Wall seconds until the common start; null: it never came."""
+    """Wall seconds until the common start; null: it was never reached."""
     agent_memory_mb: float | None
     """Mean proportional memory (PSS) of an agent at the start, MB."""
     wall_s: float
@@ -206,17 +204,17 @@ class Finished(Stamped):
 
 
 class TornDown(Stamped):
-    """The network is gone; the last record but for those of the evaluation."""
+    """The network has been taken down; only records of the evaluation follow."""
 
     event: NotRequired[Literal["torn_down"]]
     teardown_s: float
-    """Wall seconds that it took."""
+    """How long that took, wall seconds."""
     wall_s: float
     """Since the controller began."""
 
 
 class Unreadable(Stamped):
-    """A line of a journal that is no record, in events.jsonl alone."""
+    """A line of a journal that is not a record; only in events.jsonl."""
 
     event: NotRequired[Literal["unreadable"]]
     line: int

@@ -1,6 +1,6 @@
-"""environment.json: all that could explain a difference between two runs. Written in steps, as a run comes to know it.
+"""environment.json: everything that could explain a difference between two runs. A run adds to it as it learns more.
 
-Every key may be missing, since a run may break off at any step, and null where this machine does not tell.
+Every key may be missing, because a run may end early, or null if this machine does not report the value.
 """
 
 from __future__ import annotations
@@ -16,22 +16,26 @@ class MachineFacts(TypedDict):
     processor: str | None
     architecture: str
     cores_used: int
-    """That the run may use."""
+    """Cores that the run may use."""
     governor: str | None
-    """Of the first core's frequency."""
+    """Frequency governor of the first core."""
     load_average: list[float]
     clock_source: str | None
     virtualisation: str | None
-    """As systemd-detect-virt has it; `yes` where only the processor tells that there is one."""
+    """As systemd-detect-virt reports it; `yes` if only the processor shows that there is a hypervisor."""
 
 
 class StepMoment(TypedDict):
     """The machine while a step was timed."""
 
     spread: float
+    """How much slower the slowest repetition was than the fastest, as a fraction of the fastest."""
     others_busy: float | None
+    """Share of the cores that other processes used."""
     stolen: float | None
+    """Share of the cores' time that the hypervisor gave to other machines."""
     load_average: float | None
+    """Per core, over the minute before."""
 
 
 class Step(TypedDict):
@@ -39,15 +43,15 @@ class Step(TypedDict):
 
     wall_s: float
     cpu_s: float
-    """Processor time, with the machine otherwise idle."""
+    """Processor time on an otherwise idle machine."""
     num_parameters: int | None
     busy_cpu_s: float | None
-    """Processor time beside as many other agents as keep 70 % of the cores busy."""
+    """Processor time while other agents keep 70 % of the cores busy."""
     moment: StepMoment | None
 
 
 class Budget(TypedDict):
-    """What the processor was expected to do."""
+    """The processor load that was expected."""
 
     sources: dict[str, float]
     """Source -> cores that it keeps busy."""
@@ -61,7 +65,7 @@ class Host(TypedDict):
 
     name: str
     label: str | None
-    """What the topology's source calls it, where that is not its name."""
+    """What the topology's source calls it, if that is not its name."""
     region: str | None
     index: int
     address: str
@@ -75,7 +79,7 @@ class Ends(TypedDict):
     """What leaves interface a, and interface b."""
 
     a: dict[str, Any]
-    """Property -> value; of the properties, `mnbed plan --schema` tells under network.link."""
+    """Property -> value; `mnbed plan --schema` explains the properties under network.link."""
     b: dict[str, Any]
 
 
@@ -100,7 +104,7 @@ class Link(TypedDict):
     """Wall-clock units, as put on the interfaces."""
     readback: Readback
     readback_branches: list[dict[str, Any]]
-    """Of interface a: each branch by destination."""
+    """The branches by destination on interface a."""
 
 
 class Environment(TypedDict, total=False):
@@ -111,14 +115,14 @@ class Environment(TypedDict, total=False):
     versions: dict[str, str]
     """Python, and package -> version."""
     tools: dict[str, str | None]
-    """Program -> what it prints of its version; null: missing."""
+    """Program -> what it prints about its version; null: missing."""
     torch: dict[str, str]
-    """As torch's own version file says it."""
+    """Content of torch's own version file."""
     kernel: str
     kernel_version: str
     machine: MachineFacts
     sysctl: dict[str, str | None]
-    """What changes how TCP behaves; hosts' namespaces start with these values."""
+    """Kernel settings that change how TCP behaves; hosts' namespaces start with these values."""
     environment: dict[str, str]
     """Variables that change what agents do."""
     cores: int | None
@@ -131,30 +135,30 @@ class Environment(TypedDict, total=False):
     switch: str
     dilation: float
     dilation_asked: float | str
-    """The experiment's own word: a number, or auto."""
+    """As set in the experiment: a number, or auto."""
     left_to_machine: dict[str, Any]
-    """Key -> the word with which the experiment left it to the machine."""
+    """Key -> the value, such as auto, with which the experiment left it to the machine."""
     step: Step | None
-    """Null: it was not measured."""
+    """Null: not measured."""
     budget: Budget
     hosts: list[Host]
     switches: list[str]
     labels: dict[str, str]
     """Host or switch -> what the topology's source calls it."""
     branches: dict[str, list[dict[str, Any]]]
-    """Host -> `targets`, and what limits packets to them beside its link; emulated units."""
+    """Host -> `targets`, and the limits on packets to them in addition to the host's link; emulated units."""
     round_trip_s: dict[str, dict[str, float]] | None
-    """Host -> host -> asked round trip, emulated seconds; null: too many pairs."""
+    """Host -> host -> round trip asked for, emulated seconds; null: too many pairs."""
     data_root: str
     algorithm_digest: str | None
-    """Of the user's own algorithm's file."""
+    """Digest of the file of the user's own algorithm; null: there is none."""
     links: list[Link]
     standin: bool
-    """Generated data has taken the place of the real."""
+    """Whether generated data was used in place of the real data."""
     data: str
-    """What the data is, in words."""
+    """A description of the data."""
     step_wall_s: float
     """One local step as the warm parent timed it, wall seconds."""
     num_parameters: int
     partition: list[list[int]]
-    """Node -> label -> how many training samples."""
+    """Node -> label -> number of training samples."""

@@ -1,4 +1,4 @@
-"""sweep.json: what of a sweep has run, by cell and seed. `mnbed sweep` goes on from it, `mnbed compare` reads it."""
+"""sweep.json: the runs of a sweep, by cell and seed. `mnbed sweep` continues from it, `mnbed compare` reads it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class SweepEntry:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     cell: dict[str, str]
-    """Axis -> value: what tells its cell from the others."""
+    """Axis -> value: identifies its cell."""
     label: str
-    """What the cell is called."""
+    """Name of the cell."""
     seed: int
     digest: str
-    """Of the resolved experiment: another one is another run."""
+    """Digest of the resolved experiment: if it changes, this is another run."""
     directory: str | None = None
-    """The run's, relative to the sweep's; null: there is none."""
+    """The run directory, relative to the sweep's; null: there is none."""
     status: str | None = None
-    """As summary.json has it; null: not run yet."""
+    """As in summary.json; null: not run yet."""
     verdict: str | None = None
-    """As summary.json has it."""
+    """As in summary.json."""
     message: str | None = None
     """The last line that a failed run printed."""
     dilation: float | None = None
@@ -50,9 +50,9 @@ class SweepRecord:
     baseline: dict[str, str] = field(default_factory=dict)
     """Axis -> value: what `mnbed compare` measures speed-ups against."""
     runs: tuple[SweepEntry, ...]
-    """All of the sweep as its file is now, in their order."""
+    """All runs of the sweep as its file is now, in order."""
     former: tuple[SweepEntry, ...] = ()
-    """Completed runs from earlier versions of the sweep's file: they count again if it changes back."""
+    """Completed runs of earlier versions of the sweep's file: they count again if it changes back."""
 
     @property
     def dilations(self) -> Mapping[str, float]:
@@ -65,12 +65,12 @@ class SweepRecord:
 
 
 def is_sweep(directory: Path) -> bool:
-    """Whether a sweep's runs stand in that directory."""
+    """Whether that directory is a sweep's."""
     return (directory / FILE).is_file()
 
 
 def read_sweep(directory: Path, remedy: str | None = None) -> SweepRecord:
-    """What sweep.json holds. Raises InputError, with that remedy, where it is none."""
+    """The content of sweep.json. Raises InputError, with that remedy, if it is not a sweep's."""
     from pydantic import TypeAdapter, ValidationError
 
     path = directory / FILE
@@ -87,7 +87,7 @@ def read_sweep(directory: Path, remedy: str | None = None) -> SweepRecord:
 
 
 def write_sweep(directory: Path, record: SweepRecord) -> None:
-    """Put it in the place of the one that was there, whole. Raises OSError."""
+    """Write sweep.json, replacing the previous one as a whole. Raises OSError."""
     path = directory / FILE
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(record), indent=1) + "\n")

@@ -122,7 +122,7 @@ class Collected:
 def collect(run: RunDirectory) -> Collected:
     """Read everything, write events.jsonl, messages.csv (if a ledger was kept) and links.csv.
 
-    Raises InputError where the directory holds no run.
+    Raises InputError if the directory holds no run.
     """
     problems: list[str] = []
     experiment = read_experiment(run)

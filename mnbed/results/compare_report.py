@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnbed.errors import InputError
+from mnbed.results.compared_runs import ComparedRun
 from mnbed.results.comparison import Comparison, Group, Spread, Target
 from mnbed.results.files import replacing
 from mnbed.results.likeness import seeds, seeds_text
-from mnbed.results.page import template
+from mnbed.results.page import Column, Table, template
 from mnbed.results.plot_style import new_figure, save, style
 from mnbed.results.text import UNKNOWN, fraction, number, seconds, size
 from mnbed.results.text import score as score_text
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 # The palette of Okabe and Ito, as in the other figures; dashes help those who cannot tell the colours apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1b1d21", "#6b7078")
 _RUNS = "runs.csv"
+_TARGET_NOTE = (
+    'The time to a target is interpolated linearly between two evaluations. ">" marks a speed-up whose baseline never '
+    "reached the target: the baseline's whole duration divided by the time needed."
+)
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 
 
@@ -158,30 +164,47 @@ def _write(comparison: Comparison, folder: Path) -> Path:
     _write_runs(comparison, folder)
     with style():
         svg = save(_figure(comparison), "curves", folder)
-    header, rows = table_rows(comparison)
     page = folder / "compare.html"
     with replacing(page) as partial:
         partial.write_text(
             template("compare.html.j2").render(
-                comparison=comparison, header=header, rows=rows, figure=svg, runs=_run_rows(comparison)
+                comparison=comparison,
+                figure=svg,
+                results=_result_table(comparison),
+                runs=_run_table(comparison),
             )
         )
     return page
 
 
-def _run_rows(comparison: Comparison) -> list[list[str]]:
-    return [
-        [
-            group.label,
-            str(compared.summary.seed),
-            compared.run.run_id,
-            compared.summary.verdict,
-            score_text(compared.score.final_mean, comparison.metric),
-            f"{compared.summary.dilation:g}" if compared.summary.dilation else UNKNOWN,
-        ]
-        for group in comparison.groups
-        for compared in group.runs
-    ]
+def _result_table(comparison: Comparison) -> Table[Sequence[str]]:
+    """The page's table, with a column per group."""
+    header, groups = table_rows(comparison)
+    names = ["", *(cells[0] for cells in groups)]
+    return Table(
+        heading="In numbers",
+        columns=[Column(name, itemgetter(place)) for place, name in enumerate(names)],
+        rows=list(zip(header, *groups, strict=True))[1:],
+        notes=[_TARGET_NOTE],
+    )
+
+
+def _run_table(comparison: Comparison) -> Table[tuple[Group, ComparedRun]]:
+    """The page's list of all runs."""
+    return Table(
+        heading="Runs",
+        columns=(
+            Column("group", lambda row: row[0].label),
+            Column("seed", lambda row: str(row[1].summary.seed)),
+            Column("run", lambda row: row[1].run.run_id, text=True),
+            Column("verdict", lambda row: row[1].summary.verdict),
+            Column("final", lambda row: score_text(row[1].score.final_mean, comparison.metric)),
+            Column(
+                "dilation", lambda row: f"{row[1].summary.dilation:g}" if row[1].summary.dilation else UNKNOWN
+            ),
+        ),
+        rows=[(group, compared) for group in comparison.groups for compared in group.runs],
+    )
 
 
 def _facets(comparison: Comparison) -> list[tuple[str, list[Group]]]:

@@ -15,9 +15,10 @@ from typing import Any
 from mnbed.errors import InputError
 from mnbed.experiment.labels import ALGORITHM, ALGORITHM_NAME, cell_label, short_names, value_label
 from mnbed.records.environment import Environment
+from mnbed.records.outcome import COMPLETED
 from mnbed.records.sweep import is_sweep, read_sweep
 from mnbed.results.collect import read_environment
-from mnbed.results.summary import COMPLETED, ScoreSummary, Summary, read_summary, task_score
+from mnbed.results.summary import ScoreSummary, Summary, read_summary, task_score
 from mnbed.run_directory import RunDirectory
 from node_agent.algorithms import canonical_name
 from topologies import plain_yaml

@@ -16,14 +16,13 @@ from statistics import fmean, stdev
 
 from mnbed.errors import InputError
 from mnbed.experiment.labels import find_baseline
+from mnbed.records.outcome import COMPLETED, DEGRADED, FAITHFUL
 from mnbed.results.compared_runs import ComparedRun, RunSet
 from mnbed.results.likeness import Difference, differences
-from mnbed.results.summary import COMPLETED
 from mnbed.results.targets import time_to
 from mnbed.run_directory import RunDirectory
 
 _CONFIDENCE = 0.95
-_DEGRADED = "degraded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +89,12 @@ class Group:
     @property
     def degraded(self) -> int:
         """Number of its runs that were not faithful."""
-        return sum(compared.summary.verdict != "faithful" for compared in self.runs)
+        return sum(compared.summary.verdict != FAITHFUL for compared in self.runs)
 
     @property
     def verdicts(self) -> str:
         """ "faithful", or how many were not."""
-        return "faithful" if not self.degraded else f"{self.degraded} of {len(self.runs)} {_DEGRADED}"
+        return FAITHFUL if not self.degraded else f"{self.degraded} of {len(self.runs)} {DEGRADED}"
 
     def marked(self, name: str) -> str:
         """The group's name as shown in tables and figures, with a mark if some runs were not faithful."""
@@ -174,7 +173,7 @@ def _check_targets(targets: Sequence[float], metric: str) -> None:
 
 
 def _remedy(run_set: RunSet) -> str:
-    if run_set.sweep is not None and any(compared.summary.verdict != "faithful" for compared in run_set.runs):
+    if run_set.sweep is not None and any(compared.summary.verdict != FAITHFUL for compared in run_set.runs):
         return "repeat the degraded runs with mnbed sweep FILE --redo-degraded, or use --anyway"
     return "compare runs of the same kind, or use --anyway"
 
@@ -287,7 +286,7 @@ def _unlike(
 
 
 def _all_degraded(runs: Sequence[ComparedRun]) -> list[str]:
-    if all(compared.summary.verdict != "faithful" for compared in runs):
+    if all(compared.summary.verdict != FAITHFUL for compared in runs):
         return ["no emulation was faithful: the results reflect this machine as much as the algorithms"]
     return []
 
@@ -309,7 +308,7 @@ def _found_obstacles(runs: Sequence[ComparedRun]) -> Iterable[str]:
             yield f"the runs have different {what}: {', '.join(sorted(values))}"
     if len({bool(compared.summary.standin) for compared in runs}) > 1:
         yield "some runs use real data, others a stand-in"
-    degraded = [compared.run.run_id for compared in runs if compared.summary.verdict != "faithful"]
+    degraded = [compared.run.run_id for compared in runs if compared.summary.verdict != FAITHFUL]
     if degraded and len(degraded) < len(runs):
         more = f" and {len(degraded) - 3} more" if len(degraded) > 3 else ""
         yield f"some emulations were faithful, others degraded: {', '.join(degraded[:3])}{more}"

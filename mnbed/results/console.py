@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from mnbed.results.fidelity import FAITHFUL
+from mnbed.records.outcome import COMPLETED, FAITHFUL
 from mnbed.results.notes import notes
-from mnbed.results.summary import COMPLETED, Summary, task_score
+from mnbed.results.summary import ScoreSummary, Summary, task_score
 from mnbed.results.text import fraction, number, score, seconds, size
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 def _rows(summary: Summary) -> list[tuple[str, str, str]]:
     """(what, text, style)"""
-    accuracy, loss, traffic, rounds = summary.accuracy, summary.loss, summary.traffic, summary.rounds
+    traffic, rounds = summary.traffic, summary.rounds
     rows = [
         ("run", f"{summary.name or summary.run_id}: {summary.algorithm} on {summary.task}", ""),
         ("status", summary.status, "green" if summary.status == COMPLETED else "red"),
@@ -39,28 +40,10 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
         rows.append(("error", summary.error, "red"))
     if summary.standin:
         rows.append(("data", f"STAND-IN, generated: {summary.data}", "yellow"))
-    if accuracy.final_mean is not None or not summary.scores:
-        text = (
-            f"{fraction(accuracy.final_mean)} mean of nodes, {fraction(accuracy.mean_model)} averaged model"
-        )
-        rows.append(("accuracy", text, ""))
-    rows += [
-        (key, f"{number(further.final_mean)} mean of nodes, {number(further.mean_model)} averaged model", "")
-        for key, further in summary.scores.items()
-    ]
-    rows += [
-        ("loss", f"{number(loss.final_mean)} mean of nodes, {number(loss.mean_model)} averaged model", ""),
-    ]
-    if summary.stragglers:
-        compared = task_score(summary)
-        slow = score(compared.stragglers_final_mean, summary.metric)
-        others = score(compared.others_final_mean, summary.metric)
-        rows.append(("stragglers", f"{summary.stragglers}: {summary.metric} {slow}, others {others}", ""))
-    for target, t in summary.time_to.items():
-        rows.append((f"to {target}", "not reached" if t is None else f"{seconds(t)} emulated", ""))
-    rows += [("note", note, "") for note in notes(summary)]
     return [
         *rows,
+        *((what, text, "") for what, text in _score_rows(summary)),
+        *(("note", note, "") for note in notes(summary)),
         ("rounds", f"{number(rounds.mean)} per node ({number(rounds.min)} to {number(rounds.max)})", ""),
         (
             "traffic",
@@ -69,3 +52,23 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
         ),
         ("time", f"{seconds(summary.emulated_s)} emulated in {seconds(summary.wall_s)}", ""),
     ]
+
+
+def _score_rows(summary: Summary) -> Iterator[tuple[str, str]]:
+    """(what, text): how good the models were, and when they reached the targets."""
+
+    def of_models(values: ScoreSummary, form: Callable[[float | None], str]) -> str:
+        return f"{form(values.final_mean)} mean of nodes, {form(values.mean_model)} averaged model"
+
+    if summary.accuracy.final_mean is not None or not summary.scores:
+        yield "accuracy", of_models(summary.accuracy, fraction)
+    for key, values in summary.scores.items():
+        yield key, of_models(values, number)
+    yield "loss", of_models(summary.loss, number)
+    if summary.stragglers:
+        compared = task_score(summary)
+        slow = score(compared.stragglers_final_mean, summary.metric)
+        others = score(compared.others_final_mean, summary.metric)
+        yield "stragglers", f"{summary.stragglers}: {summary.metric} {slow}, others {others}"
+    for target, t in summary.time_to.items():
+        yield f"to {target}", "not reached" if t is None else f"{seconds(t)} emulated"

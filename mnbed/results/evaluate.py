@@ -3,7 +3,7 @@
     python -m mnbed.results.evaluate RUNDIR [--workers N]
 
 is a separate process: it loads the task once, forks workers that share it, prints {"done": k, "total": n} on standard
-output after each model and appends to evaluation.jsonl as it goes, so that running it again only does what is left.
+output after each model and appends each score to evaluation.jsonl, so that a second run only does what is left.
 `run_evaluation` starts it and follows its progress.
 """
 
@@ -78,7 +78,7 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
             start_new_session=True,
             env={**os.environ, **_SINGLE_THREADED},
         )
-        with _ended_at_last(process):
+        with _killed_on_exit(process):
             assert process.stdout is not None
             for line in process.stdout:
                 state = json.loads(line)
@@ -94,7 +94,7 @@ def run_evaluation(run: RunDirectory, progress: Callable[[int, int], None]) -> N
 
 
 @contextlib.contextmanager
-def _ended_at_last(process: subprocess.Popen[str]) -> Iterator[None]:
+def _killed_on_exit(process: subprocess.Popen[str]) -> Iterator[None]:
     try:
         yield
     finally:
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        # Whoever followed the progress is gone and no longer wants a result.
+        # The process that followed the progress has ended, so nobody needs the result.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except OSError as error:

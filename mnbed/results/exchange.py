@@ -79,7 +79,7 @@ def _summary(
         for node, counters in counted
         if node.rounds
     ]
-    made = sum(counters.fragments_created for _, counters in counted)
+    created = sum(counters.fragments_created for _, counters in counted)
     dropped = sum(counters.fragments_dropped_stale for _, counters in counted)
     lives = sum((life[node.name] for node in nodes if node.name in life), FragmentLife())
     return ExchangeSummary(
@@ -87,6 +87,6 @@ def _summary(
         staleness_s=fmean(ages) if ages else None,
         age_s=lives.age_s / lives.aged if lives.aged else None,
         copies_per_round=fmean(copies) if copies else None,
-        dropped_share=dropped / made if made else None,
+        dropped_share=dropped / created if created else None,
         rounds=fmean(len(node.rounds) for node in nodes),
     )

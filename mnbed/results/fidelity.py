@@ -9,12 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from mnbed.records.outcome import DEGRADED, FAILED, FAITHFUL
 from mnbed.results.evidence import Evidence, Probed
 from mnbed.results.progress import NodeProgress
 from mnbed.units import format_bandwidth
 from topologies.rules import natural_order
-
-FAITHFUL, DEGRADED = "faithful", "degraded"
 
 # One step in twenty may overrun its slot: the agent catches up with shorter waits within the next two steps and keeps
 # its pace; beyond that the machine, not the experiment, sets the pace.
@@ -121,7 +120,7 @@ def too_few_steps(evidence: Evidence) -> str | None:
     """Nodes trained less than the experiment says, in the time when they were not waiting for others."""
     slow = []
     for node in _trained_to_the_end(evidence):
-        if node.stands_still or not node.tells_waits or not node.step_time_s or not node.round_s:
+        if node.stands_still or not node.records_waits or not node.step_time_s or not node.round_s:
             continue
         computed_s = node.present_s - node.waited_s - node.cut_rounds * node.round_s
         share = node.steps * node.step_time_s / computed_s if computed_s > 0 else 1.0
@@ -139,17 +138,17 @@ def too_few_steps(evidence: Evidence) -> str | None:
 
 def _trained_to_the_end(evidence: Evidence) -> list[NodeProgress]:
     """The nodes that could train until the end; failed runs and dead agents are reported elsewhere."""
-    if evidence.status == "failed":
+    if evidence.status == FAILED:
         return []
     return [node for node in evidence.progress if node.name not in evidence.died]
 
 
 def died(evidence: Evidence) -> str | None:
     """Agents died before the end."""
-    untold = [cause for cause in evidence.died.values() if cause not in evidence.reported]
-    if not untold:
+    unreported = [cause for cause in evidence.died.values() if cause not in evidence.reported]
+    if not unreported:
         return None
-    return f"{_count(evidence.died, 'agent')} died: {_names(untold, '; ')}"
+    return f"{_count(evidence.died, 'agent')} died: {_names(unreported, '; ')}"
 
 
 def rejected(evidence: Evidence) -> str | None:
@@ -201,7 +200,7 @@ def late_end(evidence: Evidence) -> str | None:
     )
 
 
-def delay_untold(evidence: Evidence) -> str | None:
+def delay_unknown(evidence: Evidence) -> str | None:
     """The delay process ended without leaving statistics."""
     delay = evidence.delay
     if delay is None or None not in (delay.packets, delay.late_over_1ms, delay.lost):
@@ -362,7 +361,7 @@ def _error(probed: Probed) -> float:
 
 def failed(evidence: Evidence) -> str | None:
     """The run failed."""
-    return "the run failed: see the error" if evidence.status == "failed" and not evidence.reported else None
+    return "the run failed: see the error" if evidence.status == FAILED and not evidence.reported else None
 
 
 def no_evidence(evidence: Evidence) -> str | None:
@@ -392,7 +391,7 @@ REASONS: tuple[Callable[[Evidence], str | None], ...] = (
     timers_late,
     events_late,
     slept,
-    delay_untold,
+    delay_unknown,
     delayed_late,
     delayed_lost,
 )

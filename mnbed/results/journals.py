@@ -1,7 +1,7 @@
 """Reads journals as agents left them, whole, truncated by a crash, or damaged, and merges them in time order.
 
-Nothing is lost: a line that is no record becomes a record `unreadable` that holds its text. Journals are read twice,
-line by line, and merged from their files: a run's length costs time and no memory.
+Nothing is lost: a line that is not a record becomes a record `unreadable` that holds its text. Journals are read twice,
+line by line, and merged from their files, so a longer run takes more time but no more memory.
 """
 
 from __future__ import annotations

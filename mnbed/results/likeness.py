@@ -105,7 +105,7 @@ def _setting_differences(
         shown = ", ".join(f"{value} ({_labels(labels)})" for value, labels in values.items())
         by_name.setdefault(_name_of(key), []).append(f"{short[key]} is {shown}")
     for name, texts in by_name.items():
-        more = f" and {len(texts) - _MAX_KEYS} keys more" if len(texts) > _MAX_KEYS else ""
+        more = f" and {len(texts) - _MAX_KEYS} more keys" if len(texts) > _MAX_KEYS else ""
         yield Difference(what=name, text=f"different {name}: {'; '.join(texts[:_MAX_KEYS])}{more}")
 
 

@@ -1,10 +1,10 @@
 """The ledger: combines what sender and receiver recorded about each fragment, one row per fragment.
 
-A row is known by sender, the sender's round, fragment and receiver, and several of the same by their order. What a
+A row is identified by sender, the sender's round, fragment and receiver; rows with the same key by their order. What a
 killed agent could not write stays empty.
 
-A long run's ledger is far larger than memory. What one sender wrote about one of its rounds is put into one of several
-unnamed files, so that each of them can be brought together, and sorted, by itself; then they are merged.
+The ledger of a long run is far larger than memory. All records about one round of one sender go into the same one of
+several unnamed files, so that each file can be combined and sorted on its own; the sorted parts are then merged.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ class _Spool:
             self._flush()
 
     def read(self) -> Iterable[Any]:
-        """All values, in order. Call it once, after all have been written."""
+        """All values, in order. Call it once, after the last `put`."""
         self._flush()
         with naming(self.folder / "messages.csv"):
             marshal.dump([], self._file)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TIME_LABEL = "emulated time (s)"
 # Size in inches of a figure as wide as the page, so that text has the same size in all.
 WIDE = 14.8
-# Points of a curve over rounds: more cannot be seen at this width and make the page large.
+# Points of a curve over rounds: more cannot be seen at this width and would only make the page larger.
 _MAX_BINS = 80
 # More numbers than this would overlap.
 _MAX_NUMBERED_EVENTS = 30
@@ -147,13 +147,13 @@ def machine(data: RunData) -> Figure | None:
         ("cpu_busy", "cores busy", OTHERS, "-", SATURATED),
         ("run_delay", "agents waiting for a core", STRAGGLERS, (0, (4, 2)), MAX_RUN_DELAY),
     )
-    # `series` says by name which of a sample's figures it wants.
-    figures = [(t, cast("dict[str, Any]", record)) for t, record in samples]
-    if not any(record.get(key) is not None for _, record in figures for key, *_ in series):
+    # `series` says by name which fields of a sample are drawn.
+    fields = [(t, cast("dict[str, Any]", record)) for t, record in samples]
+    if not any(record.get(key) is not None for _, record in fields for key, *_ in series):
         return None
     figure, (axes,) = new_figure(height=3.2)
     for key, label, colour, line, limit in series:
-        points = [(t, record[key]) for t, record in figures if record.get(key) is not None]
+        points = [(t, record[key]) for t, record in fields if record.get(key) is not None]
         axes.plot(
             [t for t, _ in points], [value for _, value in points], color=colour, linestyle=line, label=label
         )
@@ -279,19 +279,9 @@ def fragment_life(data: RunData) -> Figure | None:
         return None
     figure, (axes,) = new_figure(height=1.5 + 0.5 * len(totals))
     for place, (group, total) in enumerate(totals):
-        left = 0.0
-        ends = _ends(total, group.colour)
-        known = sum(count for count, *_ in ends)
-        for count, colour, alpha, hatch in ends:
-            share = count / known
-            axes.barh(place, share, 0.6, left=left, color=colour, alpha=alpha, hatch=hatch, edgecolor=PAPER)
-            if share > 0.06:
-                ink = PAPER if alpha == 1 else INK
-                axes.text(
-                    left + share / 2, place, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=9
-                )
-            left += share
-    axes.set_yticks(range(len(totals)), [f"{group.label}\n{total.created:,} made" for group, total in totals])
+        _life_bar(axes, place, _outcomes(total, group.colour))
+    created = [f"{group.label}\n{total.created:,} created" for group, total in totals]
+    axes.set_yticks(range(len(totals)), created)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, 1)
@@ -299,7 +289,7 @@ def fragment_life(data: RunData) -> Figure | None:
     _label(
         axes,
         data.title("Life of the fragments, by sender"),
-        "share of the fragments made",
+        "share of the fragments created",
         "",
         legend_above=True,
     )
@@ -307,8 +297,27 @@ def fragment_life(data: RunData) -> Figure | None:
     return figure
 
 
-def _ends(total: FragmentLife, colour: str) -> list[tuple[int, str, float, str | None]]:
-    """(count, colour, opacity, hatch) of each outcome, from best to worst."""
+Outcome = tuple[int, str, float, str | None]
+"""(number of fragments, colour, opacity, hatch)"""
+
+
+def _life_bar(axes: Axes, place: int, outcomes: Sequence[Outcome]) -> None:
+    """A bar at that place, divided by what became of the fragments."""
+    num_fragments = sum(count for count, *_ in outcomes)
+    left = 0.0
+    for count, colour, alpha, hatch in outcomes:
+        share = count / num_fragments
+        axes.barh(place, share, 0.6, left=left, color=colour, alpha=alpha, hatch=hatch, edgecolor=PAPER)
+        if share > 0.06:
+            ink = PAPER if alpha == 1 else INK
+            axes.text(
+                left + share / 2, place, f"{share:.0%}", ha="center", va="center", color=ink, fontsize=9
+            )
+        left += share
+
+
+def _outcomes(total: FragmentLife, colour: str) -> list[Outcome]:
+    """What became of a group's fragments, from best to worst."""
     lost = max(0, total.sent - total.arrived)
     waiting = max(0, total.created - total.sent - total.dropped)
     return [

@@ -40,12 +40,12 @@ class NodeProgress:
     round_s: float | None
     """Computing time of a round: local steps times step time."""
     waited_s: float
-    tells_waits: bool = True
+    records_waits: bool = True
     """False if its journal is from an older version that does not record waits."""
     cut_rounds: int = 0
     """Rounds cut short by events or the end of the run: their computation may not be recorded."""
     waited_for: Mapping[str, float] = field(default_factory=dict)
-    """Peer -> seconds of waits for it; a wait counts for all peers that it was for at its end."""
+    """Peer -> seconds of waits for it; a wait counts for every peer that was still missing at its end."""
     waiting_since_s: float | None = None
     """Start of a wait that was still going on at the end of the run."""
     waiting_for: Sequence[str] = ()
@@ -123,7 +123,7 @@ def node_progress(
         step_time_s=step_time_s,
         round_s=round_s,
         waited_s=max(waited_s, counters.waited_s if counters else 0.0),
-        tells_waits=not node.rounds or any("waited_s" in record for record in node.rounds),
+        records_waits=not node.rounds or any("waited_s" in record for record in node.rounds),
         cut_rounds=1 + sum(action == "kill" for _, action in events),
         waited_for=waited_for,
         waiting_since_s=since_s,

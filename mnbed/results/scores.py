@@ -1,7 +1,7 @@
-"""What there is to evaluate, and the result of evaluation: snapshots on one side, evaluation.jsonl on the other.
+"""The models to evaluate, found among the snapshots, and their scores, kept in evaluation.jsonl.
 
 evaluation.jsonl contains one object per line: node (or "mean_model"), instant, t, and every score of the task
-("accuracy", "loss", ...); or `error` if a snapshot could not be evaluated. A score that is not a number is null.
+("accuracy", "loss", ...); or `error` if a snapshot could not be evaluated. A score that is NaN or infinite is null.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mnbed.results.journals import parse_record
 from mnbed.run_directory import RunDirectory
 
 MEAN_MODEL = "mean_model"
-"""Stands for a node's name: the mean of all models at an instant."""
+"""In place of a node's name: the mean of all models at an instant."""
 
 # An instant that few nodes reached (the run was stopped, or half of them had died) has no meaningful mean.
 MIN_SHARE_OF_NODES = 0.5
@@ -92,11 +92,11 @@ class Curve:
     """Emulated seconds."""
     mean: list[float]
     std: list[float]
-    """Standard deviation over the nodes (population: there are no others)."""
+    """Standard deviation over the nodes, which are the whole population."""
 
 
 def read_scores(run: RunDirectory) -> Scores:
-    """Reads evaluation.jsonl; a truncated line counts as not evaluated, a missing file as nothing evaluated."""
+    """The content of evaluation.jsonl; a truncated line is skipped, a missing file means that nothing is evaluated."""
     try:
         lines = run.evaluation.read_bytes().splitlines()
     except FileNotFoundError:
@@ -137,7 +137,7 @@ def remove_snapshots(run: RunDirectory) -> None:
 
 
 def _jobs_of(run: RunDirectory, journal: Path) -> list[EvaluationJob]:
-    """Reads only the snapshots of the journal: most of its lines belong to the ledger."""
+    """The snapshots that the journal lists; its other lines, mostly of the ledger, are not even parsed."""
     jobs: dict[int, EvaluationJob] = {}
     with journal.open("rb") as file:
         for line in file:

@@ -1,7 +1,7 @@
 """summary.json as dataclasses: the contract with users' scripts. docs/run-directory.md explains every key.
 
-What cannot be known is null, never 0. Accuracies are fractions in [0, 1], times emulated or wall seconds as the name
-says, sizes bytes unless the name says otherwise.
+A value that cannot be known is null, never 0. Accuracies are fractions in [0, 1], times are emulated or wall seconds as
+their names say, and sizes are in bytes unless their names say otherwise.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from statistics import fmean
 from typing import Any, Literal
 
 from mnbed.errors import InputError
+from mnbed.records.controller import Finished, TornDown
+from mnbed.records.outcome import FAILED
 from mnbed.results.collect import Collected
 from mnbed.results.evidence import emulated_s, evidence_of
 from mnbed.results.exchange import ExchangeSummary, exchange_of, task_metric
@@ -27,7 +29,6 @@ from mnbed.results.targets import time_to
 # Share of a node's time beyond which the summary lists the node.
 MUCH_WAITING = 0.5
 _CHOICE: dict[str, Callable[[Sequence[float]], float]] = {"max": max, "min": min}
-COMPLETED, INTERRUPTED, FAILED = "completed", "interrupted", "failed"
 _NO_FINISH = "the controller's journal has no end: the controller was killed, or the machine went down"
 
 
@@ -69,7 +70,7 @@ class NodeWait:
     last_round_s: float | None
     """When its last round ended; null if it finished none."""
     since_s: float | None
-    """When the wait began that was still going on at the end of the run; null if there was none."""
+    """When the wait that was still going on at the end of the run began; null if there was none."""
     waited_for: list[str]
     """The peers that it waited for in that wait or, without one, in all its waits."""
     stands_still: bool
@@ -155,7 +156,6 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
     status = finished.get("status", FAILED) if finished else FAILED
     evidence = evidence_of(collected, status)
     verdict = judge(evidence)
-    nodes = collected.nodes.keys()
     metric, best = task_metric(experiment)
     return Summary(
         run_id=run_id,
@@ -165,15 +165,12 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         data=environment.get("data"),
         standin=environment.get("standin"),
         seed=experiment.get("seed"),
-        nodes=len(nodes),
+        nodes=len(collected.nodes),
         stragglers=len(collected.stragglers()),
         status=status,
         error=finished.get("error") if finished else _NO_FINISH,
         emulated_s=emulated_s(collected),
-        wall_s=max(
-            (record["wall_s"] for record in (finished, torn_down) if record and "wall_s" in record),
-            default=None,
-        ),
+        wall_s=_wall_s(finished, torn_down),
         dilation=environment.get("dilation"),
         delay_backend=environment.get("delay_backend"),
         switch=environment.get("switch"),
@@ -183,12 +180,7 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         loss=_score_summary("loss", collected, scores, best=min),
         metric=metric,
         best=best,
-        scores={
-            # For a score other than the task's metric, it is not defined which value is better.
-            key: _score_summary(key, collected, scores, best=_CHOICE[best] if key == metric else None)
-            for key in scores.names()
-            if key not in ("accuracy", "loss")
-        },
+        scores=_further_scores(collected, scores, metric, best),
         exchange=exchange_of(collected),
         rounds=_rounds(collected, evidence.progress),
         waits=_waits(evidence.progress),
@@ -198,6 +190,22 @@ def summarize(run_id: str, collected: Collected, scores: Scores) -> Summary:
         teardown_s=torn_down.get("teardown_s") if torn_down else None,
         agent_memory_mb=finished.get("agent_memory_mb") if finished else None,
     )
+
+
+def _wall_s(finished: Finished | None, torn_down: TornDown | None) -> float | None:
+    """Wall seconds since the controller began, at the last of its records that says so."""
+    return max(
+        (record["wall_s"] for record in (finished, torn_down) if record and "wall_s" in record), default=None
+    )
+
+
+def _further_scores(collected: Collected, scores: Scores, metric: str, best: str) -> dict[str, ScoreSummary]:
+    """All scores but accuracy and loss. For one that is not the task's metric, no value is better than another."""
+    return {
+        key: _score_summary(key, collected, scores, best=_CHOICE[best] if key == metric else None)
+        for key in scores.names()
+        if key not in ("accuracy", "loss")
+    }
 
 
 def _score_summary(key: str, collected: Collected, scores: Scores, best: Any) -> ScoreSummary:
@@ -294,11 +302,11 @@ def _finite(value: Any) -> Any:
 
 
 def read_summary(path: Path) -> Summary:
-    """The inverse of write_summary. Raises InputError where the file is missing, or is no summary."""
+    """The inverse of write_summary. Raises InputError if the file is missing or is not a summary."""
     try:
         raw = json.loads(path.read_text())
         if not isinstance(raw, dict):
-            raise TypeError("it is no object")
+            raise TypeError("it is not an object")
         for key, part in (("scores", ScoreSummary), ("exchange", ExchangeSummary)):
             raw[key] = {name: part(**value) for name, value in raw.get(key, {}).items()}
         raw.setdefault("metric", "accuracy")
@@ -315,6 +323,6 @@ def read_summary(path: Path) -> Summary:
         }
         return Summary(**{**raw, **{key: part(**raw[key]) for key, part in parts.items()}})
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", "`mnbed report RUN` writes it anew") from None
+        raise InputError(f"{path}: {error.strerror}", "`mnbed report RUN` writes it again") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a summary: {error}", "`mnbed report RUN` writes it anew") from None
+        raise InputError(f"{path}: not a summary: {error}", "`mnbed report RUN` writes it again") from None

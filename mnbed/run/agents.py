@@ -1,4 +1,4 @@
-"""The agents of one run: the launcher that forks them, the sockets that reach them, and the settings each one gets."""
+"""The agents of a run: the launcher that forks them, the sockets that reach them, and the settings of each."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from mnbed.run_directory import RunDirectory
 from node_agent.control_messages import Status
 from node_agent.settings import AgentSettings, PeerSettings, ResumeSettings
 
-# A prompt may see several runs of one process.
+# At the prompt, one process may execute several runs.
 _numbers = itertools.count(1)
 
 
 class AgentGroup:
-    """Started before the network stands, so that data and torch load meanwhile; `join` puts it to work."""
+    """Started before the network is built, so that data and torch load meanwhile; `join` connects the two."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class AgentGroup:
     @classmethod
     @contextlib.contextmanager
     def start(cls, plan: Plan, run: Path, side: UserSide) -> Iterator[AgentGroup]:
-        """`run`: the run directory, for the agents. On leaving, every agent ends."""
+        """`run`: the run directory, for the agents. On exit, every agent is ended."""
         with contextlib.ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
             mailbox = Mailbox(selector)
@@ -103,7 +103,7 @@ class AgentGroup:
         )
 
     def _max_round(self) -> int:
-        """A round that no node reaches: twice as many as the quickest could do without ever waiting."""
+        """A round that no node reaches: twice as many as the fastest node could do without ever waiting."""
         experiment = self._plan.experiment
         step_time_s = min(host.step_time_s for host in self._plan.hosts)
         round_s = step_time_s * int(getattr(experiment.task, "local_steps", 1))
@@ -149,7 +149,7 @@ class AgentGroup:
 
 
 class _Restarter:
-    """How an agent that was killed comes back on its host."""
+    """Restarts a killed agent on its host."""
 
     def __init__(self, group: AgentGroup, network: Network, side: UserSide) -> None:
         self._group = group

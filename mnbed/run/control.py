@@ -1,4 +1,4 @@
-"""The controller's end of the Unix sockets: who is there, what they said, who is gone."""
+"""The controller's end of the Unix sockets: which agents connect, what they send, and when they disconnect."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from node_agent.control import ControlChannel
 
 @dataclass(frozen=True, kw_only=True)
 class AgentMessage:
-    """An agent said something; `message["kind"]` says what. `hello` is not passed on."""
+    """A message from an agent; `message["kind"]` says which. `hello` is not passed on."""
 
     name: str
     pid: int
-    """Of the process that said it: an agent that was restarted has had several."""
+    """The process that sent it: a restarted agent has had several."""
     message: messages.Message
 
 
@@ -42,18 +42,18 @@ class AgentGone:
 
     name: str
     pid: int
-    """Of the process that had it."""
+    """The process that had the connection."""
 
 
 ControlEvent = AgentMessage | AgentJoined | AgentGone
 
 
 class ControlServer:
-    """Accepts agents and exchanges messages with them, on the selector it is given."""
+    """Accepts agents and exchanges messages with them, on a selector of the caller's."""
 
     def __init__(self, directory: Path, token: str, user: User, selector: selectors.BaseSelector) -> None:
-        """Make `directory` and listen inside it; only root and the invoking user can connect."""
-        # Root's own: where the user may make names, he could have one of his choice given to himself.
+        """Create `directory` and listen inside it; only root and the invoking user can connect."""
+        # Owned by root: in a folder of theirs, users could swap the socket for a file that chown then gives to them.
         directory.mkdir(mode=0o700)
         self.path = directory / "control.sock"
         self._uid = user.uid
@@ -81,7 +81,7 @@ class ControlServer:
     @overload
     def send(self, name: str, kind: Literal["exit"], /, **fields: Unpack[messages.Exit]) -> None: ...
     def send(self, name: str, kind: Any, /, **fields: Any) -> None:
-        """One message to one agent; one that is gone is passed over, as its end is reported anyway."""
+        """Send a message to an agent; if it is gone, do nothing: its end is reported anyway."""
         try:
             self._agents[name].send(kind, **fields)
         except (OSError, KeyError):
@@ -94,12 +94,12 @@ class ControlServer:
     @overload
     def broadcast(self, kind: Literal["exit"], /, **fields: Unpack[messages.Exit]) -> None: ...
     def broadcast(self, kind: Any, /, **fields: Any) -> None:
-        """One message to every connected agent."""
+        """Send a message to every connected agent."""
         for name in self.connected:
             self.send(name, kind, **fields)
 
     def close(self) -> None:
-        """Close every connection: agents that are still there exit."""
+        """Close every connection, upon which agents that are still running exit."""
         for channel in self._channels:
             self._selector.unregister(channel)
             channel.close()
@@ -123,7 +123,7 @@ class ControlServer:
         return []
 
     def _read(self, channel: ControlChannel, pid: int, names: list[str]) -> list[ControlEvent]:
-        """`pid`: as the kernel has it; `names` is empty until the connection has shown the token."""
+        """`pid`: according to the kernel; `names` is empty until the connection has presented the token."""
         try:
             messages = channel.receive()
         except (OSError, ValueError):
@@ -150,13 +150,13 @@ class ControlServer:
         channel.close()
         if not names:
             return []
-        # A node that was restarted has another connection already.
+        # A restarted node may already have another connection.
         if self._agents.get(names[0]) is channel:
             del self._agents[names[0]]
         return [AgentGone(name=names[0], pid=pid)]
 
 
 def _peer(sock: socket.socket) -> tuple[int, int]:
-    """(process, user) at the other end when it connected, from the kernel: what a message claims proves nothing."""
+    """(process, user) at the other end, as the kernel recorded them: what a message claims proves nothing."""
     pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid, uid

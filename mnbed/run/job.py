@@ -29,8 +29,9 @@ from mnbed.network.mark import marked
 from mnbed.network.probe import probe_network
 from mnbed.plan.model import Plan
 from mnbed.plan.rerun import rerunnable
-from mnbed.records.controller import Finished, LinkCounts, Status
+from mnbed.records.controller import Finished, LinkCounts
 from mnbed.records.environment import Environment
+from mnbed.records.outcome import COMPLETED, FAILED, INTERRUPTED, Status
 from mnbed.run import record
 from mnbed.run.agents import AgentGroup
 from mnbed.run.disk_errors import disk_error
@@ -53,13 +54,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended. `error` is what to tell the user, if anything; the summary is there all the same."""
+    """How a run ended. `error` is what to tell the user, if anything; there may be a summary all the same."""
 
     run: RunDirectory
     summary: Summary | None
     error: MnbedError | None
     report: Path | None
-    """The page, where one was made."""
+    """The page, if one was made."""
 
 
 @dataclass
@@ -88,8 +89,8 @@ class Job:
     ) -> None:
         """side: what touches the user's files; None: one of its own, until `execute` ends. Raises MachineError.
 
-        network: one that stands already, and stays; None: build it, and take it down.
-        before_teardown: called with what went wrong, if anything, while network and agents' states are still there.
+        network: an existing one, which is kept; None: build one, and take it down.
+        before_teardown: called with the error, if any, while the network and the agents' states still exist.
         """
         self._standing = network
         self._before_teardown = before_teardown
@@ -116,7 +117,7 @@ class Job:
         self._unwritten: OSError | None = None
 
     def execute(self) -> Outcome:
-        """Run to the end. Raises only where nothing could be collected yet; else the error is in the outcome."""
+        """Run to the end. Raises only if nothing was collected yet; otherwise the error is in the outcome."""
         try:
             with self._own_side:
                 return self._execute()
@@ -155,7 +156,7 @@ class Job:
         return self._now()
 
     def stop(self) -> None:
-        """End it as Ctrl-C would: agents stop, and what was collected is evaluated. Called from another thread."""
+        """End the run as Ctrl-C would: agents stop, what was collected is evaluated. Call it from another thread."""
         self._signals.interrupted = True
 
     # Emulation: everything that needs the network
@@ -202,9 +203,9 @@ class Job:
     def _train(self, stack: contextlib.ExitStack) -> None:
         self._phase("loading data and torch, building the network")
         if self._standing is None:
-            # What this process starts later is not part of the run, and must not be mistaken for a leftover of it.
+            # Processes started after the run are not part of it and must not be mistaken for its leftovers.
             stack.enter_context(marked(self._run.run_id))
-        # Before anything is started: the warm parent and its agents keep the limit that they are born with.
+        # Before anything is started: the warm parent and its agents keep the limit that they start with.
         raise_open_files(self._plan.open_files)
         group = stack.enter_context(AgentGroup.start(self._plan, self._absolute, self._side))
         network = self.network = self._standing or self._build(stack)
@@ -233,7 +234,7 @@ class Job:
             return stack.enter_context(build_network(self._plan, self._signals.check))
 
     def _note_data(self, supervisor: Supervisor) -> None:
-        """Without a warm parent only the agents know what their data is; they all have the same."""
+        """Without a warm parent, only the agents know what data was loaded; it is the same for all."""
         ready = next(agent.ready for agent in supervisor.agents.values() if agent.ready)
         self._write_environment(standin=ready["standin"], data=ready["data"])
         if not ready["standin"]:
@@ -242,7 +243,7 @@ class Job:
     def _supervise(self, stack: contextlib.ExitStack, supervisor: Supervisor, network: Network) -> None:
         journal, wall_s = self._journal, self._duration * self._plan.dilation
         conductor = stack.enter_context(Conductor.of(network, supervisor, journal))
-        # Before the conductor is ended, whose thread may be waiting for an answer.
+        # The conductor's thread may be waiting for an answer when it is ended.
         stack.callback(supervisor.take_no_more)
         if network.delay is not None and self._standing is not None:
             network.delay.take_statistics()  # discard those from before this run
@@ -279,12 +280,12 @@ class Job:
         if finish.startup_s is not None:
             try:
                 summary, report = self._side.results(self._report)
-            except MnbedError as error:
-                self._keep(error)
-        told = finish.error
-        if told is None and self._unwritten is not None:
-            told = self._disk_error(self._unwritten)
-        return Outcome(run=self._run, summary=summary, error=told, report=report)
+            except MnbedError as failure:
+                self._keep(failure)
+        error = finish.error
+        if error is None and self._unwritten is not None:
+            error = self._disk_error(self._unwritten)
+        return Outcome(run=self._run, summary=summary, error=error, report=report)
 
     # Small things
 
@@ -303,7 +304,7 @@ class Job:
 
     @property
     def _journal(self) -> ControllerJournal:
-        """The controller's, from when the run directory is there."""
+        """The controller's journal; only once the run directory exists."""
         assert self.journal is not None
         return self.journal
 
@@ -339,7 +340,7 @@ class Job:
     def _finished_fields(self) -> Finished:
         finish, error = self._finish, self._finish.error
         status: Status = (
-            "completed" if error is None else "interrupted" if isinstance(error, Interrupted) else "failed"
+            COMPLETED if error is None else INTERRUPTED if isinstance(error, Interrupted) else FAILED
         )
         return {
             "status": status,

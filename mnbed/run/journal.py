@@ -1,4 +1,4 @@
-"""The controller's journal: the form of an agent's, with the controller's own events."""
+"""The controller's journal: the same format as an agent's, with the controller's own events."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ class ControllerJournal(JournalFile):
     @overload
     def write(self, event: Literal["torn_down"], /, **fields: Unpack[records.TornDown]) -> None: ...
     def write(self, event: str, /, **fields: Any) -> None:
-        """Append one record. Raises OSError where the disk is full."""
+        """Append one record. Raises OSError if the disk is full."""
         self.append(event, fields)

@@ -29,9 +29,9 @@ from node_agent.settings import AgentSettings
 if TYPE_CHECKING:
     from mnbed.network.build import Network
 
-# From a closed standard input to the end of the warm parent and its children.
+# How long the warm parent and its children may take to end once its standard input is closed.
 _END_PATIENCE_S = 10
-# Of a log whose last line says why.
+# How much of a log is read to find its last line.
 _LAST_BYTES = 8192
 
 
@@ -48,7 +48,7 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Launched:
-    """An agent has a process."""
+    """An agent's process has been started."""
 
     name: str
     pid: int
@@ -65,7 +65,7 @@ class Exited:
 
 @dataclass(frozen=True, kw_only=True)
 class LauncherGone:
-    """The warm parent has ended without being told to."""
+    """The warm parent has ended without being asked to."""
 
     message: str
 
@@ -74,7 +74,7 @@ LaunchEvent = Loaded | Launched | Exited | LauncherGone
 
 
 class PreforkLauncher:
-    """One warm parent, which imports torch and loads the data once and forks every agent."""
+    """A warm parent, which imports torch and loads the data once and then forks every agent."""
 
     def __init__(
         self, orders: dict[str, Any], log_path: Path, log: int, selector: selectors.BaseSelector
@@ -101,7 +101,7 @@ class PreforkLauncher:
     def start(
         cls, orders: dict[str, Any], log_path: Path, log: int, selector: selectors.BaseSelector
     ) -> Iterator[PreforkLauncher]:
-        """Start the warm parent; on leaving, end it and every agent that is left."""
+        """Start the warm parent; on exit, end it and every remaining agent."""
         launcher = cls(orders, log_path, log, selector)
         try:
             yield launcher
@@ -114,7 +114,7 @@ class PreforkLauncher:
         self._write({"agents": agents})
 
     def poll(self) -> list[LaunchEvent]:
-        """Nothing: all that it reports comes through the selector."""
+        """Nothing: everything it reports comes through the selector."""
         return []
 
     def activity(self) -> tuple[int, int]:
@@ -122,12 +122,12 @@ class PreforkLauncher:
         return activity(self._process.pid)
 
     def standstill(self) -> str:
-        """For a warm parent that makes no progress: its state and its last words."""
-        how = "it is stopped (SIGSTOP)" if is_stopped(self._process.pid) else "it waits"
+        """For a warm parent that makes no progress: its state and the last line of its log."""
+        how = "it is stopped (SIGSTOP)" if is_stopped(self._process.pid) else "it is waiting"
         return f"{how}{self._last_words()}"
 
     def send_signal(self, pid: int, number: signal.Signals) -> None:
-        """Send a signal to an agent: through its parent, which knows whether the pid is still that agent's."""
+        """Send a signal to an agent through its parent, which knows whether the pid is still that agent's."""
         self._write({"signal": int(number), "pid": pid})
 
     def stop(self) -> None:
@@ -194,7 +194,7 @@ class PreforkLauncher:
 
 
 class ExecLauncher:
-    """Every agent a program of its own, started through Mininet's `host.popen`. Slow to start; easy to debug."""
+    """Starts every agent as a separate program, through Mininet's `host.popen`: slow to start, easy to debug."""
 
     def __init__(self, orders: dict[str, Any]) -> None:
         self._orders = orders
@@ -204,7 +204,7 @@ class ExecLauncher:
     @classmethod
     @contextlib.contextmanager
     def start(cls, orders: dict[str, Any]) -> Iterator[ExecLauncher]:
-        """On leaving, end every agent that is left."""
+        """On exit, end every remaining agent."""
         launcher = cls(orders)
         try:
             yield launcher
@@ -219,13 +219,13 @@ class ExecLauncher:
     def _launch(self, network: Network, agent: AgentSettings) -> None:
         if agent.name in self._processes:  # killed a moment ago, and about to be replaced
             self._end(agent.name, self._processes[agent.name].wait())
-        with tempfile.TemporaryFile() as told:
-            told.write(json.dumps({**self._orders, "settings": asdict(agent)}).encode())
-            told.seek(0)
-            # It opens its log itself, once it has dropped root.
+        with tempfile.TemporaryFile() as orders:
+            orders.write(json.dumps({**self._orders, "settings": asdict(agent)}).encode())
+            orders.seek(0)
+            # The agent opens its log itself, once it has dropped root.
             process = network.mininet.nameToNode[agent.name].popen(
                 our_program("node_agent", "-"),
-                stdin=told,
+                stdin=orders,
                 stdout=subprocess.DEVNULL,
                 stderr=None,
                 env=agent_environment(),
@@ -256,7 +256,7 @@ class ExecLauncher:
         return ""
 
     def stop(self) -> None:
-        """End what is left."""
+        """End every remaining agent."""
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -264,10 +264,10 @@ class ExecLauncher:
 
 
 def agent_environment() -> dict[str, str]:
-    """One thread per agent, as N agents with a thread pool each would fight for the cores; and no memory given back.
+    """One torch thread per agent, since N thread pools would compete for the cores; and freed memory is kept.
 
-    glibc returns the memory of each training step to the kernel and faults it in again at the next one: about 800
-    page faults a step of GN-LeNet. Both threads of an agent share one heap.
+    By default, glibc returns the memory of each training step to the kernel and faults it in again in the next: about
+    800 page faults per step of GN-LeNet. Both threads of an agent share one heap.
     """
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     malloc = {
@@ -281,7 +281,7 @@ def agent_environment() -> dict[str, str]:
 def orders_for(
     task: dict[str, Any], data_root: Path, seed: int, num_nodes: int, user: User
 ) -> dict[str, Any]:
-    """What a launcher's processes have to know to load the data."""
+    """What a launcher's processes need to know to load the data."""
     return {
         "task": task,
         "data_root": str(data_root),

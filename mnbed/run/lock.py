@@ -1,4 +1,4 @@
-"""One run at a time on a machine, by a lock that dies with its holder."""
+"""One run at a time on a machine, by a lock that is released when its holder dies."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mnbed.network.processes import is_stopped
 
 @contextlib.contextmanager
 def run_lock(what: str) -> Iterator[None]:
-    """Hold the machine's one lock. Raises MachineError where another mnbed holds it, saying which."""
+    """Hold the machine's only lock. Raises MachineError, naming the holder, if another mnbed holds it."""
     RUNTIME_DIRECTORY.mkdir(exist_ok=True)
-    # Agents have to pass through it, whatever umask root was called with.
+    # Agents need to traverse it, whatever umask root was called with.
     RUNTIME_DIRECTORY.chmod(0o755)
     # Anyone who can open the file, even for reading, can hold its lock: only root may.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -38,8 +38,8 @@ def run_lock(what: str) -> Iterator[None]:
 
 
 def _remedy(holder: str) -> str:
-    found = re.match(r"process (\d+):", holder)
-    if found and is_stopped(int(found[1])):
-        pid = found[1]
-        return f"it is stopped, as by Ctrl-Z: let it go on with fg or kill -CONT {pid}, or end it with kill -KILL {pid}"
+    match = re.match(r"process (\d+):", holder)
+    if match and is_stopped(int(match[1])):
+        pid = match[1]
+        return f"it is stopped, as by Ctrl-Z: continue it with fg or kill -CONT {pid}, or end it with kill -KILL {pid}"
     return "wait until it ends, or end it with Ctrl-C or kill"

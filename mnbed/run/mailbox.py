@@ -1,7 +1,7 @@
-"""How other threads have work done by the one loop that owns a selector, so that what the loop owns needs no lock.
+"""Lets other threads have work done by the loop that owns a selector, so that the loop's data needs no lock.
 
-The timeline and the prompt post what they want; a pipe wakes the loop, which does it between two events. Waiting for an
-answer is bounded, and ends when the loop does.
+The timeline and the prompt post their requests; a pipe wakes the loop, which handles them between two events. Waiting
+for an answer is bounded, and ends when the loop does.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from mnbed.run.patience import Patience
 
 T = TypeVar("T")
 
-# The loop does everything it is asked to within milliseconds; without a bound a bug would hang the prompt.
+# The loop handles every request within milliseconds; without a bound, a bug would hang the prompt.
 _ANSWER_PATIENCE_S = 30.0
 _LOOK_S = 1.0
 
 
 class RunIsOver(RunError):
-    """The loop takes no more work."""
+    """The loop accepts no more work."""
 
     def __init__(self) -> None:
         super().__init__("the run is over, and its agents are being ended")
@@ -48,7 +48,7 @@ class Mailbox:
     # From any other thread
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Have the loop do that. Its exception, or RunIsOver, is the future's."""
+        """Have the loop do that. The future gets the work's exception, or RunIsOver."""
         future: Future[T] = Future()
         with self._lock:
             if self._closed:
@@ -60,9 +60,9 @@ class Mailbox:
         return future
 
     def ask(self, work: Callable[[], T], patience_s: float | None = None) -> T:
-        """Have the loop do that, and wait for the answer. Raises RunIsOver, RunError or what the work raises.
+        """Have the loop do that, and wait for the answer. Raises RunIsOver, RunError, or what the work raises.
 
-        patience_s: wall seconds; None: far more than any work takes.
+        patience_s: wall seconds; None: far longer than any work takes.
         """
         patience_s = _ANSWER_PATIENCE_S if patience_s is None else patience_s
         future = self.submit(work)
@@ -71,7 +71,7 @@ class Mailbox:
         return future.result()
 
     def wait_for(self, condition: Callable[[], bool], patience_s: float) -> bool:
-        """Wait until the loop finds that the condition holds; False: it did not in time. Raises RunIsOver.
+        """Wait until the loop finds that the condition holds; False if it did not in time. Raises RunIsOver.
 
         patience_s: wall seconds.
         """
@@ -79,13 +79,13 @@ class Mailbox:
         self.ask(lambda: self._awaited.append((condition, settled)))
         if not _answered(settled, patience_s):
             return False
-        settled.result()  # raises RunIsOver where that is the answer
+        settled.result()  # raises RunIsOver if the run ended first
         return True
 
     # From the loop's thread
 
     def settle(self) -> None:
-        """Answer those whose condition holds by now. To be called after every turn of the loop."""
+        """Answer those whose condition holds by now. Call it after every turn of the loop."""
         waiting, self._awaited = self._awaited, []
         for condition, settled in waiting:
             if settled.cancelled():
@@ -96,7 +96,7 @@ class Mailbox:
                 settled.set_result(None)
 
     def refuse(self) -> None:
-        """From here on all work is refused, including what has not been done yet; a second call does nothing."""
+        """From now on refuse all work, including work not yet done; a second call does nothing."""
         with self._lock:
             self._closed = True
         futures = [future for _, future in self._posted] + [settled for _, settled in self._awaited]
@@ -114,7 +114,7 @@ class Mailbox:
         os.close(self._wake_write)
 
     def _work(self) -> list[object]:
-        """What the selector calls; there are no events in it."""
+        """Called by the selector; returns no events."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
         while self._posted:
@@ -125,20 +125,20 @@ class Mailbox:
 
 
 def _answered(future: Future[Any], patience_s: float) -> bool:
-    """Wait for it; False: it had not even begun in time, and will not."""
+    """Wait for the future; False if its work had not even begun in time, and now never will."""
     patience = Patience(patience_s)
     while not concurrent.futures.wait([future], min(patience_s, _LOOK_S)).done:
         if patience.ended():
             if future.cancel():
                 return False
-            concurrent.futures.wait([future])  # it is being done
+            concurrent.futures.wait([future])  # the work has begun
     return True
 
 
 def _do(work: Callable[[], Any], future: Future[Any]) -> None:
     try:
         future.set_result(work())
-    except Interrupted:  # a signal, for the loop and not for whoever asked
+    except Interrupted:  # a signal, which is meant for the loop and not for the thread that asked
         future.set_exception(RunIsOver())
         raise
     except Exception as error:

@@ -13,11 +13,11 @@ from mnbed.run.user_side import UserSide
 
 
 def plan_run(side: UserSide, file: Path, overrides: Sequence[str], facts: MachineFacts | None = None) -> Plan:
-    """The plan, with a step of the experiment's model timed on this machine where the plan depends on it.
+    """The plan, with a step of the experiment's model timed on this machine if the plan depends on it.
 
-    The user's process reads the file and all that it names, and runs the user's code; this one plans anew from the
-    checked data. Raises InputError where the file is wrong, before any time is spent; MachineError where this machine
-    cannot do it.
+    The user's process reads the file and everything that it names, and runs the user's code; this one makes the plan
+    again from the checked data. Raises InputError if the file is wrong, before any time is spent; MachineError if this
+    machine cannot do it.
     """
     facts = facts or probe()
     loaded = side.load(file, overrides, facts)

@@ -1,4 +1,4 @@
-"""What the supervisor needs of those that give agents processes and carry messages to them."""
+"""What the supervisor needs from the parts that start agents' processes and carry messages to them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from node_agent.settings import ResumeSettings
 
 
 class Launcher(Protocol):
-    """What the supervisor needs of a launcher; its events come through the selector, or through `poll`."""
+    """What the supervisor needs from a launcher; its events come through the selector, or through `poll`."""
 
     def poll(self) -> list[LaunchEvent]:
-        """What has happened since the last call, where the selector does not tell."""
+        """Events since the last call that do not come through the selector."""
 
     def send_signal(self, pid: int, number: signal.Signals) -> None:
         """Send a signal to an agent that it has launched."""
 
     def standstill(self) -> str:
-        """What keeps it from launching agents, in words; empty where nothing can."""
+        """A description of what keeps it from launching agents; empty if nothing can."""
 
 
 class LoadingLauncher(Launcher, Protocol):
@@ -33,11 +33,11 @@ class LoadingLauncher(Launcher, Protocol):
     log_path: Path
 
     def activity(self) -> Hashable:
-        """Changes while it makes progress."""
+        """A value that changes while it makes progress."""
 
 
 class Control(Protocol):
-    """What the supervisor needs of the control sockets; their events come through the selector."""
+    """What the supervisor needs from the control sockets; their events come through the selector."""
 
     @property
     def connected(self) -> list[str]:
@@ -50,7 +50,7 @@ class Control(Protocol):
     @overload
     def send(self, name: str, kind: Literal["exit"], /, **fields: Unpack[messages.Exit]) -> None: ...
     def send(self, name: str, kind: Any, /, **fields: Any) -> None:
-        """One message to one agent, or to nobody where it is gone."""
+        """Send a message to an agent; if it is gone, do nothing."""
 
     @overload
     def broadcast(self, kind: Literal["start"], /, **fields: Unpack[messages.Start]) -> None: ...
@@ -59,14 +59,14 @@ class Control(Protocol):
     @overload
     def broadcast(self, kind: Literal["exit"], /, **fields: Unpack[messages.Exit]) -> None: ...
     def broadcast(self, kind: Any, /, **fields: Any) -> None:
-        """One message to every connected agent."""
+        """Send a message to every connected agent."""
 
 
 class Restarter(Protocol):
-    """How a killed agent comes back."""
+    """Restarts killed agents."""
 
     def resume(self, name: str, state: str, life: int, status: messages.Status | None) -> ResumeSettings:
-        """Where it goes on; reads the user's files, so it may take a while, and is called from any thread."""
+        """From where it continues. Reads the user's files, so it may take a while; called from any thread."""
 
     def launch(self, name: str, resume: ResumeSettings) -> None:
-        """Give it a process. Called from the supervisor's loop."""
+        """Start a process for it. Called from the supervisor's loop."""

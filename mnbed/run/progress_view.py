@@ -1,4 +1,4 @@
-"""What the user sees while it runs: a live view on a terminal, plain lines elsewhere."""
+"""What the user sees during a run: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mnbed.results.fidelity import MAX_LATENESS_SHARE, MAX_OVERRUN_SHARE
 from mnbed.run.agent_state import AgentState
 from node_agent.control_messages import Status
 
-# Between two plain lines; a log of an hour's run stays readable.
+# Between two plain lines: the log of an hour-long run stays readable.
 _LINE_EVERY_S = 5.0
-# Fewer local steps than this, of all nodes together, show nothing yet.
+# Fewer local steps than this, over all nodes, are not enough to judge by.
 _MIN_STEPS_TO_JUDGE = 100
 # More rows than this do not fit a screen; the slowest nodes are shown.
 _MAX_ROWS = 24
@@ -65,7 +65,7 @@ class LiveView:
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:
-        """The terminal is somebody else's for a while."""
+        """Leave the terminal to someone else for a while."""
         live = self._live
         if live is not None:
             live.stop()
@@ -76,31 +76,31 @@ class LiveView:
                 live.start()
 
     def phase(self, name: str) -> None:
-        """Another phase of the run begins."""
+        """Show that another phase of the run begins."""
         self._phase = name
         self._last_line = time.monotonic()
         self._progress.reset(self._bar, description=name, total=None, start=True)
         self._console.print(f"[dim]{time.monotonic() - self._started:7.1f} s[/dim]  {name}", highlight=False)
 
     def note(self, text: str) -> None:
-        """One line that stays."""
+        """Print a line that stays."""
         self._console.print(f"           {text}", highlight=False, markup=False)
 
     def watch(self, agents: Mapping[str, AgentState], emulated_s: Callable[[], float]) -> None:
-        """From now on show these agents."""
+        """Show these agents from now on."""
         self._agents, self._emulated_s = agents, emulated_s
 
     def unwatch(self) -> None:
-        """The agents have ended."""
+        """Stop showing agents."""
         self._emulated_s = None
 
     def progress(self, done: float, total: float) -> None:
-        """How much of the phase is done."""
+        """Show how much of the phase is done."""
         self._progress.update(self._bar, completed=done, total=total)
         self._line(lambda: f"{self._phase}: {done:.0f} of {total:.0f}")
 
     def update(self) -> None:
-        """Called often; shows what has changed."""
+        """Show what has changed; call this often."""
         if self._emulated_s is None:
             return
         now = min(max(self._emulated_s(), 0.0), self._duration_s)
@@ -111,24 +111,24 @@ class LiveView:
             self._console.print(f"           [yellow]warning[/yellow]: {doubt}", highlight=False)
 
     def doubt(self) -> str | None:
-        """Why the verdict will be `degraded` if the run goes on like this; None: as far as it can be told, it will not.
+        """Why the verdict will be `degraded` if the run goes on like this; None if there is no sign of it.
 
-        Said once, when it first shows, and beside the totals for as long as it holds.
+        Printed once, when it first appears, and shown beside the totals as long as it holds.
         """
         statuses = self._statuses()
-        counters = [one["counters"] for one in statuses]
-        steps = sum(one["steps"] for one in statuses)
-        elapsed_s = sum(one["t"] or 0.0 for one in statuses)
+        counters = [status["counters"] for status in statuses]
+        steps = sum(status["steps"] for status in statuses)
+        elapsed_s = sum(status["t"] or 0.0 for status in statuses)
         if steps < _MIN_STEPS_TO_JUDGE or elapsed_s <= 0:
             return None
-        overran = sum(one["overruns"] for one in counters) / steps
-        # An event may have paused a node: that shows as one long overrun, and says nothing of the machine.
-        late = sum(one["late_s"] - one["late_max_s"] for one in counters) / elapsed_s
+        overran = sum(totals["overruns"] for totals in counters) / steps
+        # A node that an event paused has one long overrun, which says nothing about the machine.
+        late = sum(totals["late_s"] - totals["late_max_s"] for totals in counters) / elapsed_s
         if overran <= MAX_OVERRUN_SHARE and late <= MAX_LATENESS_SHARE:
             return None
         return (
             f"the run is degrading: {overran:.0%} of the local steps took longer than step_time, {late:.0%} of the "
-            "time was lost; this machine does not keep up: raise time.dilation, or end other programs"
+            "time was lost; this machine cannot keep up: raise time.dilation, or end other programs"
         )
 
     def _line(self, text: Callable[[], str]) -> None:
@@ -147,9 +147,9 @@ class LiveView:
         text = f"rounds {min(rounds)}-{max(rounds)}"
         if losses:
             text += f", train loss {sum(losses) / len(losses):.3f}"
-        text += f", sent {sum(one['bytes_sent'] for one in counters) / 1e6:.1f} MB"
-        text += f", dropped {sum(one['fragments_dropped_stale'] for one in counters)} stale fragments"
-        text += f", {sum(one['overruns'] for one in counters)} overruns"
+        text += f", sent {sum(totals['bytes_sent'] for totals in counters) / 1e6:.1f} MB"
+        text += f", dropped {sum(totals['fragments_dropped_stale'] for totals in counters)} stale fragments"
+        text += f", {sum(totals['overruns'] for totals in counters)} overruns"
         dead = [agent.name for agent in self._agents.values() if agent.failure is not None]
         return text + (f", dead: {', '.join(dead)}" if dead else "")
 

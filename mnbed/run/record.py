@@ -1,4 +1,4 @@
-"""environment.json: all that could explain a difference between two runs."""
+"""environment.json: everything that could explain a difference between two runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TOOLS = {
     "iptables": ["iptables", "--version"],
     "openvswitch": ["ovs-vsctl", "--version"],
 }
-# What changes how TCP behaves; hosts' namespaces start with these values.
+# Settings that change how TCP behaves; hosts' namespaces start with these values.
 _SYSCTLS = (
     "net.core.rmem_max",
     "net.core.wmem_max",
@@ -100,7 +100,7 @@ def describe(plan: Plan, started: datetime, revision: str | None) -> Environment
 
 
 def describe_links(readbacks: list[LinkReadback]) -> list[Link]:
-    """Each link as asked, as put on the wire, and as the kernel gave it back."""
+    """Each link as asked for, as put on the wire, and as read back from the kernel."""
     return [
         {
             "a": entry.link.a,
@@ -121,7 +121,7 @@ def describe_links(readbacks: list[LinkReadback]) -> list[Link]:
 
 
 def describe_data(loaded: Loaded) -> Environment:
-    """What the warm parent found."""
+    """What the warm parent loaded."""
     return {
         "standin": loaded.standin,
         "data": loaded.description,
@@ -132,16 +132,18 @@ def describe_data(loaded: Loaded) -> Environment:
 
 
 def _branches(plan: Plan) -> dict[str, list[dict[str, Any]]]:
-    """Host -> what limits its packets by destination, beside its link; emulated units."""
+    """Host -> the limits on its packets by destination, in addition to its link; emulated units."""
     return {
-        one.source: [{"targets": list(branch.targets), **asdict(branch.asked)} for branch in one.branches]
-        for one in plan.directions.values()
-        if one.branches
+        direction.source: [
+            {"targets": list(branch.targets), **asdict(branch.asked)} for branch in direction.branches
+        ]
+        for direction in plan.directions.values()
+        if direction.branches
     }
 
 
 def _round_trips(plan: Plan) -> dict[str, dict[str, float]] | None:
-    """Host -> host -> asked round trip in emulated seconds; None for networks whose pairs are too many to list."""
+    """Host -> host -> round trip asked for, in emulated seconds; None if there are too many pairs to list."""
     if len(plan.hosts) > _MAX_HOSTS_WITH_PAIRS:
         return None
 
@@ -149,17 +151,17 @@ def _round_trips(plan: Plan) -> dict[str, dict[str, float]] | None:
         return plan.path(source, target).delay_s / plan.dilation
 
     return {
-        one.name: {
-            other.name: delay_s(one.name, other.name) + delay_s(other.name, one.name)
+        host.name: {
+            other.name: delay_s(host.name, other.name) + delay_s(other.name, host.name)
             for other in plan.hosts
-            if other.name != one.name
+            if other.name != host.name
         }
-        for one in plan.hosts
+        for host in plan.hosts
     }
 
 
 def _budget(plan: Plan) -> Budget:
-    """What the processor was expected to do: cores kept busy by each source, and in all."""
+    """The processor load that was expected: cores kept busy by each source, and in total."""
     costs = budget(plan, len(os.sched_getaffinity(0)), plan.step)
     return {
         "sources": {source.name: round(source.cores(plan.dilation), 4) for source in costs.sources},
@@ -182,7 +184,7 @@ def _machine() -> MachineFacts:
 
 
 def _hypervisor() -> str | None:
-    """Where no tool can name it: whether the processor reports a hypervisor."""
+    """Whether the processor reports a hypervisor, for machines where no tool can name it."""
     try:
         flags = re.search(r"^flags\s*:.*\bhypervisor\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -191,23 +193,23 @@ def _hypervisor() -> str | None:
 
 
 def _environment() -> dict[str, str]:
-    """Variables that change what agents do, as agents get them."""
+    """Environment variables that change what agents do, as agents get them."""
     variables = agent_environment()
     return {name: variables[name] for name in sorted(variables) if name.startswith(_VARIABLES)}
 
 
 def _tools() -> dict[str, str | None]:
-    """The first line of what each says about its version; None if it is missing."""
+    """The first line that each prints about its version; None if it is missing."""
     return {"mininet": mininet.net.VERSION} | {name: _output(command) for name, command in _TOOLS.items()}
 
 
 def _torch_build() -> dict[str, str]:
     """What torch's own version file says; torch itself is not imported here."""
-    found = importlib.util.find_spec("torch")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
         return {}
     try:
-        text = (Path(found.origin).parent / "version.py").read_text()
+        text = (Path(spec.origin).parent / "version.py").read_text()
     except OSError:
         return {}
     pairs = re.findall(

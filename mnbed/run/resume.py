@@ -1,4 +1,4 @@
-"""What the controller knows about a killed agent, for the one that takes its place."""
+"""What the controller knows about a killed agent, for the process that replaces it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from node_agent.settings import ResumeSettings
 def resume_settings(
     run: RunDirectory, name: str, state: str, life: int, status: Status | None
 ) -> ResumeSettings:
-    """From its journal and its last status message, which may be half a second old.
+    """Taken from its journal and its last status message, which may be half a second old.
 
-    `state`: "last" for the parameters of its last snapshot, "fresh" for the initial model. Rounds and totals go on in
-    both cases, as the node is the same one.
+    `state`: "last" for the parameters of its last snapshot, "fresh" for the initial model. Rounds and totals continue
+    in both cases, because it is still the same node.
     """
     rounds, snapshots = _rounds_and_snapshots(run.node_journal(name))
     last = snapshots[-1] if snapshots else None
@@ -51,7 +51,7 @@ def _totals(record: Snapshot | CounterTotals) -> Mapping[str, float]:
 
 
 def _rounds_and_snapshots(journal: Path) -> tuple[list[Round], list[Snapshot]]:
-    """Most lines are the ledger's, and time is short: they are not parsed."""
+    """Time is short, so the lines of the ledger, which are most of the journal, are not parsed."""
     rounds: list[Round] = []
     snapshots: list[Snapshot] = []
     with contextlib.suppress(FileNotFoundError), journal.open("rb") as file:

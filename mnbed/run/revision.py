@@ -1,4 +1,4 @@
-"""Which revision of mnbed this is."""
+"""The revision of mnbed's source."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def git_revision() -> str | None:
-    """The source's revision, with + where it was changed since; None outside a checkout.
+    """The source's revision, with a + if it was changed since; None outside a checkout.
 
-    Not for root: git runs programs that the checkout's owner names.
+    Not to be called as root: git runs programs that the checkout's owner configures.
     """
     source = Path(__file__).resolve().parents[2]
     try:

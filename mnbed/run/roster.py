@@ -1,7 +1,7 @@
-"""What is known of each agent, and how it changes: by what agents and launcher report, and by what events do to agents.
+"""What is known about each agent, and how reports of agents and launcher, and the experiment's events, change it.
 
-For the supervisor's loop alone; nothing in here waits. Launcher and control socket both tell of the same processes, so
-the same thing may be heard twice and in any order, and of a killed process even after its successor has started.
+Only for the supervisor's loop; nothing in here waits. Launcher and control socket both report the same processes, so
+the same news may come twice and in any order, and news of a killed process even after its successor has started.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AgentEvent = Launched | AgentJoined | AgentMessage | AgentGone | Exited
 
 
 class Roster:
-    """The agents of one run."""
+    """The agents of a run."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class Roster:
     ) -> None:
         self.agents = {name: AgentState(name) for name in names}
         self.failed: list[AgentState] = []
-        """In the order in which it became known."""
+        """Agents that failed, in the order in which that became known."""
         self.start_monotonic_s: float | None = None
-        """The common start, once it has been given: an agent that is ready later is told at once."""
+        """The common start, once it has been given; an agent that becomes ready later is told at once."""
         self._control = control
         self._launcher = launcher
         self._restarter = restarter
@@ -46,33 +46,33 @@ class Roster:
 
     @property
     def all_done(self) -> bool:
-        """Nothing more is to be expected of any of them."""
+        """Whether nothing more is expected of any of them."""
         return all(agent.done for agent in self.agents.values())
 
     @property
     def late_for_the_start(self) -> list[str]:
-        """Who has not come to the start barrier yet."""
+        """Names of the agents that have not reached the start barrier yet."""
         return [
             agent.name for agent in self.agents.values() if agent.ready is None and agent.phase not in DOWN
         ]
 
     @property
     def pids(self) -> list[int]:
-        """Of all agents that have a process."""
+        """The processes of all agents that have one."""
         return [agent.pid for agent in self.agents.values() if agent.pid is not None]
 
     @property
     def causes_missing(self) -> bool:
-        """Somebody has disappeared, and its exit status, which says why, is still to come."""
+        """Whether an agent has disappeared whose exit status, which says why, is still to come."""
         return any(agent.failure_source is Source.DISAPPEARANCE for agent in self.failed)
 
     # What is done to them
 
     def kill(self, agent: AgentState) -> None:
-        """End its process; from here on its absence is no failure."""
+        """End its process; from now on its absence is not a failure."""
         if agent.phase in LIVING or agent.phase is Phase.ENDED:
             agent.enter(Phase.KILLED)
-        # Else it is killed already, or it has failed: then its end is still a failure.
+        # Otherwise it is already killed, or it has failed, and its end is still a failure.
         if agent.pid is not None:
             self._kill_process(agent, agent.pid)
 
@@ -81,33 +81,33 @@ class Roster:
         self._launcher.send_signal(pid, signal.SIGKILL)
 
     def pause(self, agent: AgentState) -> None:
-        """Stop its process; one that is not alive is left alone."""
+        """Stop its process, if it is alive."""
         if agent.phase in LIVING - {Phase.PAUSED}:
             agent.enter(Phase.PAUSED)
             self._signal(agent, signal.SIGSTOP)
 
     def resume(self, agent: AgentState) -> None:
-        """Let it go on where it is paused."""
+        """Continue its process, if it is paused."""
         if agent.phase is Phase.PAUSED:
             agent.enter(agent.activity)
             self._signal(agent, signal.SIGCONT)
 
     def resume_all(self) -> None:
-        """Nobody stays paused beyond the end."""
+        """At the end: no agent stays paused."""
         for agent in self.agents.values():
             self.resume(agent)
 
     def about_to_restart(self, agent: AgentState) -> bool:
-        """Whether it is down, so that it can be given a process."""
+        """Whether it is down, so that it can be restarted. Raises RunError if its old process cannot be found."""
         if agent.phase is Phase.KILLED and agent.pid is None:
             raise RunError(
-                f"{agent.name} was killed while it started, and its process has not been seen since"
+                f"{agent.name} was killed while it was starting, and its process has not been seen"
             )
         return agent.phase in DOWN
 
     def restart(self, agent: AgentState, resume: ResumeSettings) -> None:
-        """Give it a process where it is down. Raises MnbedError, and leaves it as it is."""
-        if agent.phase in DOWN:  # still: somebody else may have been quicker
+        """Start a new process for it if it is down. If that fails, raises MnbedError and changes nothing."""
+        if agent.phase in DOWN:  # checked again: another thread may have been quicker
             self._restarter.launch(agent.name, resume)
             agent.start_again()
 
@@ -118,7 +118,7 @@ class Roster:
     # What they report
 
     def take(self, event: AgentEvent) -> None:
-        """Take in what is reported; of an agent that nobody knows, nothing."""
+        """Process a report; one about an unknown agent is ignored."""
         agent = self.agents.get(event.name)
         if agent is None:
             return
@@ -127,13 +127,13 @@ class Roster:
         elif isinstance(event, AgentMessage):
             self._take_message(agent, event.pid, event.message)
         elif isinstance(event, AgentGone):
-            self._take_end(agent, event.pid, "has gone", Source.DISAPPEARANCE)
+            self._take_end(agent, event.pid, "disappeared", Source.DISAPPEARANCE)
         else:
             early = "" if event.status < 0 else " before its end"
             self._take_end(agent, event.pid, end_in_words(event.status) + early, Source.EXIT_STATUS)
 
     def _take_process(self, agent: AgentState, pid: int) -> None:
-        """Launcher and control socket both tell of a process, in any order."""
+        """Launcher and control socket both report a process, in any order."""
         if pid in agent.killed or pid == agent.pid:
             return
         if agent.phase in DOWN:  # an event was quicker
@@ -146,7 +146,7 @@ class Roster:
                 self._signal(agent, signal.SIGSTOP)
 
     def _take_end(self, agent: AgentState, pid: int, manner: str, source: Source) -> None:
-        """Launcher and control socket both tell of a process's end, in any order."""
+        """Launcher and control socket both report the end of a process, in any order."""
         former = pid in agent.killed
         if pid == agent.pid or (agent.pid is None and not former):
             agent.pid = None
@@ -157,7 +157,7 @@ class Roster:
             self._agent_failed(agent, RunError(f"{agent.name}'s agent {manner}"), source)
 
     def _take_message(self, agent: AgentState, pid: int, message: messages.Message) -> None:
-        """What a killed process had said before may be read long afterwards, even after the restart."""
+        """A message from a killed process may be read long afterwards, even after the restart."""
         former = pid in agent.killed
         if message["kind"] == "failed":
             failure = error_from(
@@ -171,7 +171,7 @@ class Roster:
         elif message["kind"] == "ready" and not former and agent.phase in (Phase.STARTING, Phase.PAUSED):
             self._take_ready(agent, message)
         elif message["kind"] == "ended" and not former and agent.phase in LIVING:
-            if agent.phase is Phase.PAUSED:  # it had said so before it was stopped, and has to exit
+            if agent.phase is Phase.PAUSED:  # it sent this before it was stopped, and still has to exit
                 self._signal(agent, signal.SIGCONT)
             agent.enter(Phase.ENDED)
 
@@ -179,11 +179,11 @@ class Roster:
         agent.ready = message
         if agent.phase is Phase.STARTING:
             agent.enter(agent.activity)
-        if self.start_monotonic_s is not None:  # it was restarted: the common start is long past
+        if self.start_monotonic_s is not None:  # it was restarted after the common start
             self._control.send(agent.name, "start", start_monotonic_s=self.start_monotonic_s)
 
     def _agent_failed(self, agent: AgentState, error: MnbedError, source: Source) -> None:
-        """Keep an agent's failure; its exit status says more than its disappearance, its own words more than both."""
+        """Keep the best explanation of a failure: exit status over disappearance, the agent's own message over both."""
         if agent.failure_source is not None and source <= agent.failure_source:
             return
         if agent.phase is not Phase.FAILED:

@@ -1,4 +1,4 @@
-"""How a sweep starts `mnbed run`, which needs root, although the sweep itself reads and writes a user's files.
+"""How a sweep starts `mnbed run`, which needs root, although the sweep itself works with a user's files.
 
 Under sudo the process splits in two: a child drops root for good and carries on with the sweep; the parent stays behind
 as its servant and does only two things: start `mnbed run` and pass Ctrl-C on to it. It understands nothing else, and
@@ -32,14 +32,14 @@ class StartedRun(Protocol):
         """Its exit status. A KeyboardInterrupt leaves it running; wait again."""
 
     def interrupt(self) -> None:
-        """What Ctrl-C does."""
+        """Interrupt it, as Ctrl-C would."""
 
 
 class RunStarter(Protocol):
     """Starts runs, one after the other."""
 
     def start(self, arguments: Sequence[str], output: IO[str]) -> StartedRun:
-        """`mnbed run ARGUMENTS`, with its output in that file."""
+        """Start `mnbed run ARGUMENTS`, with its output in that file."""
 
 
 class _Process:
@@ -61,14 +61,14 @@ class _Process:
 
 
 class LocalStarter:
-    """Without sudo: whoever runs the sweep starts the runs."""
+    """Without sudo: the sweep starts the runs itself."""
 
     def start(self, arguments: Sequence[str], output: IO[str]) -> StartedRun:
         return _Process(arguments, output.fileno())
 
 
 class _AskedRun:
-    """One that the servant has started."""
+    """A run that the servant has started."""
 
     def __init__(self, sock: socket.socket, channel: UserChannel) -> None:
         self._socket = sock
@@ -77,7 +77,7 @@ class _AskedRun:
     def wait(self) -> int:
         data = self._socket.recv(_STATUS.size, socket.MSG_WAITALL)
         if len(data) < _STATUS.size:
-            raise EOFError("the process that starts runs has gone")
+            raise EOFError("the process that starts runs has ended")
         return int(_STATUS.unpack(data)[0])
 
     def interrupt(self) -> None:
@@ -95,7 +95,7 @@ class _AskingStarter:
 
 
 def part_with_root() -> RunStarter:
-    """From here on this process runs as the user; the starter asks the servant, which is root, to start runs."""
+    """From now on this process runs as the user; the starter asks the servant, which is root, to start runs."""
     user = invoking_user()
     if os.geteuid() != 0 or user.uid == 0:
         return LocalStarter()
@@ -113,13 +113,13 @@ def part_with_root() -> RunStarter:
 
 
 class _Servant:
-    """What stays behind as root."""
+    """The process that stays root."""
 
     def __init__(self, sock: socket.socket, child: int) -> None:
         self._socket = sock
         self._channel = UserChannel(sock)
         self._child = child
-        # The terminal sends its Ctrl-C to the child itself.
+        # The terminal sends Ctrl-C to the child as well.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: os.kill(child, number))
@@ -136,7 +136,7 @@ class _Servant:
         return code if code >= 0 else 128 - code
 
     def _run(self, arguments: list[str], output: int) -> None:
-        """One run, to its end; it is interrupted if the child asks for that or disappears."""
+        """Execute one run; it is interrupted if the child asks for that or disappears."""
         run = _Process(arguments, output)
         os.close(output)
         ended = os.pidfd_open(run.process.pid)

@@ -1,6 +1,6 @@
 """What links carry and how busy the machine is, sampled while agents train: evidence for the verdict.
 
-All of it is read from the kernel's own counters, once a wall second; shorter intervals would show bursts, not rates.
+Everything is read from the kernel's own counters, once per wall second; shorter intervals would show bursts, not rates.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class MachineSampler:
         """Means since the last call."""
         agents = list(agent_pids)
         pids = [*agents, *([self._delay_pid] if self._delay_pid is not None else [])]
-        # Two reads of a process that has started in between say nothing about the time before that.
+        # A process that has started since the last call has no earlier reading to compare with.
         times = {pid: _thread_times(pid) for pid in pids}
         elapsed, before = now - self._at, self._times
         known = [pid for pid in agents if pid in before]
@@ -150,7 +150,7 @@ class Sampler:
 
 
 def memory_mb(pids: Iterable[int]) -> float | None:
-    """Mean proportional set size of those processes, megabytes; None where it cannot be read."""
+    """Mean proportional set size of those processes, megabytes; None if it cannot be read."""
     sizes = []
     for pid in pids:
         try:

@@ -46,7 +46,7 @@ class Signals:
 
     @contextlib.contextmanager
     def ignored(self) -> Iterator[None]:
-        """Teardown must not be cut short: it is quick, and anything left behind would be in the way of the next run."""
+        """For teardown, which must not be cut short: it is quick, and leftovers would obstruct the next run."""
         former, self._deaf = self._deaf, True
         try:
             yield

@@ -1,10 +1,10 @@
-"""Measures what one local step costs on this machine, in a process of its own, and remembers the result.
+"""Measures what a local step costs on this machine, in a separate process, and remembers the result.
 
 Call it as the user, never as root on their behalf: it reads their data and writes to their cache.
 
-Results are kept as small files, one per machine and model, in the invoking user's cache. A file that is damaged,
-foreign or not writable costs the five seconds of a measurement and nothing else. A cost measured while the machine was
-busy (or repetitions differed) is kept with that remark, and measured again when it is needed some minutes later.
+Results are kept as small files, one per machine and model, in the invoking user's cache. If a file is damaged, foreign
+or not writable, that costs the five seconds of a measurement and nothing else. A result measured while the machine was
+busy (or whose repetitions differed) is kept with that remark, and measured again if it is needed some minutes later.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from mnbed.run.user import User, cache_root, data_root
 from node_agent.failures import end_in_words
 from node_agent.tasks import task_class
 
-# Raised when what is measured, or how, changes.
+# Increased when what is measured, or how, changes.
 _VERSION = 2
 # torch takes some seconds to import on a slow disk, a large model a minute for its steps.
 _PATIENCE_S = 600
-# How long a figure measured at a bad moment is used: its cause rarely goes away sooner, and a sweep asks many times.
-_BAD_FIGURE_SERVES = timedelta(minutes=5)
-_REMEDY = "give the time yourself: mnbed plan --step-cpu TIME, and in the file a number for time.dilation"
+# How long a result measured at a bad moment is used: the cause rarely goes away sooner, and a sweep asks many times.
+_BAD_RESULT_LASTS = timedelta(minutes=5)
+_REMEDY = "give the time yourself: mnbed plan --step-cpu TIME, and a number for time.dilation in the file"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A step's cost, and where the figure comes from."""
+    """A step's cost, and where the value comes from."""
 
     step: StepCost
     at: datetime
@@ -52,20 +52,20 @@ class Measured:
     remembered: bool
     """Whether it comes from an earlier measurement."""
     tried: datetime | None = None
-    """When a better one was last attempted; None: when it was measured."""
+    """When a better measurement was last attempted; None: when this one was made."""
 
     def text(self) -> str:
         """One line for the user."""
         alone, busy = self.step.wall_s * 1e3, self.step.demand_s * 1e3
         source = f"remembered from {self.at:%Y-%m-%d %H:%M}" if self.remembered else "measured now"
-        text = f"local step: {alone:.3g} ms alone, {busy:.3g} ms of processor time among others ({source})"
+        text = f"local step: {alone:.3g} ms on an idle machine, {busy:.3g} ms of CPU time on a busy one ({source})"
         return (
             text if self.complaint is None else f"{text}; timed while the machine was busy: {self.complaint}"
         )
 
     @property
     def complaint(self) -> str | None:
-        """Why the figure may be too high; None: no reason to doubt it."""
+        """Why the value may be too high; None: no reason to doubt it."""
         return None if self.step.moment is None else self.step.moment.complaint()
 
 
@@ -79,32 +79,32 @@ def step_cost(
 ) -> Measured:
     """What a local step of the experiment's model costs on this machine; measured unless remembered from a good moment.
 
-    `again`: measure in any case; `say` is told before that, as it takes a while. Raises InputError where model and data
-    do not fit, MachineError where this machine cannot train it.
+    `again`: measure in any case. `say` is called before a measurement, which takes a while. Raises InputError if model
+    and data do not fit, MachineError if this machine cannot train the model.
     """
     key = _key(experiment)
     path = cache_root(user) / "steps" / f"{_digest(key)}.json"
     known = None if again else _recall(path, key)
     if known is not None and (
-        known.complaint is None or abs(datetime.now() - (known.tried or known.at)) < _BAD_FIGURE_SERVES
+        known.complaint is None or abs(datetime.now() - (known.tried or known.at)) < _BAD_RESULT_LASTS
     ):
         return known
-    why = "" if known is None else f" once more, as at {known.at:%Y-%m-%d %H:%M} {known.complaint}"
-    say(f"timing a local step of this model on this machine{why}, which takes some seconds")
-    found = _better(Measured(step=_measure(experiment, user), at=datetime.now(), remembered=False), known)
-    _remember(path, key, found)
-    return found
+    why = "" if known is None else f" once more, because at {known.at:%Y-%m-%d %H:%M} {known.complaint}"
+    say(f"timing a local step of this model on this machine{why}; this takes some seconds")
+    best = _better(Measured(step=_measure(experiment, user), at=datetime.now(), remembered=False), known)
+    _remember(path, key, best)
+    return best
 
 
 def _better(fresh: Measured, known: Measured | None) -> Measured:
-    """The cheaper of two figures from bad moments: a busy machine makes steps dearer, nothing makes them cheaper."""
+    """The lower of two results from bad moments: a busy machine can only make a step look more expensive."""
     if known is None or fresh.complaint is None or fresh.step.demand_s <= known.step.demand_s:
         return fresh
     return replace(known, tried=fresh.at)
 
 
 def _key(experiment: Experiment) -> dict[str, Any]:
-    """All that changes a step's cost, as plain JSON."""
+    """Everything that affects a step's cost, as plain JSON."""
     settings = asdict(experiment.task)
     names = task_class(settings["name"]).COST_SETTINGS
     key = {
@@ -122,7 +122,7 @@ def _key(experiment: Experiment) -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """As the kernel calls it, e.g. "AMD EPYC 7B13"; else the architecture."""
+    """Its name in /proc/cpuinfo, e.g. "AMD EPYC 7B13"; if there is none, the architecture."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             name, _, value = line.partition(":")
@@ -177,27 +177,27 @@ def _step_of(plain: dict[str, Any]) -> StepCost:
 
 
 def _recall(path: Path, key: dict[str, Any]) -> Measured | None:
-    """What the file says; None if it is missing, damaged or about something else."""
+    """The content of the file; None if it is missing, damaged or for another key."""
     try:
-        found = json.loads(path.read_text())
-        step = _step_of(found["step"])
+        content = json.loads(path.read_text())
+        step = _step_of(content["step"])
         numbers = [step.wall_s, step.cpu_s, step.num_parameters or 0, step.demand_s]
-        if found["key"] != key or not all(math.isfinite(number) and number > 0 for number in numbers):
+        if content["key"] != key or not all(math.isfinite(number) and number > 0 for number in numbers):
             return None
         assert step.moment is not None
-        step.moment.complaint()  # as it will be asked for: a damaged one raises TypeError
-        tried = datetime.fromisoformat(found["tried"]) if found["tried"] else None
-        return Measured(step=step, at=datetime.fromisoformat(found["at"]), remembered=True, tried=tried)
+        step.moment.complaint()  # raises TypeError now, rather than later, if the moment is damaged
+        tried = datetime.fromisoformat(content["tried"]) if content["tried"] else None
+        return Measured(step=step, at=datetime.fromisoformat(content["at"]), remembered=True, tried=tried)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _remember(path: Path, key: dict[str, Any], found: Measured) -> None:
+def _remember(path: Path, key: dict[str, Any], measured: Measured) -> None:
     content = {
         "key": key,
-        "at": found.at.isoformat(timespec="seconds"),
-        "tried": None if found.tried is None else found.tried.isoformat(timespec="seconds"),
-        "step": asdict(found.step),
+        "at": measured.at.isoformat(timespec="seconds"),
+        "tried": None if measured.tried is None else measured.tried.isoformat(timespec="seconds"),
+        "step": asdict(measured.step),
     }
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

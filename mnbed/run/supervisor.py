@@ -1,7 +1,7 @@
-"""The agents of one run, from launch to the last one's end: start barrier, supervision, failures, events.
+"""The agents of a run, from launch until the last one has ended: start barrier, supervision, failures, events.
 
-One loop, around `poll`, takes in what `control` and `launch` report, and it alone changes what is known of an agent.
-What the timeline and the prompt want done to agents comes to it through a mailbox, from their own threads.
+A single loop, around `poll`, processes what `control` and `launch` report, and only it changes what is known about an
+agent. Requests of the timeline and the prompt, which run in threads of their own, reach it through a mailbox.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from mnbed.run.signals import Signals
 from mnbed.run.timeline import Conductor
 from node_agent.settings import ResumeSettings
 
-# Nothing a healthy machine does takes this long; without a bound a lost message would hang the run for ever.
+# Nothing takes this long on a healthy machine; without a bound, a lost message would hang the run for ever.
 _BARRIER_PATIENCE_S = 300.0
-# A download may take hours. But the kernel gives a connection up after two minutes without an answer, and any other
-# progress uses a processor or moves bytes.
+# A download may take hours. But the kernel gives up a connection after two minutes without an answer, and any other
+# progress uses processor time or moves bytes.
 _LOAD_PATIENCE_S = 180.0
 _LOOK_S = 1.0
 _END_PATIENCE_S = 20.0
 _POLL_S = 0.2
-# From the start message to emulated time 0: every agent must have read the message by then.
+# Time from the start message to emulated time 0, by which every agent must have read it.
 _START_AHEAD_S = 0.3
-# A process that was killed has ended long before; the kernel may have much of its memory to free.
+# A killed process normally ends much sooner, but the kernel may have much memory to free.
 _KILL_PATIENCE_S = 5.0
 
 
@@ -54,11 +54,11 @@ class Supervisor:
         signals: Signals,
         on_update: Callable[[], None],
     ) -> None:
-        """`mailbox`: on the same selector; it takes no more work once training is over."""
+        """`mailbox`: on the same selector; it accepts no more work once training is over."""
         self._roster = Roster(names, control=control, launcher=launcher, restarter=restarter, journal=journal)
         self.loaded: Loaded | None = None
         self.over = False
-        """Training has ended: no agent can be started from here on."""
+        """Whether training has ended, after which no agent can be started."""
         self._general_error: MnbedError | None = None
         self._launcher_error: MnbedError | None = None
         self._selector = selector
@@ -73,11 +73,11 @@ class Supervisor:
 
     @property
     def agents(self) -> Mapping[str, AgentState]:
-        """Name -> what is known of that agent, for any thread to read."""
+        """Name -> what is known about that agent, for any thread to read."""
         return self._roster.agents
 
     def poll(self, timeout_s: float = _POLL_S) -> None:
-        """Take in what agents and launcher report. Raises what the warm parent reports as its error."""
+        """Process what agents and launcher report. Raises the error that the warm parent reports, if any."""
         for key, _ in self._selector.select(timeout_s):
             for event in key.data():
                 self._take(event)
@@ -98,14 +98,14 @@ class Supervisor:
                 looked, activity = time.monotonic(), launcher.activity()
             if patience.ended(activity):
                 raise RunError(
-                    f"loading the data has not got on for {_LOAD_PATIENCE_S:.0f} s: {launcher.standstill()}",
-                    f"{launcher.log_path} says what it came to; "
-                    "data that cannot be downloaded can be put under data_root",
+                    f"loading the data has made no progress for {_LOAD_PATIENCE_S:.0f} s: {launcher.standstill()}",
+                    f"{launcher.log_path} says how far it got; "
+                    "data that cannot be downloaded can be put under data_root by hand",
                 )
         return self.loaded
 
     def wait_ready(self) -> None:
-        """The start barrier: every agent is connected, listening and warm. Raises the first one's failure."""
+        """The start barrier: wait until every agent is connected, listening and warm. Raises the first failure."""
         patience = Patience(_BARRIER_PATIENCE_S)
         while late := self._roster.late_for_the_start:
             self.poll()
@@ -118,7 +118,7 @@ class Supervisor:
                 )
 
     def start(self) -> float:
-        """Give the common start; returns it, on the monotonic clock."""
+        """Tell all agents when to start; returns that time, on the monotonic clock."""
         start = self._roster.start_monotonic_s = time.monotonic() + _START_AHEAD_S + 0.002 * len(self.agents)
         self._control.broadcast("start", start_monotonic_s=start)
         return start
@@ -126,7 +126,7 @@ class Supervisor:
     def supervise(
         self, network: Network, conductor: Conductor, until_monotonic_s: float
     ) -> Mapping[str, LinkTotals]:
-        """Watch until every agent has ended; the first failure or signal stops all of them.
+        """Watch the agents until all have ended; the first failure or signal stops all of them.
 
         Returns interface -> totals. `error` says what failed, if anything did.
         """
@@ -159,23 +159,23 @@ class Supervisor:
             sampler.close()
 
     def _goes_on(self, conductor: Conductor) -> bool:
-        # In this order: an agent that is being restarted must not be taken for one that is done.
+        # In this order, so that an agent that is being restarted is not mistaken for one that is done.
         return conductor.restarts_pending or conductor.applying or not self._roster.all_done
 
     def _notice_failures(self, network: Network, conductor: Conductor) -> None:
-        """Of whatever is not an agent."""
+        """Failures of anything that is not an agent."""
         if conductor.error is not None:
             self._fail(conductor.error)
         if (ailment := network.ailment()) is not None:
             self._fail(RunError(ailment))
 
     def take_no_more(self) -> None:
-        """Training is over: anything that other threads want done to an agent, or wait for, is refused."""
+        """Training is over: from now on refuse whatever other threads want done to an agent, or wait for."""
         self.over = True
         self._mailbox.refuse()
 
     def dismiss(self) -> None:
-        """Everybody has ended: let connections close and processes exit."""
+        """All agents have ended: let connections close and processes exit."""
         self._control.broadcast("exit")
         deadline = time.monotonic() + _END_PATIENCE_S
         while self._control.connected and time.monotonic() < deadline:
@@ -184,7 +184,7 @@ class Supervisor:
     # What is done to agents; called from any thread but the loop's own. Each raises RunIsOver after the end.
 
     def kill(self, name: str) -> None:
-        """End an agent's process; from here on its absence is no failure."""
+        """End an agent's process; from now on its absence is not a failure."""
         self._mailbox.ask(lambda: self._roster.kill(self.agents[name]))
 
     def pause(self, name: str) -> None:
@@ -192,13 +192,13 @@ class Supervisor:
         self._mailbox.ask(lambda: self._roster.pause(self.agents[name]))
 
     def resume(self, name: str) -> None:
-        """Let a paused agent go on."""
+        """Continue a paused agent's process."""
         self._mailbox.ask(lambda: self._roster.resume(self.agents[name]))
 
     def restart(self, name: str, state: str) -> None:
-        """Start a killed agent again; one that is alive is left alone. Raises MnbedError."""
+        """Restart a killed agent; one that is alive is left alone. Raises MnbedError."""
         agent = self.agents[name]
-        # What it wrote is read next, and its port is needed.
+        # Its process must have ended: its journal is read next, and its port is needed.
         self._mailbox.wait_for(lambda: agent.phase is not Phase.KILLED, _KILL_PATIENCE_S)
         if self._mailbox.ask(lambda: self._roster.about_to_restart(agent)):
             resume = self._restarter.resume(name, state, agent.restarts + 1, agent.status)
@@ -240,7 +240,7 @@ class Supervisor:
             raise self.error
 
     def _wait_for_causes(self) -> None:
-        """A moment for the exit status of an agent whose socket has closed: it says why."""
+        """Wait briefly for the exit status of an agent whose socket has closed: it says why."""
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline and self._roster.causes_missing and self._launcher_error is None:
             self.poll(0.05)

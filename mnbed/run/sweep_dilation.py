@@ -1,7 +1,7 @@
-"""One dilation for all runs of a sweep that are compared with each other, where the experiment says `auto`.
+"""One dilation for all runs of a sweep that are compared with each other, if the experiment says `auto`.
 
-Each run by itself would get the smallest at which it fits this machine, and an algorithm that sends more a larger one
-than its rival: another network on the wire, and another moment's luck in timing a step.
+On its own, each run would get the smallest dilation at which it fits this machine, and an algorithm that sends more
+would get a larger one than its rival: the two would see different networks, and steps timed at different moments.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Planner:
     """Works out the dilation that `auto` means on this machine."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        """`say` is called before a step has to be timed."""
+        """`say` is called before a step is timed."""
         self._say = say
         self._facts = probe()
 
     def __call__(self, experiment: Experiment) -> float:
-        """Raises MnbedError where the experiment cannot be run."""
+        """Raises MnbedError if the experiment cannot be run."""
         step = step_cost(experiment, invoking_user(), say=self._say).step
         return make_plan(experiment, self._facts, step).dilation
 
@@ -38,10 +38,10 @@ def shared_dilations(
     known: Sequence[float | None],
     plan: Callable[[Experiment], float],
 ) -> dict[int, float]:
-    """Place of each run to do that leaves its dilation to the machine -> the largest that any in its setting needs.
+    """Index of each run to do that leaves its dilation to the machine -> the largest that any run of its setting needs.
 
-    known: by place, what was chosen before; a setting of which some runs have been done keeps it. A run that cannot be
-    planned has no say: it will fail by itself, and say why.
+    known: by index, what was chosen before; a setting of which some runs have been done keeps its dilation. A run that
+    cannot be planned is ignored: it will fail by itself, and say why.
     """
     settings: dict[object, list[int]] = {}
     for place, run in enumerate(sweep.runs):
@@ -53,7 +53,7 @@ def shared_dilations(
         missing = [place for place in places if place in wanted and known[place] is None]
         if not missing:
             continue
-        dilation = max((found for place in places if (found := known[place]) is not None), default=None)
+        dilation = max((value for place in places if (value := known[place]) is not None), default=None)
         if dilation is None:
             dilation = max(_needed(sweep, places, plan), default=None)
         if dilation is not None:
@@ -62,10 +62,10 @@ def shared_dilations(
 
 
 def _needed(sweep: Sweep, places: Sequence[int], plan: Callable[[Experiment], float]) -> list[float]:
-    """For one seed of each cell: other seeds change little, and there may be thousands."""
+    """The dilations needed by one seed of each cell: other seeds change little, and there may be thousands."""
     first = {run.label: run for place in reversed(places) if (run := sweep.runs[place])}
-    found = []
+    needed = []
     for run in first.values():
         with contextlib.suppress(MnbedError):
-            found.append(plan(run.experiment))
-    return found
+            needed.append(plan(run.experiment))
+    return needed

@@ -1,10 +1,10 @@
 """Runs a sweep: one `mnbed run` after the other, each in its own process, so that a failure stops no other run.
 
-    OUT/<sweep's name>/sweep.json       what has run, by cell and seed; what compare reads
+    OUT/<sweep's name>/sweep.json       what has run, by cell and seed; read by `mnbed compare`
     OUT/<sweep's name>/<run directory>  one for each run
     OUT/<sweep's name>/logs/<run>.log   what `mnbed run` printed
 
-A run that has completed, of the same resolved experiment, is not repeated.
+A completed run of the same resolved experiment is not repeated.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from mnbed.errors import InputError, Interrupted, MachineError
 from mnbed.experiment.sweep import PlannedRun, Sweep
+from mnbed.records.outcome import COMPLETED, FAILED, FAITHFUL, INTERRUPTED
 from mnbed.records.sweep import SweepEntry, SweepRecord, is_sweep, read_sweep, write_sweep
-from mnbed.results.fidelity import FAITHFUL
-from mnbed.results.summary import COMPLETED, FAILED, INTERRUPTED, Summary, read_summary, task_score
+from mnbed.results.summary import Summary, read_summary, task_score
 from mnbed.run.run_starter import RunStarter, StartedRun
 from mnbed.run.sweep_dilation import Planner, shared_dilations
 from mnbed.run_directory import RunDirectory
@@ -39,10 +39,10 @@ class SweepRunner:
         redo_degraded: bool = False,
         options: Sequence[str] = (),
     ) -> None:
-        """Raises InputError where the directory holds something else.
+        """Raises InputError if the directory holds something else.
 
-        redo_degraded: runs whose emulation was not faithful have not completed either.
-        options: of `mnbed run`.
+        redo_degraded: whether to repeat runs whose emulation was not faithful.
+        options: options for `mnbed run`.
         """
         self._options = options
         self._redo_degraded = redo_degraded
@@ -74,7 +74,7 @@ class SweepRunner:
     def execute(self, progress: Callable[[int, int, str], None]) -> list[SweepEntry]:
         """Run what has not completed; returns the failed runs. Raises Interrupted after Ctrl-C; finished runs are kept.
 
-        progress: called with (runs done, runs in all, what runs now).
+        progress: called with (number of runs done, total number of runs, name of the current run).
         """
         try:
             (self.directory / "logs").mkdir(parents=True, exist_ok=True)
@@ -98,8 +98,8 @@ class SweepRunner:
             self._say(f"[{done}/{len(self.entries)}] {run.name}: {self._describe(entry)} ({took})")
             if entry.status == INTERRUPTED:
                 raise Interrupted(
-                    f"interrupted; what is done is in {self.directory}, and `mnbed sweep` with the same file goes on "
-                    "from here"
+                    f"interrupted; finished runs are in {self.directory}, and `mnbed sweep` with the same file "
+                    "continues from here"
                 )
         progress(done, len(self.entries), "")
         return [entry for entry in self.entries if entry.status != COMPLETED]
@@ -111,8 +111,8 @@ class SweepRunner:
         for place, dilation in chosen.items():
             self.entries[place] = replace(self.entries[place], dilation=dilation)
         for dilation in sorted(set(chosen.values())):
-            cells = {self.entries[place].label for place, found in chosen.items() if found == dilation}
-            self._say(f"dilation {dilation:g}, the same for all that is compared: {'; '.join(sorted(cells))}")
+            cells = {self.entries[place].label for place, value in chosen.items() if value == dilation}
+            self._say(f"dilation {dilation:g} for all runs that are compared: {'; '.join(sorted(cells))}")
 
     def _run(self, run: PlannedRun, entry: SweepEntry) -> SweepEntry:
         log = self.directory / "logs" / f"{run.name}.log"
@@ -161,7 +161,7 @@ class SweepRunner:
 
 
 def _wait(run: StartedRun) -> tuple[int, bool]:
-    """The run's exit status, and whether Ctrl-C or SIGTERM came: both are passed on, and the run needs time to end."""
+    """The run's exit status, and whether Ctrl-C or SIGTERM arrived, which are passed on to it; it needs time to end."""
     interrupted = False
     while True:
         try:
@@ -194,4 +194,4 @@ def _summary_of(run: Path) -> Summary | None:
 def _last_words(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("mnbed: ")]
-    return (errors or lines or ["it said nothing"])[-1]
+    return (errors or lines or ["it printed nothing"])[-1]

@@ -24,20 +24,20 @@ class Nodes(Protocol):
     """What can be done to an agent's process."""
 
     def kill(self, name: str) -> None:
-        """End it at once; it is not a failure."""
+        """End it at once; this is not a failure."""
 
     def pause(self, name: str) -> None:
-        """Stop it in its tracks."""
+        """Stop it."""
 
     def resume(self, name: str) -> None:
-        """Let it go on."""
+        """Continue it."""
 
     def restart(self, name: str, state: str) -> None:
-        """Start a killed one again. Raises MnbedError; RunIsOver, as all of these, after the end."""
+        """Restart a killed agent. Raises MnbedError and, as all of these do after the end, RunIsOver."""
 
 
 class Conductor:
-    """One run's timeline. `error` is what ended it early."""
+    """The timeline of a run. `error` is what ended it early."""
 
     def __init__(self, plan: Plan, live: LiveNetwork, nodes: Nodes, journal: ControllerJournal) -> None:
         self._plan = plan
@@ -50,13 +50,13 @@ class Conductor:
         )
         self.error: MnbedError | None = None
         self.applying = False
-        """An event is being applied at this moment."""
+        """Whether an event is being applied at this moment."""
         self._thread: threading.Thread | None = None
 
     @classmethod
     @contextmanager
     def of(cls, network: Network, nodes: Nodes, journal: ControllerJournal) -> Iterator[Conductor]:
-        """Ready to `start`; on leaving, the rest of the timeline is skipped."""
+        """A conductor ready to `start`; on exit, the rest of the timeline is skipped."""
         with LiveNetwork.of(network, _places(network.plan)) as live:
             conductor = cls(network.plan, live, nodes, journal)
             try:
@@ -70,7 +70,7 @@ class Conductor:
         return self._restarts > 0 and self.error is None and not self._stop.is_set()
 
     def start(self, start_monotonic_s: float) -> None:
-        """Emulated time 0 is, or will be, then."""
+        """Start applying events; emulated time 0 is, or will be, at that time."""
         if self._plan.timeline:
             self._thread = threading.Thread(
                 target=self._run, args=(start_monotonic_s,), name="timeline", daemon=True
@@ -78,11 +78,11 @@ class Conductor:
             self._thread.start()
 
     def break_off(self) -> None:
-        """Skip what has not happened yet, without waiting: one being applied may itself be waiting for the caller."""
+        """Skip events that are not due yet, without waiting: one being applied may itself be waiting for the caller."""
         self._stop.set()
 
     def stop(self) -> None:
-        """Skip what has not happened yet, and wait for an event that is being applied; a second call does nothing."""
+        """Skip events that are not due yet, and wait for one that is being applied; a second call does nothing."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -122,7 +122,7 @@ class Conductor:
     def _apply(self, event: Event) -> Change:
         if isinstance(event, Reshape):
             self._live.reshape(event.directions)
-            links = [[one.source, one.target] for one in event.directions]
+            links = [[direction.source, direction.target] for direction in event.directions]
             return {"kind": "reshape", "directions": links}
         if isinstance(event, SetLink):
             self._live.set_link(event.a, event.b, event.up)
@@ -142,11 +142,11 @@ class Conductor:
 
 
 def _places(plan: Plan) -> list[str]:
-    """Nodes where the timeline changes something."""
-    found: dict[str, None] = {}
+    """Nodes at which the timeline changes something."""
+    nodes: dict[str, None] = {}
     for event in plan.timeline:
         if isinstance(event, Reshape):
-            found |= dict.fromkeys(one.source for one in event.directions)
+            nodes |= dict.fromkeys(direction.source for direction in event.directions)
         elif isinstance(event, SetPartition):
-            found |= dict.fromkeys(name for group in event.groups for name in group)
-    return list(found)
+            nodes |= dict.fromkeys(name for group in event.groups for name in group)
+    return list(nodes)

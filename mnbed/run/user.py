@@ -44,7 +44,8 @@ def invoking_user() -> User:
 def callers_umask() -> int:
     """The umask that mnbed was called with, for the user's processes.
 
-    What root creates from here on is accessible as its mode says; with a caller's 077, agents could not reach it.
+    From now on, what root creates has exactly the mode that is asked for; with a caller's 077, agents could not reach
+    it.
     """
     return os.umask(0o022)
 
@@ -63,7 +64,7 @@ def user_environment(user: User) -> dict[str, str]:
 
 
 def data_root(setting: str | None, user: User) -> Path:
-    """Where data sets are looked for: the experiment's data_root, $MNBED_DATA, ~/.cache/mnbed of the user."""
+    """Where data sets are looked for: the experiment's data_root, else $MNBED_DATA, else ~/.cache/mnbed of the user."""
     if setting is not None:
         at_home = setting == "~" or setting.startswith("~/")
         return user.home / setting[2:] if at_home else Path(setting).expanduser()

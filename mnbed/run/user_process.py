@@ -1,7 +1,7 @@
 """The process that does everything with a user's files, as that user: `python -m mnbed.run.user_process ORDERS`.
 
-Root's end is `user_side.py`, which says what each call is for. It drops root before it looks at anything, works off one
-call after the other, and ends when root hangs up.
+It drops root before it looks at anything, handles one call after the other, and ends when root closes the connection.
+Root's end is `user_side.py`, which documents each call.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ Answer = tuple[Any, int | None]
 
 
 class UserProcess:
-    """A method for each call; `self._run` is the run that was created."""
+    """Has a method for each call; `self._run` is the run that was created."""
 
     def __init__(self, channel: UserChannel, refusal: MachineError | None) -> None:
-        """`refusal`: why nothing can be done as this user, and the answer to every call."""
+        """`refusal`: why nothing can be done as this user; if it is given, every call is answered with it."""
         self._channel = channel
         self._refusal = refusal
         self._created: RunDirectory | None = None
 
     def serve(self) -> None:
-        """Until root hangs up."""
+        """Handle calls until root closes the connection."""
         with contextlib.suppress(EOFError, ConnectionError):
             while True:
                 message, _ = self._channel.receive()
@@ -81,7 +81,7 @@ class UserProcess:
             raise RunError("there is no run yet")
         return self._created
 
-    # Before the network stands
+    # Before the network is built
 
     def do_load(self, file: str, overrides: list[str], facts: dict[str, Any]) -> Answer:
         from mnbed.experiment.loading import load_experiment, naming
@@ -92,11 +92,11 @@ class UserProcess:
         from mnbed.run.step_measurement import needs_step, step_cost
         from mnbed.run.user import invoking_user
 
-        found = MachineFacts(**{**facts, "congestion_controls": tuple(facts["congestion_controls"])})
+        machine = MachineFacts(**{**facts, "congestion_controls": tuple(facts["congestion_controls"])})
         experiment = load_experiment(Path(file), overrides)
         with naming(file):
-            plan = make_plan(experiment, found, UNMEASURED)
-            require(found)
+            plan = make_plan(experiment, machine, UNMEASURED)
+            require(machine)
             step = None
             if needs_step(experiment):
                 measured = step_cost(experiment, invoking_user(), say=_say)
@@ -121,7 +121,7 @@ class UserProcess:
                     path.lstat()
                 except FileNotFoundError:
                     return {"path": str(path), "absolute": os.path.realpath(path)}, None
-        raise MachineError(f"{out} has 99 runs of this second already", "give another --out")
+        raise MachineError(f"{out} already has 99 runs of this second", "give another --out")
 
     def do_create_run(self, path: str, experiment: str) -> Answer:
         from mnbed.run_directory import RunDirectory
@@ -134,7 +134,7 @@ class UserProcess:
         self._created = run
         return None, None
 
-    # While it runs
+    # During the run
 
     def do_open_in_run(self, name: str) -> Answer:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -146,15 +146,15 @@ class UserProcess:
         file = Path(path).expanduser()
         if file.is_dir():
             raise InputError(f"{path} is a directory; give a file, such as {file / 'out.pcap'}")
-        # Without O_NONBLOCK, opening a pipe would wait for somebody to read from it.
+        # Without O_NONBLOCK, opening a named pipe would wait for a reader.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             descriptor = os.open(file, flags, 0o644)
         except OSError as error:
-            raise InputError(f"{path}: cannot be captured to: {error.strerror}") from None
+            raise InputError(f"{path}: cannot write a capture there: {error.strerror}") from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise InputError(f"{path}: cannot be captured to: it is not a regular file")
+            raise InputError(f"{path}: cannot write a capture there: it is not a regular file")
         return None, descriptor
 
     def do_write_experiment(self, text: str) -> Answer:
@@ -171,7 +171,7 @@ class UserProcess:
         return None, None
 
     def do_algorithm_digest(self, module: str | None) -> Answer:
-        """Its name and place stay when its text changes."""
+        """Identifies the file's content, which may change while its path stays the same."""
         if module is None:
             return None, None
         try:
@@ -216,7 +216,7 @@ class UserProcess:
 
 
 def _planned_sends(experiment: Experiment, plan: Plan) -> dict[int, tuple[float, int]] | None:
-    """Number of peers -> Algorithm.planned_sends, which root cannot ask a user's algorithm. None: it is no user's."""
+    """Number of peers -> Algorithm.planned_sends, for root, which must not call it. None: not a user's algorithm."""
     from mnbed.experiment.foreign import planned_sends
 
     settings = experiment.algorithm
@@ -230,22 +230,22 @@ def _say(text: str) -> None:
 
 
 def _refusal(orders: dict[str, Any]) -> MachineError | None:
-    """Drop root; returns what stands in the way of working as that user, if anything does."""
+    """Drop root; returns what prevents working as that user, if anything does."""
     installed = [path for path in sys.path if os.path.exists(path)]
     try:
         drop_for_good(orders["uid"], orders["gid"], orders["groups"])
     except (OSError, RuntimeError) as error:
         return MachineError(
             f"{getattr(error, 'strerror', None) or error}",
-            "a container needs CAP_SETUID, CAP_SETGID and CAP_SETPCAP for it",
+            "a container needs CAP_SETUID, CAP_SETGID and CAP_SETPCAP to drop root",
         )
     end_with_parent(orders["parent"])
     out_of_reach = [path for path in installed if not os.access(path, os.R_OK)]
     if not out_of_reach:
         return None
     return MachineError(
-        f"user {_user_name()} cannot read what mnbed is made of: {', '.join(out_of_reach)}",
-        "install mnbed where everybody may read it, for example below /opt",
+        f"user {_user_name()} cannot read mnbed's own files: {', '.join(out_of_reach)}",
+        "install mnbed where every user can read it, for example below /opt",
     )
 
 
@@ -260,7 +260,7 @@ def _user_name() -> str:
 
 @contextlib.contextmanager
 def _reachable(path: Path) -> Iterator[None]:
-    """A run directory that cannot be made is said clearly, before anything is built."""
+    """Turns the error for a run directory that cannot be made into a clear message, before anything is built."""
     try:
         yield
     except OSError as error:
@@ -275,7 +275,7 @@ def _reachable(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Root may have this broken off."""
+    """Lets root interrupt what is done inside, with SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

@@ -108,7 +108,7 @@ class Aggregated:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What an algorithm knows of the run."""
+    """What an algorithm knows about the run."""
 
     index: int
     """This node."""
@@ -116,15 +116,15 @@ class Context:
     """Overlay neighbours, by node index; never this node itself."""
     num_parameters: int
     rng: np.random.Generator
-    """This node's own stream, for the training thread only: two threads would draw in any order."""
+    """This node's own stream, for the training thread only: with two threads, the order of draws would be random."""
     permutation_seed: int
     """The run's shared seed for cutting models and for draws that all nodes must know; 0..2**63-1."""
     num_nodes: int = 0
-    """Of the run; 0: this node and its peers."""
+    """Number of nodes of the run; 0: this node and its peers."""
     overlay: Mapping[int, tuple[int, ...]] | None = None
-    """Node -> its overlay neighbours, of this node and its peers; None: everyone is everyone's neighbour."""
+    """Node -> its overlay neighbours, for this node and its peers; None: all nodes are neighbours."""
     restarted: bool = False
-    """This node was in the run before: its peers are in the middle of their rounds."""
+    """Whether this node was in the run before, so that its peers are in the middle of their rounds."""
 
     def neighbours_of(self, node: int) -> tuple[int, ...]:
         """The overlay neighbours of this node or of one of its peers."""
@@ -189,7 +189,7 @@ class Algorithm(ABC):
 
     @classmethod
     def planned_sends(cls, settings: Any, num_peers: int) -> tuple[float, int]:  # noqa: ARG003
-        """(whole models that a node sends in a round, at most; fragments of each). The planner's budget asks."""
+        """(the most models that a node sends in a round, fragments of each), for the planner's budget."""
         return float(num_peers), 1
 
     @property
@@ -199,11 +199,11 @@ class Algorithm(ABC):
 
     @property
     def permutation_seed(self) -> int | None:
-        """Seed of the cut's permutation, 0 for whole models; the wire refuses others' frames. None: any may come."""
+        """Seed of the cut's permutation, 0 for whole models; the wire refuses frames with another. None: it varies."""
         return 0
 
     def waits_for(self) -> Collection[int]:
-        """The peers without whom the next round does not begin; wait-free algorithms leave this alone.
+        """The peers that the next round has to wait for; wait-free algorithms leave this as it is.
 
         Training thread. The agent keeps a connection with each of them, so that a dead one is noticed, and journals
         how long the node waited, and for whom. Must become empty at the latest when each of them has sent or is
@@ -212,7 +212,7 @@ class Algorithm(ABC):
         return ()
 
     def may_start_round(self) -> bool:
-        """False while the next round has to wait. An algorithm that says whom it waits for leaves this alone."""
+        """False while the next round has to wait. An algorithm that says whom it waits for leaves this as it is."""
         return not self.waits_for()
 
     @abstractmethod

@@ -38,14 +38,14 @@ class AdPsgd(Algorithm):
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(AlgorithmSettings):
-        """Which of the two variants."""
+        """Which of the two variants to run."""
 
         stale: Literal["drop", "keep"] = "keep"
-        """What becomes of models still unsent when a new round's exchange begins: `keep` sends, `drop` forgets them."""
+        """What happens to models still unsent when a round begins an exchange: `keep` sends, `drop` discards them."""
         variant: Literal["paper", "artifact"] = "paper"
-        """paper: one pairwise average at a time; artifact: J/2 exchanges a round, plain mean, as in DivShare's."""
+        """paper: one pairwise average at a time; artifact: J/2 exchanges a round and a plain mean, as in DivShare's."""
         degree: int = 6
-        """J of the artifact's variant: J/2 exchanges are begun in a round; the paper's ignores it."""
+        """J, for the artifact's variant only: each round begins J/2 exchanges."""
 
         def __post_init__(self) -> None:
             if self.degree < 2:
@@ -58,7 +58,7 @@ class AdPsgd(Algorithm):
         self._layout = FragmentLayout(context.num_parameters, 1, 0)
         self._lock = Lock()
         self._round = 0
-        # The paper's: the model that exchanges change, what training began with, and the exchange under way.
+        # The paper's variant: the model that exchanges change, what training began with, and the exchange under way.
         self._model: NDArray[np.float32] | None = None
         self._began: NDArray[np.float32] = np.zeros(0, np.float32)
         self._asked: int | None = None
@@ -66,7 +66,7 @@ class AdPsgd(Algorithm):
         self._answered: dict[int, int] = {}
         """Sender -> the round of its last request that was answered."""
         self._merged: list[Fragment] = []
-        # The artifact's: what came, and the model of the last finished round.
+        # The artifact's variant: what has arrived, and the model of the last finished round.
         self._store = FragmentStore(self._layout)
         self._latest: list[memoryview] | None = None
 

@@ -33,7 +33,7 @@ class DPsgd(RoundAlgorithm):
         """No settings of its own."""
 
         stale: Literal["drop", "keep"] = "keep"
-        """`keep`: neighbours wait for every model. With `drop` a model that a newer one replaces may never arrive."""
+        """`keep`: neighbours wait for every model. With `drop`, a model that a newer one replaces may never arrive."""
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -7,10 +7,10 @@ Node i in round t:
     send x_i to s other nodes, drawn uniformly for this round
     x_i  <-  (x_i + sum over R_i of x_j) / (1 + |R_i|)          R_i: those who drew i in this round
 
-Rounds are synchronous in the paper, with everybody's draws delivered before the next round. Here every node can work
-out the others' draws, as they come from the run's seed, and so knows whose model to wait for (`wait: true`); with
-`wait: false` it takes what has come and goes on. A node whose connection broke is not waited for. A complete overlay
-is the paper's case; on others a node draws among its neighbours.
+Rounds are synchronous in the paper: all models are delivered before the next round. Here every node can work out the
+others' draws, since they come from the run's seed, and so knows whose model to wait for (`wait: true`); with
+`wait: false` it takes what has arrived and goes on. A node whose connection broke is not waited for. A complete overlay
+is the paper's case; on others, a node draws among its neighbours.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from node_agent.streams import stream
 
 
 class ElLocal(RoundAlgorithm):
-    """Each round the whole model to a few random nodes, and a plain mean of what came."""
+    """Each round, send the whole model to a few random nodes, and take a plain mean of what has arrived."""
 
     @dataclass(frozen=True, kw_only=True)
     class Settings(AlgorithmSettings):
-        """s of the paper, and how rounds go on."""
+        """s of the paper, and how rounds proceed."""
 
         stale: Literal["drop", "keep"] = "keep"
         """`keep`: others wait for every model. With `drop` a model that a newer one replaces may never arrive."""
         degree: int = 6
         """s: to how many random nodes each model goes, at least 1 and at most the number of peers."""
         redraw: bool = True
-        """Draw anew for each round; false: the first round's draws for good, a fixed random directed graph."""
+        """Draw again for each round; false: keep the first round's draws, a fixed random directed graph."""
         wait: bool = True
-        """Wait for the models of this round; false: go on with what has come."""
+        """Wait for the models of this round; false: go on with those that have arrived."""
 
         def __post_init__(self) -> None:
             if self.degree < 1:

@@ -14,7 +14,7 @@ nodes begin with the same model. The gradient is taken at the averaged model, as
 `variant: artifact` is what the DivShare artifact compares with: each round the model to J random peers instead of a
 fixed graph, a plain mean over own and what came since the last aggregation, newest of each sender.
 
-Nothing is flushed in either: what has not been sent when a newer model exists is sent all the same (`stale: keep`).
+Neither variant flushes anything: what is still unsent when a newer model exists is sent all the same (`stale: keep`).
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class Swift(Algorithm):
         """How often to average, and with whom."""
 
         stale: Literal["drop", "keep"] = "keep"
-        """What becomes of models still unsent when newer ones exist: `keep` sends them all, `drop` replaces them."""
+        """What happens to models still unsent when newer ones exist: `keep` sends them all, `drop` replaces them."""
         variant: Literal["paper", "artifact"] = "paper"
         """paper: all overlay neighbours, mailbox, weights; artifact: random peers, plain mean, as in DivShare's."""
         communication_period: int = 0
-        """s of the paper: rounds between two that communicate; 0: each one does."""
+        """s of the paper: number of rounds between two that communicate; 0: every round does."""
         degree: int = 6
-        """J of the artifact's variant: to how many random peers each model goes; the paper's ignores it."""
+        """J, for the artifact's variant only: to how many random peers each model goes."""
 
         def __post_init__(self) -> None:
             if self.communication_period < 0:

@@ -43,6 +43,6 @@ def task_class(name: str) -> type[Task]:
 
 
 def create_task(settings: dict[str, Any], data_root: Path, seed: int) -> Task:
-    """The task of settings that the controller has checked: {"name": ..., its settings ...}; nothing is loaded yet."""
+    """The task for settings that the controller has checked: {"name": ..., its settings ...}; nothing is loaded yet."""
     task = task_class(settings["name"])
     return task(task.settings_from(settings), data_root, seed)

@@ -1,7 +1,7 @@
 """Every image file of a folder or an archive, as name and bytes; knows nothing of classes and pixels.
 
 Members of archives are read, never unpacked. What cannot be read to its end is an error: an archive that was
-truncated or corrupted must not pass for a smaller data set.
+truncated or corrupted must not be mistaken for a smaller data set.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class _Extent:
 
 
 def _decompressed(source: Path) -> io.BufferedIOBase:
-    """By what the file begins with, whatever its name says."""
+    """Opens the file by its first bytes, whatever its name says."""
     start = _start(source)
     if start.startswith(_GZIP):
         return gzip.open(source)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class DataMissing(Exception):
-    """The data is not there and cannot be fetched; `remedy` says what the user can do."""
+    """The data is not available and cannot be downloaded; `remedy` says what the user can do."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -65,12 +65,12 @@ class Task(ABC):
 
     @classmethod
     def settings_from(cls, plain: dict[str, Any]) -> TaskSettings:
-        """The settings object of a plain dict that the controller has checked; nested settings are dicts in it."""
+        """The settings object for a plain dict that the controller has checked; nested settings are dicts in it."""
         return cls.Settings(**plain)
 
     @classmethod
     def training_samples(cls, settings: Any) -> tuple[int, int] | None:  # noqa: ARG003
-        """(fewest, most) training samples that `load` can find, known without the data; None: only the data tells."""
+        """(fewest, most) training samples that `load` can find, if this is known without the data; otherwise None."""
         return None
 
     @property
@@ -109,7 +109,7 @@ class Task(ABC):
 
     @abstractmethod
     def load_generated(self, data_shape: Sequence[int]) -> None:
-        """Instead of `load`: meaningless data of those shapes, to warm torch up with. Touches no file."""
+        """Used instead of `load`: meaningless data of those shapes, to warm torch up. Touches no file."""
 
     @abstractmethod
     def partition(self, num_nodes: int) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ _FOLDER = "cifar-10-batches-py"
 _DOWNLOAD_TIMEOUT_S = 20.0
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _TRAIN = 50_000
-# Of a stand-in: a fifth of the real sizes is enough to show that a run works.
+# Sizes of a stand-in: a fifth of the real ones is enough to show that a run works.
 _STANDIN_TRAIN, _STANDIN_TEST = 10_000, 2_000
 
 
@@ -33,7 +33,7 @@ class Cifar10Settings(ImageTaskSettings):
     name: str = "cifar10"
     """Which task."""
     on_missing: Literal["fail", "synthetic"] = "fail"
-    """Where the data is neither in data_root nor to be downloaded: stop, or go on with a generated stand-in."""
+    """What to do if the data is neither in data_root nor downloadable: stop, or use a generated stand-in."""
 
 
 class Cifar10(ImageTask):
@@ -50,7 +50,7 @@ class Cifar10(ImageTask):
         try:
             return self._real()
         except DataUnreadable:
-            raise  # a broken copy is not a missing one: going on would hide it
+            raise  # a broken copy is not a missing one: a stand-in would hide it
         except DataMissing:
             if self.settings.on_missing == "synthetic":
                 return self._standin()
@@ -71,7 +71,7 @@ class Cifar10(ImageTask):
         datasets = import_torchvision_datasets()
         remedy = (
             f"put {_ARCHIVE} into {self.data_root}, or set data_root (or MNBED_DATA) to where it is, or use "
-            "task.name: image_folder, or say task.on_missing: synthetic"
+            "task.name: image_folder, or set task.on_missing: synthetic"
         )
         try:
             return datasets.CIFAR10(str(self.data_root), train=train, download=False)

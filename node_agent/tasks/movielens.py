@@ -39,7 +39,7 @@ _DOWNLOAD_TIMEOUT_S = 20.0
 # The archive has one megabyte; whatever is much larger is something else.
 _MAX_ARCHIVE_BYTES = 50_000_000
 _COLUMNS = ("userId", "movieId", "rating")
-# Of the real data set, for a stand-in of the same shape.
+# Sizes of the real data set, for a stand-in of the same shape.
 _USERS, _ITEMS, _RATINGS = 610, 9_724, 100_836
 # Users side by side in the report's heat map of who has whose ratings.
 _USERS_PER_GROUP = 10
@@ -66,7 +66,7 @@ class MovieLensSettings(TaskSettings):
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.3
     """Share of each user's ratings kept for testing, drawn from the seed."""
     on_missing: Literal["fail", "synthetic"] = "fail"
-    """Where the data is neither in data_root nor to be downloaded: stop, or go on with a generated stand-in."""
+    """What to do if the data is neither in data_root nor downloadable: stop, or use a generated stand-in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class MovieLens(Task):
         try:
             self._take(self._real())
         except DataUnreadable:
-            raise  # a broken copy is not a missing one: going on would hide it
+            raise  # a broken copy is not a missing one: a stand-in would hide it
         except DataMissing:
             if self.settings.on_missing != "synthetic":
                 raise
@@ -113,7 +113,7 @@ class MovieLens(Task):
 
     def load_generated(self, data_shape: Sequence[int]) -> None:
         num_users, num_items = data_shape
-        # Everyone twice, so that there is something to test on.
+        # Every user and item twice, so that there is something to test on.
         count = 2 * max(num_users, num_items)
         numbers = np.arange(count, dtype=np.int64)
         values = stream(self.seed, "generated").integers(1, 6, count).astype(np.float32)
@@ -147,7 +147,7 @@ class MovieLens(Task):
             with urllib.request.urlopen(_URL, timeout=_DOWNLOAD_TIMEOUT_S) as answer:
                 data = answer.read(_MAX_ARCHIVE_BYTES + 1)
             if len(data) > _MAX_ARCHIVE_BYTES:
-                raise OSError(f"more than {_MAX_ARCHIVE_BYTES:,} bytes came")
+                raise OSError(f"the server sent more than {_MAX_ARCHIVE_BYTES:,} bytes")
             partial.write_bytes(data)
             partial.replace(archive)
         except (OSError, ValueError) as error:
@@ -161,7 +161,7 @@ class MovieLens(Task):
     def _remedy(self) -> str:
         return (
             f"put {_ARCHIVE}, or its folder {_FOLDER}, into {self.data_root}, or set data_root (or MNBED_DATA) to "
-            "where it is, or say task.on_missing: synthetic"
+            "where it is, or set task.on_missing: synthetic"
         )
 
     def _take(self, ratings: Ratings) -> None:
@@ -222,8 +222,8 @@ class MovieLens(Task):
     def loss(self, model: torch.nn.Module, indices: np.ndarray) -> torch.Tensor:
         chosen = self._train[indices]
         predicted, touched = self._predict(model, chosen)
-        wanted = self._tensor(self.ratings.values[chosen])
-        loss: torch.Tensor = ((predicted - wanted) ** 2).mean() + self.settings.weight_decay * touched.mean()
+        actual = self._tensor(self.ratings.values[chosen])
+        loss: torch.Tensor = ((predicted - actual) ** 2).mean() + self.settings.weight_decay * touched.mean()
         return loss
 
     def evaluate(self, model: torch.nn.Module, num_samples: int | None) -> dict[str, float]:

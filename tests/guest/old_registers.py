@@ -43,7 +43,7 @@ def refusing(error: int, requests: Sequence[int]) -> list[Instruction]:
 
 
 def install_filter(instructions: Sequence[Instruction]) -> None:
-    """For this process and all that come from it, for good. OSError where the kernel does not allow it."""
+    """For this process and all its descendants, irrevocably. Raises OSError if the kernel does not allow it."""
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in instructions))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(instructions), ctypes.addressof(code)))
     prctl = ctypes.CDLL(None, use_errno=True).prctl

@@ -6,7 +6,7 @@ network stack without any way out, and slow system calls: do not measure through
 
 A processor with more registers than the guest kernel has room for makes it panic at its first process. It then boots
 again with the old registers only (old_registers.py), where nothing may use AVX. The panic itself is what decides: how
-large the registers are depends on processor, hypervisor and kernel, and where they fit nothing has to be given up.
+large the registers are depends on processor, hypervisor and kernel; on machines where they fit, nothing is given up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STATUS = re.compile(r"\n?mnbed-guest: status (\d+)\n")
 _SET_UP_FAILED = "mnbed-guest: cannot set up the guest"
 _OLD_REGISTERS = Path(__file__).with_name("old_registers.py")
 _REGISTERS_OUTGROWN = re.compile(r"ptrace [gs]et fp ?regs failed")
-# Lines of a console that say why it ends, the most telling first.
+# Lines of the console that say why the guest ended, the most telling first.
 _REASONS = [
     re.compile(pattern, re.MULTILINE)
     for pattern in (
@@ -49,7 +49,7 @@ _registers_outgrown = False
 
 
 class GuestError(Exception):
-    """The guest could not run the command to its end: the message says why and ends with its console."""
+    """The guest could not finish the command: the message says why and ends with the guest's console."""
 
 
 class GuestCannotBootError(GuestError):
@@ -65,7 +65,7 @@ class GuestResult:
 
 
 def find_kernel() -> str:
-    """Path of the guest kernel's executable; GuestCannotBootError with the remedy where there is none."""
+    """Path of the guest kernel's executable. Raises GuestCannotBootError, with the remedy, if there is none."""
     kernel = shutil.which("linux.uml") or shutil.which("linux.uml", path="/usr/bin")
     if kernel is None:
         raise GuestCannotBootError("user-mode-linux is not installed (sudo ./install.sh --dev)")
@@ -83,12 +83,12 @@ def run_in_guest(
     """Boot a guest, run `command` in it as root, power it off.
 
     The command starts in `cwd` (default: the current directory) with a minimal environment plus `env`. `old_registers`:
-    as on a processor whose registers do not fit. GuestCannotBootError where no guest gets as far as the command;
-    GuestError when it is not done after `timeout_s` seconds, and is killed then, or when the guest ended before.
+    as on a processor whose registers do not fit. Raises GuestCannotBootError if the guest never starts the command;
+    GuestError if the command is not done after `timeout_s` seconds, when it is killed, or if the guest ends before it.
     """
     global _registers_outgrown
     kernel = find_kernel()
-    # The kernel's command line separates by spaces: this folder's name has none, whatever the checkout's has.
+    # Spaces separate the words of the kernel's command line: unlike the checkout's path, this folder's has none.
     with tempfile.TemporaryDirectory(prefix="mnbed-guest-", dir="/tmp") as folder:
         shutil.copy(_INIT, f"{folder}/init.sh")
         Path(folder, "command.sh").write_text(_script(command, env or {}, cwd or Path.cwd()))
@@ -99,7 +99,7 @@ def run_in_guest(
                 kernel,
                 *("root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init=/bin/sh"),
                 *(f"mem={memory}", "con=null", "con0=fd:0,fd:1", "quiet", f"uml_dir={folder}/"),
-                # What the guest kernel does not know becomes the environment of its first process.
+                # Options that the guest kernel does not know become the environment of its first process.
                 *(f"{name}={value}" for name, value in (_without_avx() if old_registers else {}).items()),
                 *("--", f"{folder}/init.sh", folder),
             ]
@@ -119,7 +119,7 @@ def _without_avx() -> dict[str, str]:
     """
     import numpy
 
-    # Dispatched here: numpy refuses to disable its baseline, and warns about what the processor lacks.
+    # Only what numpy dispatches here: it refuses to disable its baseline, and warns about what the processor lacks.
     dispatched = numpy.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     return {
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=" + ",".join(f"-{feature}" for feature in _GLIBC_AVX),
@@ -155,7 +155,7 @@ def _memory_folder(memory: str) -> str:
 
 
 def _run_kernel(arguments: list[str], memory_folder: str, timeout_s: float) -> str:
-    """The console of a whole guest life. Its processes share one session, and all of them are gone afterwards."""
+    """All that one guest wrote to its console. Its processes share one session; none of them is left afterwards."""
     try:
         process = subprocess.Popen(
             arguments,
@@ -193,7 +193,7 @@ def _text(console: bytes) -> str:
 
 
 def _reason(console: str) -> str:
-    """One line of a console: why the guest stopped, as far as it says."""
+    """The line of the console that says why the guest stopped; its last line if none does."""
     for pattern in _REASONS:
         if found := pattern.search(console):
             return found[1].strip()

@@ -57,7 +57,7 @@ def one_way(network: Network, source: str, target: str, count: int, *, wait: boo
 
     def arrived() -> Arrived:
         sender.communicate()
-        said, _ = receiver.communicate(timeout=60)
-        return [(number, seconds) for number, seconds in json.loads(said)]
+        output, _ = receiver.communicate(timeout=60)
+        return [(number, seconds) for number, seconds in json.loads(output)]
 
     return arrived() if wait else arrived

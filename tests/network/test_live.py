@@ -1,4 +1,4 @@
-"""A network that changes while packets flow: nothing on its way is lost, and what is closed drops silently."""
+"""A network that changes while packets flow: no packet in flight is lost, and closed links drop silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both kinds of switch behave alike: any graph, ports that close, links as asked, nothing left behind."""
+"""Both kinds of switch behave alike: on any graph, with ports that close, links as requested, and no leftovers."""
 
 from __future__ import annotations
 
@@ -185,8 +185,8 @@ def test_bandwidth_is_the_links_rate(star: Network) -> None:
 @needs_open_vswitch
 def test_open_vswitch_leaves_the_qdiscs_alone(star: Network) -> None:
     """It reapplies its whole configuration at any change, and by default owns the qdiscs of its ports."""
-    said = star.mininet.nameToNode["s1"].cmd("ovs-vsctl set Interface s1-eth1 external_ids:touched=yes")
-    assert said.strip() == ""
+    reply = star.mininet.nameToNode["s1"].cmd("ovs-vsctl set Interface s1-eth1 external_ids:touched=yes")
+    assert reply.strip() == ""
     star.verify()
 
 

@@ -1,4 +1,4 @@
-"""The probe against links whose true state is known: as asked, wrong in one direction, jittered and lossy, down."""
+"""The probe on links whose true state is known: as requested, wrong in one direction, jittered and lossy, down."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ connection, _ = server.accept()
 while data := connection.recv(65536):
     connection.sendall(data)
 """
-# tcpi_rto follows eight single bytes in struct tcp_info (linux/tcp.h); it is in microseconds.
+# tcpi_rto, in microseconds, follows eight single bytes in struct tcp_info (linux/tcp.h).
 _CLIENT = """
 import socket, struct
 with socket.create_connection(("10.0.0.2", 9000)) as connection:

@@ -1,4 +1,4 @@
-"""Drives the command line as a user does: a process, its exit status, what it prints, what it leaves."""
+"""Runs the command line as a user does, and looks at its exit status, its output and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.conftest import carries_mark
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 QUICKSTART = CHECKOUT / "experiments" / "quickstart.yaml"
-# A few emulated seconds of the quickstart: everything happens, nothing takes long.
+# A few emulated seconds of the quickstart: everything happens, but nothing takes long.
 SHORT = ("time.duration=3s", "evaluate.every=1s", "network.topology.nodes=4", "evaluate.samples=100")
 PATIENCE_S = 60.0
 
@@ -67,7 +67,7 @@ class Cli:
     def start_run(
         self, *overrides: str, options: Sequence[str] = (), report: bool = False, **more: Any
     ) -> subprocess.Popen[str]:
-        """Figures take two seconds, so there is a report only where a test looks at it."""
+        """Figures take two seconds, so only tests that look at the report make one."""
         arguments = [str(QUICKSTART), "--out", str(self.out), *sets(*SHORT, *overrides), *options]
         arguments += [] if report or "--no-report" in options else ["--no-report"]
         return self.start("run", *arguments, **more)
@@ -100,7 +100,7 @@ class Cli:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            # Not to be read to their end: what a test left stopped still holds them.
+            # These pipes cannot be read to their end: processes that a test left stopped still hold them open.
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
@@ -114,7 +114,7 @@ def cli() -> Iterator[Cli]:
 
 @contextmanager
 def runner() -> Iterator[Cli]:
-    """A command line with a folder of its own for run directories."""
+    """A command line with its own folder for run directories."""
     # Not tmp_path: agents run as the invoking user, who may not look into pytest's folders.
     folder = Path(tempfile.mkdtemp(prefix="mnbed-test-"))
     folder.chmod(0o755)
@@ -135,7 +135,7 @@ def agent_pid(run: Path, node: str) -> int:
 
 
 def marked_processes() -> list[int]:
-    """Processes of any run of ours."""
+    """The processes of all runs started by these tests."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

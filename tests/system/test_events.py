@@ -1,4 +1,4 @@
-"""Events as a user writes them: applied in time, journalled, survived by the nodes, shown in the report."""
+"""Events as a user writes them: applied on time, journalled, survived by the nodes, shown in the report."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_every_kind_of_event_is_applied_in_time(cli: Cli) -> None:
     assert "<h2>Events</h2>" in page
 
 
-def test_a_restarted_node_goes_on_where_it_was(cli: Cli) -> None:
+def test_a_restarted_node_resumes_from_the_requested_state(cli: Cli) -> None:
     keep = ("evaluate.keep_snapshots=true", "evaluate.every=1s", "time.duration=7s")
     crashes = with_events(
         {"at": "3500ms", "node": "h1", "action": "crash", "downtime": "1s", "state": "last"},
@@ -105,13 +105,13 @@ def test_a_restarted_node_goes_on_where_it_was(cli: Cli) -> None:
         assert sorted(models) == [0, 1, 2, 3, 5, 6, 7]
         to_last, to_first = distance(models[5], models[3]), distance(models[5], models[0])
         assert (to_first < to_last) is fresh, (node, to_last, to_first)
-        told = records(run, node)
-        assert [record["life"] for record in told if record["event"] == "ready"] == [0, 1]
-        rounds = [record["round"] for record in told if record["event"] == "round"]
+        journal = records(run, node)
+        assert [record["life"] for record in journal if record["event"] == "ready"] == [0, 1]
+        rounds = [record["round"] for record in journal if record["event"] == "round"]
         assert rounds == sorted(set(rounds))
-        steps = [record["steps"] for record in told if record["event"] == "round"]
+        steps = [record["steps"] for record in journal if record["event"] == "round"]
         assert steps == sorted(steps)
-        assert [record["reason"] for record in told if record["event"] == "end"] == ["finished"]
+        assert [record["reason"] for record in journal if record["event"] == "end"] == ["finished"]
     rows = (run / "metrics.csv").read_text().splitlines()
     assert len([row for row in rows if row.startswith("h1,")]) == 7
 
@@ -149,9 +149,9 @@ def test_agents_started_one_by_one_restart_too(cli: Cli) -> None:
     slow = ("agents.launch=exec", "time.duration=5s", "time.dilation=2", "network.topology.nodes=3")
     done = cli.run(*EASY[1:], *slow, crash, options=["--no-report"])
     assert done.returncode == 0, done.stderr
-    told = records(cli.directory(), "h2")
-    assert [record["life"] for record in told if record["event"] == "ready"] == [0, 1]
-    assert told[-1]["event"] == "end"
+    journal = records(cli.directory(), "h2")
+    assert [record["life"] for record in journal if record["event"] == "ready"] == [0, 1]
+    assert journal[-1]["event"] == "end"
 
 
 def test_a_run_whose_nodes_are_all_killed_ends_with_what_there_is(cli: Cli) -> None:

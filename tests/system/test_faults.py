@@ -1,4 +1,4 @@
-"""What goes wrong, on purpose: each gives one clear message, the right exit status, and keeps what was collected."""
+"""Failures caused on purpose: each gives one clear message and the right exit status, and keeps what was collected."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_missing_data_names_the_remedy(cli: Cli) -> None:
     assert_one_message(done, 3, "CIFAR-10", "cifar-10-python.tar.gz", "remedy")
 
 
-def test_unreadable_data_is_said_clearly(cli: Cli) -> None:
+def test_unreadable_data_is_reported_clearly(cli: Cli) -> None:
     broken = cli.out / "broken.tar.gz"
     broken.write_bytes(b"no archive at all")
     done = cli.run("task.name=image_folder", f"task.path={broken}", f"data_root={cli.out}/data")

@@ -1,4 +1,4 @@
-"""After SIGKILL: the next command finds what the run left, all of it, and touches nobody else."""
+"""After SIGKILL: the next command finds all that the run left, and touches no other process."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def commands(pids: list[int]) -> str:
     return "\n".join(found)
 
 
-def test_clean_ends_all_that_a_killed_run_left_and_nobody_else(cli: Cli) -> None:
+def test_clean_ends_all_that_a_killed_run_left_and_nothing_else(cli: Cli) -> None:
     process = cli.start_run("time.duration=60s")
     run = cli.wait_for_round(1)
     left = [pid for pid in marked_processes() if pid != process.pid]
     copied = mark_of(agent_pid(run, "h1"))
-    # Stopped, nothing notices that its controller has gone.
+    # A stopped process does not notice that its controller is gone.
     for pid in left:
         os.kill(pid, signal.SIGSTOP)
     known = commands(left)
@@ -64,7 +64,7 @@ def test_clean_ends_all_that_a_killed_run_left_and_nobody_else(cli: Cli) -> None
     process.wait()
     with ExitStack() as stack:
         spared = [stack.enter_context(sleeper(mark)) for mark in ("x", "0" * 32, copied, None)]
-        # The shells' terminals have gone with the controller, and the shells with them.
+        # The shells' terminals ended with the controller, and so did the shells.
         staying = [pid for pid in left if state_of(pid) == "T"]
         assert len(staying) >= 5
         done = cli("clean")
@@ -78,7 +78,7 @@ def test_clean_ends_all_that_a_killed_run_left_and_nobody_else(cli: Cli) -> None
 
 
 def test_what_a_user_started_in_a_host_goes_with_its_network(cli: Cli) -> None:
-    """And what he started beside it stays."""
+    """Other programs that the user has started are left alone."""
     text = "h1 sleep 1234 &\nsh sleep 4321 >/dev/null 2>&1 &\nsh kill -KILL $PPID\n"
     done = cli("cli", "experiments/quickstart.yaml", "--out", str(cli.out), text=text)
     assert done.returncode == -signal.SIGKILL

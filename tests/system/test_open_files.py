@@ -1,4 +1,4 @@
-"""Every process of a run may have as many files open as the plan says, whatever the shell's own limit is."""
+"""Every process of a run may open as many files as the plan says, whatever the limit of the user's shell."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ SMALL = (
     "evaluate.every=1s",
     "evaluate.samples=50",
 )
-# What waits for minutes elsewhere waits for seconds here.
+# Timeouts that are minutes otherwise are seconds here.
 HURRIED = """
 import sys
 from mnbed.run import supervisor
@@ -95,7 +95,7 @@ def num_rounds(cli: Cli) -> int:
 
 
 def find(program: str, process: subprocess.Popen[str]) -> int:
-    """The process of the run that runs that module: the one that leads a session."""
+    """The process of the run that executes that module: the leader of its session."""
     found: list[int] = []
 
     def there() -> bool:
@@ -131,7 +131,7 @@ def assert_nothing_is_lost(cli: Cli, rounds: int) -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_killed_controller(cli: Cli, phase: str) -> None:
-    """It can say nothing any more. The next command finds nothing alive, and what there was can be reported."""
+    """It can print nothing. The next command finds nothing alive, and what was collected can be evaluated."""
     process = start(cli, "time.duration=2s", report=True)
     reach(cli, phase, process)
     rounds = num_rounds(cli)
@@ -146,7 +146,7 @@ def test_a_killed_controller(cli: Cli, phase: str) -> None:
         assert cli.summary()["rounds"]["max"] >= 1
 
 
-def test_a_stopped_controller_goes_on_and_the_verdict_says_so(cli: Cli) -> None:
+def test_a_stopped_controller_resumes_and_the_verdict_says_so(cli: Cli) -> None:
     """Stopped in every phase for longer than any bound of the test, once in the training with the end inside."""
     process = start(cli, "time.duration=3s", report=True)
     for phase in PHASES:
@@ -182,7 +182,7 @@ def test_a_killed_warm_parent_fails_the_run(cli: Cli, phase: str) -> None:
 
 @pytest.mark.parametrize(
     ("phase", "words"),
-    [("build", "loading the data has not got on"), ("barrier", "did not reach the start barrier")],
+    [("build", "loading the data has made no progress"), ("barrier", "did not reach the start barrier")],
 )
 def test_a_stopped_warm_parent_is_not_waited_for(cli: Cli, phase: str, words: str) -> None:
     process = hit(cli, "parent", phase, signal.SIGSTOP, "time.duration=30s", "network.topology.nodes=12")
@@ -209,9 +209,9 @@ def test_without_its_delay_process_a_run_fails(cli: Cli, phase: str, number: sig
     rounds = num_rounds(cli)
     done = cli.finish(process)
     assert done.returncode in (1, 3), (done.stdout, done.stderr)
-    said = {signal.SIGKILL: "ended", signal.SIGSTOP: "was stopped (SIGSTOP)"}[number]
+    end = {signal.SIGKILL: "ended", signal.SIGSTOP: "was stopped (SIGSTOP)"}[number]
     assert any(
-        f"{words} {said}" in done.stderr or f"{words} {'it ' + said}" in done.stderr
+        f"{words} {end}" in done.stderr or f"{words} {'it ' + end}" in done.stderr
         for words in (
             "the process that delays packets",
             "the process that delays packets has",

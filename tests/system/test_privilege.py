@@ -1,5 +1,5 @@
-"""Root builds the network and nothing else: an ordinary user's whole run, looked at from /proc, from inside his own
-code, and with links planted where root would fall over them.
+"""Root builds the network and nothing else: a whole run of an ordinary user, watched from /proc and from inside the
+user's own code, and with symbolic links planted for root to follow.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tests.unit.node_agent.test_image_tasks import make_folder
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
 ANN, ANNS, LAB = 4242, 4243, 4300
-"""A user, his group, and a group that he is in beside."""
+"""A user, the user's own group, and another group that the user is in."""
 EASY = ("time.dilation=1", "compute.step_time=40ms", "network.topology.nodes=3", "network.stragglers.count=0")
 SHORT = (*EASY, "time.duration=3s", "evaluate.every=1s", "evaluate.samples=50")
 DEGREE = "algorithm.degree=2"
 
-# A user's algorithm that tells, wherever it is imported, with whose rights that happens.
+# A user's algorithm that records, wherever it is imported, with whose rights that happens.
 SPY = '''
 import os
 import pathlib
@@ -63,7 +63,7 @@ class Ann:
     def start(
         self, *arguments: str, umask: int = 0o022, env: dict[str, str] | None = None
     ) -> subprocess.Popen[str]:
-        # A mount namespace of its own: the user exists in there only.
+        # In a mount namespace of its own: the user exists only in there.
         enter = 'mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/group" /etc/group && exec "$@"'
         command = ["unshare", "--mount", "sh", "-c", enter, str(self.home / "etc")]
         return subprocess.Popen(
@@ -97,8 +97,8 @@ class Ann:
         return self.start("run", str(QUICKSTART), *where, *given, **more)
 
     def directory(self, out: str = "runs") -> Path:
-        (found,) = (self.home / out).glob("*/experiment.yaml")
-        return found.parent
+        (experiment,) = (self.home / out).glob("*/experiment.yaml")
+        return experiment.parent
 
     def wait_for_round(self, out: str = "runs") -> Path:
         def there() -> bool:
@@ -121,13 +121,13 @@ def ann() -> Iterator[Ann]:
     make_folder(lab / "images", num=60)
     (home / "spied").mkdir()
     (home / "spy.py").write_text(SPY.format(spied=str(home / "spied")))
-    # mnbed is called from this folder; what is in it must not pass for modules of anybody's.
+    # mnbed is called from this folder; nothing in it may be imported in place of the real modules.
     trap = SPY.split("class Spy")[0].replace("_what +", "'trap' +").format(spied=str(home / "spied"))
     for name in ("json", "random", "mininet", "yaml", "torch", "mnbed", "sitecustomize"):
         (home / f"{name}.py").write_text(trap.replace("from node_agent", "# from node_agent"))
     for path in (home, home / "spied"):
         os.chown(path, ANN, ANNS)
-    # Only the group reaches the data.
+    # Only the group can read the data.
     os.chown(lab, 0, LAB)
     lab.chmod(0o750)
     yield Ann(home)
@@ -136,13 +136,13 @@ def ann() -> Iterator[Ann]:
 
 @dataclass
 class Finished:
-    """One run that several tests look at."""
+    """A finished run that several tests check."""
 
     ann: Ann
     run: Path
     done: subprocess.CompletedProcess[str]
     processes: dict[int, Process]
-    """Of the run while it trained."""
+    """The run's processes while it trained."""
 
 
 @dataclass
@@ -151,7 +151,7 @@ class Process:
     parent: int
     status: dict[str, list[str]]
     files: list[str]
-    """What it has open."""
+    """Files that it has open."""
 
 
 def status_fields(text: str) -> dict[str, list[str]]:
@@ -169,15 +169,15 @@ def descendants(root: int) -> dict[int, Process]:
             except OSError:
                 continue
             everyone[int(folder.name)] = Process(command, int(status["PPid"][0]), status, files)
-    found = {root}
-    while more := {pid for pid, one in everyone.items() if one.parent in found} - found:
-        found |= more
-    return {pid: everyone[pid] for pid in found if pid in everyone}
+    family = {root}
+    while more := {pid for pid, process in everyone.items() if process.parent in family} - family:
+        family |= more
+    return {pid: everyone[pid] for pid in family if pid in everyone}
 
 
 @pytest.fixture(scope="module")
 def finished(ann: Ann) -> Finished:
-    """Everything at once: umask 077, the default folder, a group's data, an own algorithm, a node that comes back."""
+    """Everything at once: umask 077, the default folder, a group's data, an own algorithm, a node that restarts."""
     process = ann.run(
         "task.name=image_folder",
         f"task.path={ann.home}/lab/images",
@@ -203,7 +203,7 @@ def assert_is_ann(status: dict[str, list[str]], what: str) -> None:
         assert int(status[kind][0], 16) == 0, (what, kind)
 
 
-def test_with_umask_077_all_of_it_is_the_users(finished: Finished) -> None:
+def test_with_umask_077_every_file_is_the_users(finished: Finished) -> None:
     assert finished.done.returncode == 0, finished.done.stderr
     runs = finished.ann.home / "runs"
     paths = [runs, *runs.rglob("*")]
@@ -220,38 +220,42 @@ def test_a_killed_node_comes_back(finished: Finished) -> None:
 
 
 def test_every_process_is_wholly_root_or_wholly_the_user(finished: Finished) -> None:
-    users = {pid: one for pid, one in finished.processes.items() if one.status["Uid"] != ["0"] * 4}
-    for pid, one in users.items():
-        assert_is_ann(one.status, f"{pid}: {one.command}")
-    agents = [one for one in users.values() if "node_agent.prefork" in one.command]
-    assert len(agents) == 3
-    assert any("mnbed.run.user_process" in one.command for one in users.values())
+    users = {
+        pid: process for pid, process in finished.processes.items() if process.status["Uid"] != ["0"] * 4
+    }
+    for pid, process in users.items():
+        assert_is_ann(process.status, f"{pid}: {process.command}")
+    commands = [process.command for process in users.values()]
+    assert sum("node_agent.prefork" in command for command in commands) == 3
+    assert any("mnbed.run.user_process" in command for command in commands)
 
 
-def test_root_has_no_file_of_the_users_but_what_it_was_given(finished: Finished) -> None:
-    roots = [one for one in finished.processes.values() if one.status["Uid"] == ["0"] * 4]
-    assert any("mnbed.cli" in one.command for one in roots)
-    assert any("node_agent.prefork" in one.command for one in roots)
+def test_root_opens_no_file_of_the_users_but_those_it_was_given(finished: Finished) -> None:
+    roots = [process for process in finished.processes.values() if process.status["Uid"] == ["0"] * 4]
+    assert any("mnbed.cli" in process.command for process in roots)
+    assert any("node_agent.prefork" in process.command for process in roots)
     home = str(finished.ann.home)
-    held = {Path(file).name for one in roots for file in one.files if file.startswith(home)}
+    held = {Path(file).name for process in roots for file in process.files if file.startswith(home)}
     assert held == {"controller.jsonl", "parent.log"}
 
 
-def test_agents_hold_nothing_of_roots(finished: Finished) -> None:
-    for one in finished.processes.values():
-        if one.status["Uid"][0] == str(ANN) and "node_agent.prefork" in one.command:
-            named = [file for file in one.files if file.startswith("/") and not file.startswith("/dev/null")]
+def test_agents_hold_no_file_of_roots(finished: Finished) -> None:
+    for process in finished.processes.values():
+        if process.status["Uid"][0] == str(ANN) and "node_agent.prefork" in process.command:
+            named = [
+                file for file in process.files if file.startswith("/") and not file.startswith("/dev/null")
+            ]
             others = [file for file in named if not file.startswith(str(finished.ann.home))]
-            # What the loader has made for them, sealed.
+            # The data that the loader has made for them, sealed.
             assert others == ["/memfd:mnbed-data (deleted)"]
 
 
 def test_the_users_code_runs_as_the_user_wherever_it_runs(finished: Finished) -> None:
-    told = {path.name: status_fields(path.read_text()) for path in finished.ann.spied.iterdir()}
-    for name, status in told.items():
+    statuses = {path.name: status_fields(path.read_text()) for path in finished.ann.spied.iterdir()}
+    for name, status in statuses.items():
         assert_is_ann(status, name)
-    kinds = [name.rsplit("-", 1)[0] for name in told]
-    assert kinds.count("node_agent.prefork") == 4  # three agents, and the one that came back
+    kinds = [name.rsplit("-", 1)[0] for name in statuses]
+    assert kinds.count("node_agent.prefork") == 4  # three agents, one of them restarted
     assert "mnbed.run.user_process" in kinds  # planning
     assert "trap" not in kinds
 
@@ -265,9 +269,9 @@ def test_other_verbs_give_root_back(finished: Finished, verb: str) -> None:
     done = ann(verb, str(argument))
     assert done.returncode == 0, done.stderr
     assert {path.lstat().st_uid for path in finished.run.rglob("*")} == {ANN}
-    told = [status_fields(path.read_text()) for path in ann.spied.iterdir()]
-    assert told
-    for status in told:
+    statuses = [status_fields(path.read_text()) for path in ann.spied.iterdir()]
+    assert statuses
+    for status in statuses:
         assert_is_ann(status, verb)
 
 
@@ -285,7 +289,7 @@ PLANTED = (
 
 
 def test_planted_links_lead_root_nowhere(ann: Ann) -> None:
-    """Whoever may write into the run directory makes links of all that will be written, and of folders."""
+    """Whoever may write into the run directory puts links in place of every file and folder that will be written."""
     vault = ann.home / "vault"
     vault.mkdir()
     targets = [vault / name for name in PLANTED]
@@ -331,7 +335,7 @@ def test_a_planted_partial_file_costs_nothing(ann: Ann) -> None:
     assert not list(run.glob("*.partial"))
 
 
-def test_a_folder_out_of_reach_is_told_before_anything_is_built(ann: Ann) -> None:
+def test_a_folder_out_of_reach_is_reported_before_anything_is_built(ann: Ann) -> None:
     closed = ann.home / "closed"
     closed.mkdir(mode=0o700)
     for out in (closed / "runs", Path("/proc/runs")):
@@ -356,25 +360,25 @@ def test_a_file_of_roots_is_not_read_for_the_user(ann: Ann) -> None:
         assert "Permission denied" in done.stderr, verb
 
 
-def test_an_installation_that_the_user_cannot_read_is_told(ann: Ann) -> None:
-    """A checkout in root's home, say: neither his part of mnbed nor agents could be imported."""
+def test_an_installation_that_the_user_cannot_read_is_reported(ann: Ann) -> None:
+    """A checkout in root's home, say: neither the user's part of mnbed nor the agents could be imported."""
     packages = ann.home / "packages"
     packages.mkdir(mode=0o700)
     done = ann("run", str(QUICKSTART), env={"PYTHONPATH": str(packages)})
     assert done.returncode == 3, done.stderr
-    assert f"user ann cannot read what mnbed is made of: {packages}" in done.stderr
-    assert "remedy: install mnbed where everybody may read it" in done.stderr
+    assert f"user ann cannot read mnbed's own files: {packages}" in done.stderr
+    assert "remedy: install mnbed where every user can read it" in done.stderr
 
 
 def test_agents_as_programs_of_their_own_are_the_users(ann: Ann) -> None:
     process = ann.run("agents.launch=exec", "time.duration=2s", out="exec")
     run = ann.wait_for_round("exec")
-    users = [one for one in descendants(process.pid).values() if one.status["Uid"][0] != "0"]
+    users = [child for child in descendants(process.pid).values() if child.status["Uid"][0] != "0"]
     assert ann.finish(process).returncode == 0
-    agents = [one for one in users if "node_agent" in one.command]
+    agents = [child for child in users if "node_agent" in child.command]
     assert len(agents) == 3
-    for one in agents:
-        assert_is_ann(one.status, one.command)
+    for agent in agents:
+        assert_is_ann(agent.status, agent.command)
     assert {path.lstat().st_uid for path in run.rglob("*")} == {ANN}
 
 
@@ -392,12 +396,12 @@ def test_a_sweep_is_the_users_but_for_its_networks(ann: Ann) -> None:
     process.terminate()
     done = ann.finish(process)
     assert done.returncode == 130, done.stdout + done.stderr
-    assert "goes on from here" in done.stderr
-    sweeping = [one for one in running.values() if "mnbed.cli sweep" in one.command]
-    assert sorted(one.status["Uid"][0] for one in sweeping) == ["0", str(ANN)]
-    for one in sweeping:
-        if one.status["Uid"][0] != "0":
-            assert_is_ann(one.status, one.command)
+    assert "continues from here" in done.stderr
+    sweeping = [child for child in running.values() if "mnbed.cli sweep" in child.command]
+    assert sorted(child.status["Uid"][0] for child in sweeping) == ["0", str(ANN)]
+    for child in sweeping:
+        if child.status["Uid"][0] != "0":
+            assert_is_ann(child.status, child.command)
     assert {path.lstat().st_uid for path in [directory, *directory.rglob("*")]} == {ANN}
     index = json.loads((directory / "sweep.json").read_text())["runs"]
     assert [entry["status"] for entry in index] == ["interrupted", None]

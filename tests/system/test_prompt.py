@@ -1,4 +1,4 @@
-"""The prompt as a user has it: a real terminal, driven by pexpect."""
+"""The prompt as a user sees it: in a real terminal, driven by pexpect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.system.conftest import (
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
 PROMPT = "mnbed> "
-# Without a dilation of its own nothing has to be timed before the network stands.
+# With a fixed dilation nothing has to be timed before the network is built.
 EASY = (*SHORT, "time.dilation=1", "compute.step_time=40ms")
 
 
@@ -91,9 +91,9 @@ def test_help_and_completion(session: Any) -> None:
 
 def test_shape_changes_a_link_and_linkstat_shows_it(session: Any) -> None:
     before = float(re.findall(r"time=([\d.]+)", say(session, "h1 ping -U -c 1 h2"))[0])
-    said = say(session, "shape h1 s1 bw 2 delay 45ms")
-    assert "h1 -> s1: 2mbit, delay 45ms" in said
-    assert "s1 -> h1: 2mbit, delay 45ms" in said
+    output = say(session, "shape h1 s1 bw 2 delay 45ms")
+    assert "h1 -> s1: 2mbit, delay 45ms" in output
+    assert "s1 -> h1: 2mbit, delay 45ms" in output
     after = float(re.findall(r"time=([\d.]+)", say(session, "h1 ping -U -c 1 h2"))[0])
     # 5 ms became 45 ms, there and back.
     assert after - before == pytest.approx(80, abs=8)
@@ -102,14 +102,14 @@ def test_shape_changes_a_link_and_linkstat_shows_it(session: Any) -> None:
     assert "h2 -> s1: 1mbit" in say(session, "shape h2 s1 oneway bw 1mbit loss 10")
     assert "10.00%" in say(session, "linkstat h2 s1")
     assert "either singly or in bursts" in say(session, "shape h2 s1 oneway burst_loss 5/25")
-    said = say(session, "shape h2 s1 oneway loss 0 burst_loss 5/25")
-    assert "loss 0.000%, burst_loss 16.667% in bursts of 4" in said
+    output = say(session, "shape h2 s1 oneway loss 0 burst_loss 5/25")
+    assert "loss 0.000%, burst_loss 16.667% in bursts of 4" in output
     assert "16.67%" in say(session, "linkstat h2 s1")
 
 
-def test_bad_input_is_told_and_the_prompt_stays(session: Any) -> None:
+def test_bad_input_is_reported_and_the_prompt_stays(session: Any) -> None:
     assert "no link h1 - h2; h1 has links to: s1" in say(session, "shape h1 h2 bw 5")
-    assert "'width' is no property" in say(session, "shape h1 s1 width 5")
+    assert "'width' is not a link property" in say(session, "shape h1 s1 width 5")
     assert "bw -3: it must be above 0" in say(session, "shape h1 s1 bw -3")
     assert "above its delay" in say(session, "shape h1 s1 jitter 1s")
     assert "usage: linkstat" in say(session, "linkstat h1")
@@ -128,7 +128,7 @@ def test_packets_are_captured(session: Any) -> None:
     assert (magic, major, minor, link) == (0xA1B23C4D, 2, 4, 1)
     _, _, length, whole = struct.unpack_from("=IIII", data, 24)
     assert length == whole == 98  # one ping
-    assert "cannot be captured" in say(session, "capture h3 s1 /nonexistent/x.pcap")
+    assert "cannot write a capture there" in say(session, "capture h3 s1 /nonexistent/x.pcap")
 
 
 def test_agents_are_started_stopped_restarted(session: Any) -> None:
@@ -143,8 +143,8 @@ def test_agents_are_started_stopped_restarted(session: Any) -> None:
     wait_until(lambda: say(session, "agents").count("training") == 4, "h3 does not come back")
     wait_until(lambda: "round" in say(session, "tail h3 5"), "h3 has no log")
     assert "h3" in say(session, "tail h3 3")
-    said = say(session, "stop")
-    assert "run directory:" in said + say(session, "")
+    output = say(session, "stop")
+    assert "run directory:" in output + say(session, "")
     (run,) = [path for path in session.out.iterdir() if path.is_dir()]
     assert (run / "report.html").exists()
     records = [json.loads(line) for line in (run / "nodes/controller.jsonl").read_text().splitlines()]

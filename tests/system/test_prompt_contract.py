@@ -19,7 +19,7 @@ from tests.network.plans import plan_for
 pytestmark = [pytest.mark.root, pytest.mark.no_guest]
 
 LEAVING = {"exit", "quit", "EOF"}
-# Each of these takes seconds where it has something to measure.
+# Each of these takes seconds if it has something to measure.
 MEASURING = {"iperf", "iperfudp", "pingall", "pingallfull", "pingpair", "pingpairfull"}
 ARGUMENTS = (
     "",
@@ -120,12 +120,12 @@ def test_no_verb_ends_the_prompt_at_any_moment(prompt: Driven, capsys: pytest.Ca
     bench = prompt._bench
 
     def drive(moment: str, chosen: list[str]) -> str:
-        """What they answer; nothing among it may be an error that nobody has foreseen."""
+        """Type these lines; return their output, which must hold no unforeseen error."""
         for line in chosen:
             prompt.answers(line)
-        said = capsys.readouterr().out
-        assert " failed: " not in said, (moment, said)
-        return said
+        output = capsys.readouterr().out
+        assert " failed: " not in output, (moment, output)
+        return output
 
     def state(name: str) -> str:
         status = bench.agents[name].status if name in bench.agents else None
@@ -134,10 +134,10 @@ def test_no_verb_ends_the_prompt_at_any_moment(prompt: Driven, capsys: pytest.Ca
     drive("before any run", [*lines(), "stop"])
     about_agents = [f"{verb} {host}" for verb in ("stop", "start", "restart") for host in ("h1", "h2", "h9")]
     prompt.answers("start")
-    said = drive(
+    output = drive(
         "while starting", [*about_agents, "agents", "start", "linkstat", "tail h1", "tail controller"]
     )
-    assert "still starting" in said
+    assert "still starting" in output
     wait_for(lambda: state("h1") and state("h2"))
     drive("while training", lines())
     wait_for(lambda: bench.agents["h1"].ready is not None)
@@ -145,17 +145,17 @@ def test_no_verb_ends_the_prompt_at_any_moment(prompt: Driven, capsys: pytest.Ca
     supervisor = bench.job.supervisor if bench.job is not None else None
     assert supervisor is not None
     wait_for(lambda: supervisor.over)
-    said = drive("just after the end", ["restart h2", *about_agents, "start", "agents", "linkstat"])
-    assert "training has ended" in said
+    output = drive("just after the end", ["restart h2", *about_agents, "start", "agents", "linkstat"])
+    assert "training has ended" in output
     wait_for(lambda: not bench.running)
-    said = drive("after the run", lines())
-    assert "run directory:" in said
-    said = drive("again", ["start", "stop", "stop", *about_agents])
-    assert "ending the run" in said
-    assert "no run is going on" in said
+    output = drive("after the run", lines())
+    assert "run directory:" in output
+    output = drive("again", ["start", "stop", "stop", *about_agents])
+    assert "ending the run" in output
+    assert "no run is going on" in output
 
 
-def test_a_shell_that_ended_is_told_and_hangs_nothing(
+def test_a_shell_that_has_ended_is_reported_and_blocks_nothing(
     prompt: Driven, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompt.answers("h1 exit")
@@ -173,7 +173,7 @@ def test_leaving_says_what_came_of_what_was_going_on(
     for verb in sorted(LEAVING):
         assert prompt.onecmd(verb)
     prompt.leave()
-    said = capsys.readouterr().out
-    assert f"{tmp_path / 'x.pcap'}: " in said
-    assert "ending the run" in said
-    assert "run directory: " in said
+    output = capsys.readouterr().out
+    assert f"{tmp_path / 'x.pcap'}: " in output
+    assert "ending the run" in output
+    assert "run directory: " in output

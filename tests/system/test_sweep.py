@@ -1,4 +1,4 @@
-"""A sweep as a user runs it: every algorithm over real links, a failure that stops nobody, resuming, comparing."""
+"""A sweep as a user runs it: every algorithm over real links, a failed run that stops no other, resuming, comparing."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_an_interrupted_sweep_keeps_what_it_has(cli: Cli) -> None:
     process.terminate()
     done = cli.finish(process)
     assert done.returncode == 130, done.stdout + done.stderr
-    assert "goes on from here" in done.stderr
+    assert "continues from here" in done.stderr
     index = json.loads((directory / "sweep.json").read_text())["runs"]
     assert [entry["status"] for entry in index] == ["interrupted", None]
     summary = json.loads((directory / index[0]["directory"] / "summary.json").read_text())

@@ -146,6 +146,6 @@ def test_too_small_a_dilation_is_noticed_and_strict_exits_1(cli: Cli) -> None:
     done = cli.run("time.dilation=0.1", "compute.step_time=2ms", options=["--strict", "--no-report"])
     assert done.returncode == 1
     assert "--strict was given" in done.stderr
-    said = reasons(cli)
-    assert "of the local steps took longer than step_time" in said
-    assert "raise time.dilation" in said
+    text = reasons(cli)
+    assert "of the local steps took longer than step_time" in text
+    assert "raise time.dilation" in text

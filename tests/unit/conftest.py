@@ -1,4 +1,4 @@
-"""Unit tests need one processor, so a guest kernel may use another meanwhile."""
+"""Unit tests need one processor, so a guest kernel may use another one in the meantime."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Reads who imports whom from the source, and says which imports lead out of a room where they may not.
+"""Reads from the source which module imports which, and finds the imports that the table of parts does not allow.
 
-Every import counts: at the top of a module, inside a function, and for type checkers alone. An import that is put off
-still ties two modules together; it only hides that from whoever reads the top of the file.
+Every import counts: at the top of a module, inside a function, and for type checkers alone. An import inside a function
+couples two modules all the same; it only hides that from readers of the top of the file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import networkx as nx
 
 Graph = Mapping[str, frozenset[str]]
 """Module -> the modules of the project that it imports."""
+Parts = Mapping[str, frozenset[str]]
+"""Part (a folder with all that is in it, or a module) -> the parts that it may import."""
 
 
 def import_graph(root: Path, packages: tuple[str, ...]) -> Graph:
-    """Of every module of those packages. Raises ValueError at a relative import."""
+    """The imports of every module in those packages. Raises ValueError at a relative import."""
     paths = {
         module_name(path.relative_to(root)): path for name in packages for path in (root / name).rglob("*.py")
     }
@@ -45,49 +47,48 @@ def imported_names(tree: ast.AST) -> Iterator[str]:
 
 
 def _resolved(names: Iterator[str], modules: Mapping[str, Path]) -> set[str]:
-    """Those that are modules of the project; a name inside a module stands for it."""
-    return {
-        found for name in names if (found := name if name in modules else name.rpartition(".")[0]) in modules
-    }
+    """The modules of the project among those names; a name inside a module counts as that module."""
+    candidates = (name if name in modules else name.rpartition(".")[0] for name in names)
+    return {module for module in candidates if module in modules}
 
 
-def room_of(module: str, rooms: Mapping[str, frozenset[str]]) -> str | None:
-    """The innermost room that holds the module; None: no room does."""
-    while module and module not in rooms:
+def part_of(module: str, parts: Parts) -> str | None:
+    """The innermost part that holds the module; None: no part does."""
+    while module and module not in parts:
         module = module.rpartition(".")[0]
     return module or None
 
 
-def homeless(graph: Graph, rooms: Mapping[str, frozenset[str]]) -> list[str]:
-    """Modules that stand in no room."""
-    return sorted(module for module in graph if room_of(module, rooms) is None)
+def unassigned(graph: Graph, parts: Parts) -> list[str]:
+    """Modules that belong to no part."""
+    return sorted(module for module in graph if part_of(module, parts) is None)
 
 
-def wrong_imports(graph: Graph, rooms: Mapping[str, frozenset[str]]) -> list[str]:
-    """ "a.b imports c.d", for every import from a room into one that it may not import."""
+def wrong_imports(graph: Graph, parts: Parts) -> list[str]:
+    """ "a.b imports c.d", for every import from a part into one that it may not import."""
     return [
         f"{module} imports {other}"
         for module, others in sorted(graph.items())
         for other in sorted(others)
-        if (room := room_of(module, rooms)) is not None
-        and (into := room_of(other, rooms)) is not None
-        and into != room
-        and into not in rooms[room]
+        if (part := part_of(module, parts)) is not None
+        and (into := part_of(other, parts)) is not None
+        and into != part
+        and into not in parts[part]
     ]
 
 
-def unused_permissions(graph: Graph, rooms: Mapping[str, frozenset[str]]) -> list[str]:
-    """ "a may import b, and does not": such a line of the table would let an import in unnoticed."""
-    used = {(room_of(module, rooms), room_of(other, rooms)) for module in graph for other in graph[module]}
+def unused_permissions(graph: Graph, parts: Parts) -> list[str]:
+    """ "a may import b, and does not": such a permission would let an import in unnoticed."""
+    used = {(part_of(module, parts), part_of(other, parts)) for module in graph for other in graph[module]}
     return [
-        f"{room} may import {other}, and does not"
-        for room in rooms
-        for other in sorted(rooms[room])
-        if (room, other) not in used
+        f"{part} may import {other}, and does not"
+        for part in parts
+        for other in sorted(parts[part])
+        if (part, other) not in used
     ]
 
 
 def circles(graph: Graph) -> list[list[str]]:
-    """Groups of modules that import each other, straight or through others."""
-    drawn = nx.DiGraph([(module, other) for module in graph for other in graph[module]])
-    return sorted(sorted(group) for group in nx.strongly_connected_components(drawn) if len(group) > 1)
+    """Groups of modules that import each other, directly or through others."""
+    imports = nx.DiGraph([(module, other) for module in graph for other in graph[module]])
+    return sorted(sorted(group) for group in nx.strongly_connected_components(imports) if len(group) > 1)

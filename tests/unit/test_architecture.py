@@ -17,9 +17,9 @@ from tests.machines import SMALL
 from tests.unit.import_rules import (
     Graph,
     circles,
-    homeless,
     import_graph,
-    room_of,
+    part_of,
+    unassigned,
     unused_permissions,
     wrong_imports,
 )
@@ -31,16 +31,16 @@ EXPERIMENTS = sorted(
     path for path in (ROOT / "experiments").rglob("*.yaml") if not path.name.endswith("_sweep.yaml")
 )
 
-# Room -> the rooms that it may import. A room is a folder with all that is in it, or a module in a package's root.
-# mnbed -> topologies, node_agent, and never back; inside mnbed the story runs
+# Part -> the parts that it may import. A part is a folder with all that is in it, or a module in a package's root.
+# mnbed imports topologies and node_agent, never the reverse; inside mnbed the order is
 # commands -> prompt -> run -> results, network -> plan -> experiment -> units, errors.
-ROOMS = {
-    room: frozenset(others.split())
-    for room, others in {
+PARTS = {
+    part: frozenset(others.split())
+    for part, others in {
         "mnbed.cli": "mnbed mnbed.commands mnbed.run mnbed.errors node_agent",
         "mnbed.commands": """
             mnbed.prompt mnbed.run mnbed.results mnbed.network mnbed.topology_view mnbed.plan mnbed.experiment
-            mnbed.run_directory mnbed.machine mnbed.units mnbed.console mnbed.errors topologies
+            mnbed.records mnbed.run_directory mnbed.machine mnbed.units mnbed.console mnbed.errors topologies
             """,
         "mnbed.prompt": """
             mnbed.run mnbed.results mnbed.network mnbed.plan mnbed.experiment mnbed.records mnbed.machine mnbed.units
@@ -73,7 +73,7 @@ ROOMS = {
         "topologies": "",
     }.items()
 }
-# Module or folder -> libraries that it does without: what is pure opens no file and starts nothing, and results are
+# Module or folder -> libraries that it must not import: pure code opens no file and starts nothing, and results are
 # made without a network.
 WITHOUT = {
     "mnbed/experiment/sections.py": ("pathlib", "os", "subprocess", "socket"),
@@ -82,7 +82,7 @@ WITHOUT = {
     "mnbed/experiment": ("mininet", "subprocess", "socket"),
     "topologies": ("mininet", "subprocess", "socket"),
 }
-# Only these may appear at the top of a command module and of the frame: `mnbed --help` has 0.3 s.
+# Only these may be imported at the top of a command module and of cli.py: `mnbed --help` must not take over 0.3 s.
 LIGHT = {
     "__future__",
     "typing",
@@ -105,7 +105,7 @@ def name(path: Path) -> str:
 
 
 def imports(path: Path, *, top_only: bool = False) -> Iterator[str]:
-    """Every module that the file imports; with top_only, those that importing it imports."""
+    """Every module that the file imports; with `top_only`, only those imported when the file itself is."""
     tree = ast.parse(path.read_text(), str(path))
     for node in _executed_on_import(tree) if top_only else ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -130,30 +130,29 @@ def graph() -> Graph:
     return import_graph(ROOT, PACKAGES)
 
 
-def test_every_module_stands_in_a_room(graph: Graph) -> None:
-    assert homeless(graph, ROOMS) == []
+def test_every_module_belongs_to_a_part(graph: Graph) -> None:
+    assert unassigned(graph, PARTS) == []
     in_root = {
-        module for module in graph if module.startswith("mnbed.") and room_of(module, ROOMS) == "mnbed"
+        module for module in graph if module.startswith("mnbed.") and part_of(module, PARTS) == "mnbed"
     }
-    assert in_root == set(), "place them in ROOMS: the package's root is no room for modules"
+    assert in_root == set(), "add them to PARTS: a module in the package's root is a part of its own"
 
 
 def test_imports_stay_within_the_table(graph: Graph) -> None:
-    assert wrong_imports(graph, ROOMS) == []
+    assert wrong_imports(graph, PARTS) == []
 
 
 def test_the_table_allows_no_more_than_is_used(graph: Graph) -> None:
-    assert unused_permissions(graph, ROOMS) == []
+    assert unused_permissions(graph, PARTS) == []
 
 
 def test_no_modules_import_each_other_in_a_circle(graph: Graph) -> None:
     assert circles(graph) == []
-    # Nor do rooms.
-    assert circles(ROOMS) == []
+    assert circles(PARTS) == [], "nor may parts"
 
 
 @pytest.mark.parametrize("place", WITHOUT)
-def test_what_is_pure_does_without_the_machine(place: str) -> None:
+def test_pure_code_does_not_touch_the_machine(place: str) -> None:
     sources = [path for path in SOURCES if name(path) == place or name(path).startswith(f"{place}/")]
     assert sources, f"{place} is gone; so should be its rule"
     wrong = [
@@ -165,17 +164,17 @@ def test_what_is_pure_does_without_the_machine(place: str) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if (ROOT / room.replace(".", "/")).is_dir()])
-def test_what_a_folder_says_that_it_may_import_is_what_the_table_says(room: str) -> None:
-    text = ast.get_docstring(ast.parse((ROOT / room.replace(".", "/") / "__init__.py").read_text())) or ""
-    said = re.search(r"May import[^:]*:(.*?)(?:\.\s|\.?$)", text, re.DOTALL)
-    if said is None:
-        assert not {other for other in ROOMS[room] if other != "mnbed"}
+@pytest.mark.parametrize("part", [part for part in PARTS if (ROOT / part.replace(".", "/")).is_dir()])
+def test_each_folder_states_the_imports_of_the_table(part: str) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / part.replace(".", "/") / "__init__.py").read_text())) or ""
+    stated = re.search(r"May import[^:]*:(.*?)(?:\.\s|\.?$)", text, re.DOTALL)
+    if stated is None:
+        assert not {other for other in PARTS[part] if other != "mnbed"}
         return
-    words = set(re.findall(r"\w+", re.sub(r"\([^)]*\)", "", said[1])))
-    others = {other.removeprefix("mnbed.") for other in ROOMS[room]}
-    rooms = {other.removeprefix("mnbed.") for other in ROOMS}
-    assert words & rooms == others
+    words = set(re.findall(r"\w+", re.sub(r"\([^)]*\)", "", stated[1])))
+    others = {other.removeprefix("mnbed.") for other in PARTS[part]}
+    parts = {other.removeprefix("mnbed.") for other in PARTS}
+    assert words & parts == others
 
 
 @pytest.mark.parametrize(
@@ -185,7 +184,7 @@ def test_every_folder_says_what_it_holds_and_what_it_may_import(folder: Path) ->
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
     assert text
     assert 2 <= len(text.splitlines()) <= 20
-    assert re.search(r"\bimports?\b", text), "it says what may be imported from where"
+    assert re.search(r"\bimports?\b", text), "it does not say what may be imported from where"
 
 
 @pytest.mark.parametrize(
@@ -254,16 +253,16 @@ def test_every_section_is_documented_with_an_example() -> None:
     assert shown == set(Experiment.__dataclass_fields__)
 
 
-def test_nothing_waits_with_select_which_takes_no_descriptor_from_1024_on() -> None:
+def test_nothing_waits_with_select_which_rejects_descriptors_from_1024_on() -> None:
     using = [name(path) for path in SOURCES if re.search(r"\bselect\.select\(", path.read_text())]
     assert using == []
 
 
-def test_yaml_of_users_is_read_where_its_size_is_bounded() -> None:
+def test_yaml_of_users_is_read_only_where_its_size_is_bounded() -> None:
     using = {
         name(path)
         for path in SOURCES
         if re.search(r"\byaml\.(safe_load|load|SafeLoader)\(", path.read_text())
     }
-    # The matrices are files of our own.
+    # The matrices are our own files.
     assert using == {"mnbed/experiment/yaml_source.py", "topologies/plain_yaml.py", "topologies/matrices.py"}

@@ -212,30 +212,30 @@ def test_messages_that_troubleshooting_quotes_are_printed() -> None:
 
 # --- who may import whom ---
 
-ROOMS = re.compile(r"^\| `(\w+)` \| [^|]+ \|([^|]*)\|$", re.MULTILINE)
-# What the page says of all parts at once.
+PART_ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \|([^|]*)\|$", re.MULTILINE)
+# What every part may import, as the page says in a sentence.
 FOR_ALL = {"errors", "node_agent", "topologies"}
 
 
-def documented_rooms() -> dict[str, set[str]]:
+def documented_parts() -> dict[str, set[str]]:
     page = (ROOT / "docs" / "architecture.md").read_text()
     table = page.partition("| part of `mnbed` |")[2].partition("\n\n")[0]
-    rooms = {name: set(re.findall(r"`(\w+)`", allowed)) for name, allowed in ROOMS.findall(table)}
-    rooms["commands"] = set(rooms) - {"commands"}
-    return rooms
+    parts = {name: set(re.findall(r"`(\w+)`", allowed)) for name, allowed in PART_ROW.findall(table)}
+    parts["commands"] = set(parts) - {"commands"}
+    return parts
 
 
-def actual_rooms() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+def actual_parts() -> dict[str, set[str]]:
+    imports: dict[str, set[str]] = {}
     for path in (ROOT / "mnbed").rglob("*.py"):
-        room = path.relative_to(ROOT / "mnbed").with_suffix("").parts[0]
-        if room not in ("cli", "__init__"):
-            found.setdefault(room, set()).update(imported_rooms(path) - {room, "__version__"})
-    return found
+        part = path.relative_to(ROOT / "mnbed").with_suffix("").parts[0]
+        if part not in ("cli", "__init__"):
+            imports.setdefault(part, set()).update(imported_parts(path) - {part, "__version__"})
+    return imports
 
 
-def imported_rooms(path: Path) -> set[str]:
-    rooms: set[str] = set()
+def imported_parts(path: Path) -> set[str]:
+    parts: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             names = [f"mnbed.{name.name}" for name in node.names] if node.module == "mnbed" else [node.module]
@@ -245,26 +245,26 @@ def imported_rooms(path: Path) -> set[str]:
             continue
         for package, *rest in (name.split(".") for name in names):
             if package == "mnbed":
-                rooms.update(rest[:1])
+                parts.update(rest[:1])
             elif package in FOR_ALL:
-                rooms.add(package)
-    return rooms
+                parts.add(package)
+    return parts
 
 
-def test_the_table_of_rooms_is_what_the_source_does() -> None:
-    documented, actual = documented_rooms(), actual_rooms()
+def test_the_table_of_parts_is_what_the_source_does() -> None:
+    documented, actual = documented_parts(), actual_parts()
     assert set(documented) == set(actual)
-    beyond = {room: actual[room] - documented[room] - FOR_ALL for room in actual}
-    assert {room: rooms for room, rooms in beyond.items() if rooms} == {}
+    beyond = {part: actual[part] - documented[part] - FOR_ALL for part in actual}
+    assert {part: parts for part, parts in beyond.items() if parts} == {}
 
 
-def test_the_table_of_rooms_points_one_way() -> None:
-    order = list(documented_rooms())
-    for room, allowed in documented_rooms().items():
-        assert all(order.index(other) > order.index(room) for other in allowed), room
+def test_the_table_of_parts_points_one_way() -> None:
+    order = list(documented_parts())
+    for part, allowed in documented_parts().items():
+        assert all(order.index(other) > order.index(part) for other in allowed), part
 
 
-# --- what stands beside the pages ---
+# --- other files of documentation ---
 
 
 def test_hosted_ci_runs_our_own_checks() -> None:

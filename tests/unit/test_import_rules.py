@@ -1,4 +1,4 @@
-"""The checker of imports itself: it sees every kind of import, and says which are wrong."""
+"""The import checker itself: it sees every kind of import, and reports the wrong ones."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.import_rules import circles, homeless, import_graph, unused_permissions, wrong_imports
+from tests.unit.import_rules import circles, import_graph, unassigned, unused_permissions, wrong_imports
 
-ROOMS = {
+PARTS = {
     "house.upper": frozenset({"house.lower", "house.units"}),
     "house.lower": frozenset({"house.units"}),
     "house.units": frozenset[str](),
@@ -23,7 +23,7 @@ def write(root: Path, name: str, text: str = "") -> None:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A house in order, every permission in use."""
+    """A package in order, with every permission in use."""
     write(tmp_path, "house/upper/__init__")
     write(tmp_path, "house/upper/window", "from house.lower.door import open\nimport house.units\n")
     write(tmp_path, "house/lower/__init__")
@@ -36,10 +36,10 @@ def house(tmp_path: Path) -> Path:
 def test_a_house_in_order_has_nothing_wrong(house: Path) -> None:
     graph = import_graph(house, ("house",))
     assert graph["house.upper.window"] == {"house.lower.door", "house.units"}
-    assert wrong_imports(graph, ROOMS) == []
-    assert unused_permissions(graph, ROOMS) == []
+    assert wrong_imports(graph, PARTS) == []
+    assert unused_permissions(graph, PARTS) == []
     assert circles(graph) == []
-    assert homeless(graph, ROOMS) == []
+    assert unassigned(graph, PARTS) == []
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_a_house_in_order_has_nothing_wrong(house: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["house/lower/door", "house/lower/cellar/wine", "house/units"])
-def test_an_import_against_the_table_is_told(house: Path, place: str, text: str) -> None:
+def test_an_import_against_the_table_is_reported(house: Path, place: str, text: str) -> None:
     write(house, place, text)
-    (wrong,) = wrong_imports(import_graph(house, ("house",)), ROOMS)
+    (wrong,) = wrong_imports(import_graph(house, ("house",)), PARTS)
     assert wrong.startswith(f"{place.replace('/', '.')} imports house.upper")
 
 
@@ -70,21 +70,21 @@ def test_an_import_against_the_table_is_told(house: Path, place: str, text: str)
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.lower.cellar.wine import Red",
     ],
 )
-def test_a_circle_inside_a_room_is_told(house: Path, text: str) -> None:
+def test_a_circle_inside_a_part_is_reported(house: Path, text: str) -> None:
     write(house, "house/lower/door", text)
     graph = import_graph(house, ("house",))
     assert circles(graph) == [["house.lower.cellar.wine", "house.lower.door"]]
-    assert wrong_imports(graph, ROOMS) == []
+    assert wrong_imports(graph, PARTS) == []
 
 
-def test_a_module_in_no_room_is_told(house: Path) -> None:
+def test_a_module_in_no_part_is_reported(house: Path) -> None:
     write(house, "house/shed")
-    assert homeless(import_graph(house, ("house",)), ROOMS) == ["house.shed"]
+    assert unassigned(import_graph(house, ("house",)), PARTS) == ["house.shed"]
 
 
-def test_a_permission_that_nobody_uses_is_told(house: Path) -> None:
+def test_a_permission_that_nobody_uses_is_reported(house: Path) -> None:
     write(house, "house/lower/door", "import os")
-    assert unused_permissions(import_graph(house, ("house",)), ROOMS) == [
+    assert unused_permissions(import_graph(house, ("house",)), PARTS) == [
         "house.lower may import house.units, and does not"
     ]
 

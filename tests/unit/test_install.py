@@ -1,4 +1,4 @@
-"""install.sh, .ci/run and the Vagrantfile, as far as that needs neither network nor a change of this machine."""
+"""install.sh, .ci/run and the Vagrantfile, as far as they can be tested without network and changes to this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _run(*command: str | Path, **environment: str) -> subprocess.CompletedProces
 
 
 def _install_where(prepare: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """install.sh in a mount namespace of its own, after the shell line `prepare`.
+    """install.sh in its own mount namespace, after the shell line `prepare`.
 
     `apt-get` does nothing there but fail: a check that is missed must not install anything.
     """
@@ -108,7 +108,7 @@ def test_foreign_command_is_never_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_failing_step_shows_the_end_of_its_output(tmp_path: Path) -> None:
-    """dpkg knows no package and apt-get fails: the message names what cannot be had, or the step with apt's words."""
+    """dpkg knows no package and apt-get fails: the message names what is not available, or quotes apt for the step."""
     for folder in ("bin", "log", "lock"):
         (tmp_path / folder).mkdir()
     prepare = (
@@ -158,7 +158,7 @@ def _need_vagrant() -> None:
 
 
 def _validate(folder: Path, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Without a provider: none need be installed to check the file."""
+    """Without a provider, so that none needs to be installed to check the file."""
     places = {"VAGRANT_HOME": f"{folder}/home", "VAGRANT_DOTFILE_PATH": f"{folder}/machine"}
     environment = places | {"VAGRANT_CWD": str(_CHECKOUT / "vagrant"), "VAGRANT_NO_PLUGINS": "1"} | settings
     return _run("vagrant", "validate", "--ignore-provider", **environment)

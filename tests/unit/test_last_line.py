@@ -27,7 +27,7 @@ def test_of_root(): pass
 
 
 def session(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """A session of its own, over a folder that has one file of tests and our conftest."""
+    """A pytest session of its own, over a folder with one test file and our conftest."""
     (folder / "test_these.py").write_text(_TESTS)
     (folder / "conftest.py").write_bytes((_CHECKOUT / "tests/conftest.py").read_bytes())
     command = [

@@ -80,7 +80,7 @@ def effect_of(path: PathProperties, seeds: Sequence[int]) -> Effect:
 
 
 class Paths:
-    """Which links each path takes, and so which paths a change of links changes."""
+    """Which links each path takes, and so which paths a change of links affects."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -154,7 +154,7 @@ class DelayProcess:
         interfaces: Sequence[tuple[int, list[str]]],
         everyone: bool = False,
     ) -> Iterator[DelayProcess]:
-        """Install the rules, start the process, and stop it on leaving. Raises MachineError or RunError.
+        """Install the rules and start the process; it ends with the block. Raises MachineError or RunError.
 
         `interfaces`: (process in a namespace, its interfaces), all of the network's. `everyone`: include hosts
         whose packets are not delayed yet, since somebody may change links by hand.
@@ -243,7 +243,7 @@ class DelayProcess:
         return self.statistics is None and self._process.poll() is not None
 
     def stopped(self) -> bool:
-        """Whether somebody keeps it from running: with SIGSTOP, or a debugger."""
+        """Whether something keeps it from running: SIGSTOP, or a debugger."""
         return is_stopped(self._process.pid)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Packets that wait at one host: ids and deadlines, and which verdicts release them in the fewest messages.
+"""The packets that wait at a host: ids and deadlines, and which verdicts release them in the fewest messages.
 
 A batch verdict releases every waiting packet up to an id. It can be used for due packets as long as no packet with a
 smaller id still has to wait; the others get a verdict each.
@@ -40,7 +40,7 @@ class DelayLine:
         return len(self._waiting) - len(self._gone)
 
     def add(self, number: int, arrived_s: float, delay_s: float) -> None:
-        """A packet that waits as long as all with this delay."""
+        """Add a packet with a delay that it shares with others."""
         line = self._lines.get(delay_s)
         if line is None:
             line = self._lines[delay_s] = deque()
@@ -48,7 +48,7 @@ class DelayLine:
         self._waiting.append(number)
 
     def add_spread(self, number: int, deadline_s: float) -> None:
-        """A packet with a deadline of its own."""
+        """Add a packet with a deadline of its own."""
         heapq.heappush(self._spread, (deadline_s, number))
         self._waiting.append(number)
 

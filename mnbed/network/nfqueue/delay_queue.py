@@ -86,7 +86,7 @@ class Statistics:
 
     packets: int = 0
     late_max_s: float = 0.0
-    """The longest a packet waited beyond its time."""
+    """The largest lateness of a packet."""
     late_over_1ms: int = 0
     """Packets released more than 1 ms late."""
     lost: int = 0
@@ -97,7 +97,7 @@ class Statistics:
     """Whether the network's packets were kept off the processor that this process ran on."""
     cpu_s: float = 0.0
     cpu_system_s: float = 0.0
-    """Of cpu_s, in the kernel: a released packet's way up the receiver's stack counts here."""
+    """The part of cpu_s spent in the kernel, where a released packet's way up the receiver's stack counts."""
 
 
 class _Host:

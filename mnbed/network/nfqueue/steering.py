@@ -1,4 +1,4 @@
-"""Keeps the packets of all links off one processor, for a process that must never wait for them.
+"""Keeps the packets of all links off a processor, for a process that must never wait for them.
 
 A packet that a process releases goes up the receiver's stack at once, in that process's time; and whatever else has
 arrived on its processor meanwhile is processed there as well: acknowledgements on their way through switches, other

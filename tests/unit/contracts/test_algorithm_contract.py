@@ -1,4 +1,4 @@
-"""What every algorithm must do, tried on each one that is discovered, so that a new file is tested at once.
+"""What every algorithm must do, tested on each one that is discovered, so that a new file is tested at once.
 
 An algorithm whose settings have no defaults, or that needs another overlay, fails here first.
 """
@@ -106,7 +106,7 @@ def test_rounds_go_on_when_peers_die(name: str) -> None:
 
 
 @every_algorithm
-def test_a_lone_node_goes_on(name: str) -> None:
+def test_a_lone_node_keeps_training(name: str) -> None:
     network = run(name, until_s=20.5, dead={node: 1.0 + 0.1 * node for node in range(1, NUM_NODES)})
     assert network.nodes[0].round >= 15
 
@@ -124,7 +124,7 @@ class Weather:
     round_s: float
     """By how much a round may take longer than 1 s."""
     restart: str = "on"
-    """How a returning node counts its rounds: it goes on, begins at 0 again, or skips some."""
+    """How a restarted node counts its rounds: it continues, starts at 0 again, or skips some."""
 
     def network(self, name: str) -> tuple[FakeNetwork, random.Random]:
         draw = random.Random(self.seed)

@@ -1,4 +1,4 @@
-"""What every task must guarantee, tried on each one that is discovered: a new file is tested at once."""
+"""What every task must guarantee, tested on each one that is discovered: a new file is tested at once."""
 
 from __future__ import annotations
 

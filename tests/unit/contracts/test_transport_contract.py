@@ -1,4 +1,4 @@
-"""What every way of exchanging guarantees: frames whole and once, losses reported once, nothing stale, nobody blocked.
+"""What every way of exchanging guarantees: frames whole and once, losses reported once, nothing stale, no node blocked.
 
 Real sockets over loopback; peers that misbehave are played by the test. Each case runs for `parallel` and `sequential`.
 """

@@ -1,4 +1,4 @@
-"""The frame: verbs, help, exit statuses, one message instead of a traceback; and the verbs `plan` and `doctor`."""
+"""The command line: verbs, help, exit statuses, messages instead of tracebacks; and the verbs `plan` and `doctor`."""
 
 from __future__ import annotations
 

@@ -53,9 +53,9 @@ def test_long_cells_stay_whole_and_short_ones_are_not_padded(capsys: pytest.Capt
     ids=lambda arguments: " ".join(arguments[:2]),
 )
 def test_commands_print_whole_lines(arguments: tuple[str, ...]) -> None:
-    said = output(*arguments) if arguments != ("doctor",) else _doctor()
-    assert [line for line in said.splitlines() if line != line.rstrip()] == []
-    assert max(map(len, said.splitlines())) > 40
+    printed = output(*arguments) if arguments != ("doctor",) else _doctor()
+    assert [line for line in printed.splitlines() if line != line.rstrip()] == []
+    assert max(map(len, printed.splitlines())) > 40
 
 
 def _doctor() -> str:
@@ -67,7 +67,7 @@ def _doctor() -> str:
 def test_reasons_and_paths_of_a_report_stay_on_their_lines(tmp_path: Path) -> None:
     run = RunBuilder(path=tmp_path / ("a-long-name-of-a-run-directory-" * 4)).build()
     run.node_journal("h3").unlink()
-    said = output("report", str(run.path))
-    assert f"report: {run.path}/report.html\n" in said
-    assert "no journal of h3: never started, or lost\n" in said
-    assert [line for line in said.splitlines() if line != line.rstrip()] == []
+    printed = output("report", str(run.path))
+    assert f"report: {run.path}/report.html\n" in printed
+    assert "no journal of h3: never started, or lost\n" in printed
+    assert [line for line in printed.splitlines() if line != line.rstrip()] == []

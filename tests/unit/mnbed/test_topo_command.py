@@ -133,7 +133,7 @@ def test_a_matrix_is_exported_where_its_access_links_do_not_limit(run: Run, tmp_
         (("topo", "draw", "star", "-o", "/nonexistent/x.svg"), "cannot be written"),
         (("topo", "convert", "star", "x.dot"), "unknown ending '.dot'"),
         (("topo", "convert", "star", "x.xml"), "has no bandwidth"),
-        (("export", STRAGGLERS, "--to", "ns3"), "unknown format; there is: kollaps"),
+        (("export", STRAGGLERS, "--to", "ns3"), "unknown format; known: kollaps"),
         (("export", "none.yaml"), "no such file"),
     ],
 )
@@ -150,9 +150,9 @@ def test_a_source_is_not_overwritten(run: Run, tmp_path: Path) -> None:
     before = graph.read_bytes()
     (tmp_path / "link.graphml").symlink_to(graph)
     for target in (graph, tmp_path / "link.graphml", tmp_path / ".." / tmp_path.name / "a.graphml"):
-        status, _, said = run("topo", "convert", str(graph), str(target))
+        status, _, errors = run("topo", "convert", str(graph), str(target))
         assert status == 2
-        assert "would be overwritten" in said
+        assert "would be overwritten" in errors
     assert graph.read_bytes() == before
     # Another file may be there already.
     assert run("topo", "convert", "ring", str(graph), "--set", "nodes=3")[0] == 0
@@ -162,14 +162,14 @@ def test_a_source_is_not_overwritten(run: Run, tmp_path: Path) -> None:
 def test_an_experiment_is_not_overwritten_by_its_export(run: Run, tmp_path: Path) -> None:
     experiment = tmp_path / "mine.yaml"
     experiment.write_text(Path(STRAGGLERS).read_text())
-    status, _, said = run("export", str(experiment), "--output", str(experiment))
+    status, _, errors = run("export", str(experiment), "--output", str(experiment))
     assert status == 2
-    assert "would be overwritten" in said
+    assert "would be overwritten" in errors
     assert experiment.read_text() == Path(STRAGGLERS).read_text()
 
 
 def test_names_of_our_own_journals_in_a_file_are_given_new_ones(tmp_path: Path) -> None:
-    """As other names that cannot be used; the file's own name stays as the label."""
+    """Like other names that cannot be used; the name in the file stays as the label."""
     path = tmp_path / "zoo.edges"
     path.write_text("controller parent\nparent other\n")
     graph = files.load(path)

@@ -66,7 +66,7 @@ class RealAgents:
             )
 
     def has_ended(self, name: str) -> bool:
-        """Whether the process of that agent, or of all of them where it is nobody's name, has ended by itself."""
+        """Whether that agent's process has ended by itself; if no agent has that name, whether all have."""
         own = [process for index, process in self._processes.items() if f"h{index + 1}" == name]
         return all(process.poll() is not None for process in own or self._processes.values())
 
@@ -155,7 +155,7 @@ class RealAgents:
 
 @contextmanager
 def real_agents(folder: Path, num_nodes: int, algorithm: dict[str, Any]) -> Iterator[RealAgents]:
-    """Agents that are all launched, and all gone at the end; whatever they have said or written fits its type."""
+    """Agents that are all launched, and gone at the end; all their messages and records must fit their types."""
     agents = RealAgents(folder, num_nodes, algorithm)
     try:
         for index in range(num_nodes):

@@ -42,7 +42,7 @@ class TestPaper:
         answer = arrives(answerer, 0, 0, payload(request), asks=True)
         assert answer is not None
         assert not answer.reply_wanted
-        assert payload(answer) == [4, 0]  # as it was before it averaged
+        assert payload(answer) == [4, 0]  # its model before averaging
         assert arrives(asker, 1, 0, payload(answer), asks=False) is None
         asker.before_local_phase(a, 1.0)
         answerer.before_local_phase(b, 1.0)
@@ -99,7 +99,7 @@ class TestPaper:
         assert arrives(algorithm, 2, 5, [100, 100], asks=False) is None  # nobody asked
         algorithm.before_local_phase(values, 0.0)
         assert values.tolist() == [2, 2]
-        algorithm.peer_joined(1)  # it counts its rounds anew
+        algorithm.peer_joined(1)  # it counts its rounds from 0 again
         assert arrives(algorithm, 1, 0, [2, 2], asks=True) is not None
 
     def test_before_its_first_round_a_node_moves_no_model(self) -> None:

@@ -1,4 +1,4 @@
-"""Emulated against wall time."""
+"""Emulated time against wall-clock time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_waiting_ends_at_the_instant() -> None:
     assert clock.wait_until(0.05, threading.Event())  # past already
 
 
-def test_waiting_ends_when_told_to_stop() -> None:
+def test_waiting_ends_on_request() -> None:
     stop = threading.Event()
     threading.Timer(0.05, stop.set).start()
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Waiting works whatever the descriptor's number is."""
+"""Waiting works with descriptors of any number."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_the_same_run_twice_gives_the_same_models() -> None:
         assert first.nodes[node].aggregated == second.nodes[node].aggregated
 
 
-def test_unequal_progress_stops_nobody() -> None:
+def test_unequal_progress_stops_no_node() -> None:
     network = run_unequal()
     rounds = {index: node.round for index, node in network.nodes.items()}
     assert rounds == {index: int((10 if index == 6 else 20) / (0.5 + 0.25 * index)) for index in range(8)}

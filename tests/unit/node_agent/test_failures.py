@@ -1,4 +1,4 @@
-"""What reaches the controller when an algorithm has a bug: in a real agent, at each place where its code runs.
+"""What the controller receives when an algorithm has a bug: in a real agent, at each place where its code runs.
 
 And how a process ended, in words.
 """

@@ -1,4 +1,4 @@
-"""A full disk, as /dev/full imitates it: the file is named, and the controller is told before the journal."""
+"""A full disk, as /dev/full imitates it: messages name the file, and reach the controller without the journal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_snapshot_is_a_numpy_file(tmp_path: Path) -> None:
     )
 
 
-def test_the_controller_is_told_before_the_journal() -> None:
+def test_the_controller_hears_of_a_full_disk() -> None:
     ours, theirs = socket.socketpair()
     journal = Journal(FULL, "h1", lambda: 1.0)
     agent: Any = SimpleNamespace(journal=journal, control=ControlChannel(ours))
@@ -71,6 +71,6 @@ def test_any_verb_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as ended:
         main(["export", str(QUICKSTART), "-o", str(tmp_path / "x.svg")])
     assert ended.value.code in (2, 3)
-    said = capsys.readouterr().err
-    assert "No space left on device" in said
-    assert "Error" not in said
+    errors = capsys.readouterr().err
+    assert "No space left on device" in errors
+    assert "Error" not in errors

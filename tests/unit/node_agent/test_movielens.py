@@ -1,4 +1,4 @@
-"""MovieLens: files as published and damaged ones, the split by user, and that something is learned."""
+"""MovieLens: files as published, damaged files, the split by user, and that training learns something."""
 
 from __future__ import annotations
 

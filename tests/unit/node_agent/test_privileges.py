@@ -1,4 +1,4 @@
-"""Root is given up for good: what is left is read back from the kernel, and every way back is tried."""
+"""Root is given up irrevocably: what is left is read back from the kernel, and every way back is tried."""
 
 from __future__ import annotations
 

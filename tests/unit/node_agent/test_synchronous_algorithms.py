@@ -46,7 +46,7 @@ def test_d_psgd_keeps_the_mean_at_every_round(slow: dict[int, float]) -> None:
         assert agent.values == pytest.approx([2, -2], abs=1e-5)
 
 
-def test_d_psgd_goes_on_with_a_peer_that_died_and_came_back() -> None:
+def test_d_psgd_continues_with_a_peer_that_died_and_restarted() -> None:
     network = FakeNetwork(make_algorithms({"name": "d_psgd"}, 3, 2), num_parameters=2)
     for node in range(3):
         network.start(node, np.zeros(2, np.float32), 1.0)
@@ -92,7 +92,7 @@ def test_el_local_redraws_only_if_asked() -> None:
     assert len({tuple(receivers(el_local(redraw=False), round)) for round in range(12)}) == 1
 
 
-def test_el_local_without_waiting_goes_on() -> None:
+def test_el_local_without_waiting_continues() -> None:
     algorithm = el_local(wait=False)
     receivers(algorithm, 0)
     assert algorithm.may_start_round()

@@ -135,7 +135,7 @@ def test_warm_up_changes_nothing_that_is_drawn_later() -> None:
 
 
 def test_loading_and_warming_up_start_no_thread() -> None:
-    """The warm parent forks afterwards, and a child has none of its parent's threads."""
+    """The warm parent forks afterwards, and a child process has none of its parent's threads."""
     program = (
         "import os, torch; torch.set_num_threads(1)\n"
         "from tests.unit.node_agent.test_training import digits\n"

@@ -1,4 +1,4 @@
-"""The transport's own affairs: listening, descriptors, strangers, the controller, times, one frame after the other.
+"""The transport itself: listening, descriptors, strangers, the controller, times, one frame after another.
 
 What holds for every way of exchanging is in contracts/test_transport_contract.py.
 """
@@ -105,7 +105,7 @@ def test_round_trip_times_come_from_the_kernel(make_nodes: MakeNodes) -> None:
 def test_peers_that_are_early_wait_for_the_common_start(
     make_nodes: MakeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Peers may talk to a restarted agent before it has been told when the experiment began."""
+    """Peers may talk to a restarted agent before it knows when the experiment began."""
     with monkeypatch.context() as patched:
         patched.setattr("node_agent.transport.Transport.begin", lambda *_: None)
         sender, late = make_nodes(2)
@@ -126,7 +126,7 @@ def test_the_end_of_the_controller_is_reported_once(make_nodes: MakeNodes) -> No
     wait_until(lambda: node.control_messages == [None])
 
 
-def test_a_controller_that_reads_nothing_holds_up_nobody(make_nodes: MakeNodes) -> None:
+def test_a_controller_that_reads_nothing_blocks_no_agent(make_nodes: MakeNodes) -> None:
     """Status messages are dropped and counted; what the agent says in the end still gets through, and whole."""
     status = {"t": 1.5, "long": "x" * 5000}
     eager = Limits(reconnect_s=0.02, status_wall_s=0.0005)
@@ -289,7 +289,7 @@ def test_without_descriptors_connecting_waits_and_the_queue_with_it(
     assert node.counters.connections_lost == 0
 
 
-# --- one frame after the other ---
+# --- one frame after another ---
 
 
 def test_in_sequence_frames_leave_in_the_order_of_their_creation(make_nodes: MakeNodes) -> None:

@@ -1,4 +1,4 @@
-"""Real agents that wait for each other: processes, sockets, SIGKILL. Rounds go on whoever dies or comes back."""
+"""Real agents that wait for each other: processes, sockets, SIGKILL. Rounds continue whoever dies or restarts."""
 
 from __future__ import annotations
 

@@ -371,7 +371,7 @@ NAMED_FILES = {
 @pytest.mark.parametrize("place", ["beside the experiment", "home", "working directory"])
 @pytest.mark.parametrize("key", NAMED_FILES)
 def test_a_named_file_is_found(key: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative to the experiment; to the user's home after ~; and where `--set` names it, to the working directory."""
+    """Relative to the experiment; to the user's home after ~; and, if `--set` gives it, to the working directory."""
     name, text, value = NAMED_FILES[key]
     for folder in ("beside the experiment", "home", "working directory"):
         (tmp_path / folder).mkdir()

@@ -95,12 +95,12 @@ def test_root_plans_without_importing_it(tmp_path: Path) -> None:
     assert replace(blind, experiment=found) == plan
     assert budget(blind, 2, STEP) == expected
     assert dump_experiment(unseen) == dump_experiment(found)
-    # Also where it is said that there is nothing to be asked.
+    # The same if it is stated that nobody can be asked.
     parse(plain_data, {})
 
 
 @pytest.mark.parametrize("sends", [(float("nan"), 1), (-1.0, 1), (1.0, 0), (1e9, 1)])
-def test_what_it_is_said_to_send_must_be_possible(tmp_path: Path, sends: tuple[float, int]) -> None:
+def test_its_declared_number_of_messages_must_be_possible(tmp_path: Path, sends: tuple[float, int]) -> None:
     found = resolved(load_experiment(experiment(tmp_path, EXAMPLE)))
     with pytest.raises(ValidationError):
         parse(found, {7: sends})

@@ -19,7 +19,7 @@ def sweep(folder: Path, text: str, *overrides: str) -> Sweep:
 
 
 def write(folder: Path, text: str) -> Path:
-    """The sweep's file, beside its base."""
+    """The sweep file, next to its base experiment."""
     (folder / "base.yaml").write_text("time: {duration: 20s}\nevaluate: {every: 5s}\n")
     (folder / "s.yaml").write_text(text)
     return folder / "s.yaml"

@@ -34,7 +34,7 @@ class Kernel:
         max_size=80,
     )
 )
-def test_every_packet_leaves_in_time_and_none_before(packets: list[tuple[float, float, float]]) -> None:
+def test_every_packet_leaves_on_time_and_none_early(packets: list[tuple[float, float, float]]) -> None:
     line, kernel, deadlines, now = DelayLine(), Kernel(), {}, 0.0
     for number, (delay, gap, drawn) in enumerate(packets, start=1):
         now += gap

@@ -1,4 +1,4 @@
-"""Losses in bursts in the process that serves NFQUEUE: the chain of states, and who shares one."""
+"""Losses in bursts in the process that serves NFQUEUE: the chain of states, and which paths share one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_other_parameters_begin_in_the_good_state_and_the_same_go_on() -> None:
 
 @pytest.fixture
 def kernel() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """What a host's queue writes to, and where that arrives."""
+    """The socket that a host's queue writes to, and the one where that arrives."""
     with contextlib.ExitStack() as stack:
         ours, theirs = map(stack.enter_context, socket.socketpair(type=socket.SOCK_DGRAM))
         yield ours, theirs
@@ -85,7 +85,7 @@ SOURCE = 0x0A000001
 
 
 def test_paths_over_one_link_share_its_state(kernel: tuple[socket.socket, socket.socket]) -> None:
-    """Every second packet of the link is lost, whoever it is for."""
+    """Every second packet of the link is lost, whatever its destination."""
     chains = new_chains()
     alternating = [77, 1, 1, 1, 0]
     order = {"gso": False, "seed": 1, "sources": effect(alternating)}

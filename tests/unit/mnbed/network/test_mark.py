@@ -50,10 +50,10 @@ def test_what_was_noted_is_found_and_removed(tmp_path: Path) -> None:
         mark.note(noted)
         (one,) = find_leftovers(tmp_path)
         assert (one.pid, one.run, one.command) == (noted, "run-1", "sleep 100")
-        (said,) = remove_leftovers(tmp_path)
-        assert said == f"ended process {noted} of run run-1: sleep 100"
+        (message,) = remove_leftovers(tmp_path)
+        assert message == f"ended process {noted} of run run-1: sleep 100"
         assert not alive(noted)
-        # It carries the variable, too, like everything started inside; but nobody has noted it.
+        # It has the variable, too, like everything started inside; but its id has not been noted.
         assert alive(stranger)
 
 
@@ -76,7 +76,7 @@ def test_children_of_what_was_noted_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["x", "", "0" * 32])
-def test_a_variable_of_that_name_is_no_mark(tmp_path: Path, value: str) -> None:
+def test_another_variable_of_that_name_is_not_a_mark(tmp_path: Path, value: str) -> None:
     with mark.marked("run-1", tmp_path), orphan({mark.VARIABLE: value}) as pid:
         mark.note(pid)
         assert found(tmp_path) == []
@@ -84,7 +84,7 @@ def test_a_variable_of_that_name_is_no_mark(tmp_path: Path, value: str) -> None:
         assert alive(pid)
 
 
-def test_a_copied_mark_is_no_mark(tmp_path: Path) -> None:
+def test_a_copied_mark_is_not_a_mark(tmp_path: Path) -> None:
     with mark.marked("run-1", tmp_path) as register:
         value = register.value
     with mark.marked("run-2", tmp_path), orphan({mark.VARIABLE: value}) as pid:
@@ -92,7 +92,7 @@ def test_a_copied_mark_is_no_mark(tmp_path: Path) -> None:
         assert found(tmp_path) == []
 
 
-def test_a_number_that_was_given_out_again_is_nobody_of_ours(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_not_ours(tmp_path: Path) -> None:
     with mark.marked("run-1", tmp_path) as register, orphan() as pid:
         mark.note(pid)
         head, line = register.path.read_text().splitlines()

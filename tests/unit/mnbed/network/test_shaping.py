@@ -60,7 +60,7 @@ def test_without_netem_a_bfifo_has_the_same_room() -> None:
 
 
 def test_more_than_a_gigabit_is_shaped_too() -> None:
-    """Mininet's TCIntf ignores such a rate."""
+    """Mininet's TCIntf ignores a rate this high."""
     assert "rate 2500000000bit" in tc_commands("x", LinkProperties(bandwidth_bps=2.5e9), "nfqueue")[1]
 
 

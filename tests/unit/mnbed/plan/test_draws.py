@@ -32,7 +32,7 @@ def times(num_hosts: int, step: StepCost | None = None, seed: int = 1, **compute
     return found
 
 
-# --- one node more ---
+# --- one more node ---
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -45,7 +45,7 @@ def test_another_node_changes_at_most_one_straggler_and_no_bandwidth(seed: int) 
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_one_node_more_leaves_step_times_alone(seed: int) -> None:
+def test_one_more_node_leaves_step_times_alone(seed: int) -> None:
     drawn = {"distribution": "lognormal", "mean": "20ms", "std": "5ms"}
     assert times(13, seed=seed, step_time=drawn)[:12] == times(12, seed=seed, step_time=drawn)
     slow = {"count": 4, "factor": 3, "spread": 0.2}

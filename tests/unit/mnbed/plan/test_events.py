@@ -32,7 +32,7 @@ def plan_of(tmp_path: Path, *events: Any, **network: Any) -> Plan:
     return make_plan(load(tmp_path, *events, **network), ROOMY)
 
 
-def told(plan: Plan) -> list[tuple[float, str]]:
+def texts(plan: Plan) -> list[tuple[float, str]]:
     return [(event.at_s, event.text) for event in plan.timeline]
 
 
@@ -53,7 +53,7 @@ def test_no_events_no_timeline(tmp_path: Path) -> None:
 
 def test_a_change_for_a_while_ends_where_it_began(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, {"at": "30s", "link": ["h3", "s1"], "bandwidth": "5mbit", "for": "10s"})
-    assert told(plan) == [(30, "h3 - s1: bandwidth 5mbit"), (40, "h3 - s1: as before")]
+    assert texts(plan) == [(30, "h3 - s1: bandwidth 5mbit"), (40, "h3 - s1: as before")]
     assert shapes(plan, "h3", "s1") == shapes(plan, "s1", "h3") == [(30, 5e6, 0.005), (40, 10e6, 0.005)]
     event = plan.timeline[0]
     assert isinstance(event, Reshape)
@@ -91,7 +91,7 @@ def test_links_go_down_and_come_up(tmp_path: Path) -> None:
         {"at": "4s", "link": ["s1", "h1"], "action": "up"},
         {"at": "5s", "link": ["h2", "s1"], "action": "down", "for": "2s"},
     )
-    assert told(plan) == [(1, "h1 - s1 down"), (4, "s1 - h1 up"), (5, "h2 - s1 down"), (7, "h2 - s1 up")]
+    assert texts(plan) == [(1, "h1 - s1 down"), (4, "s1 - h1 up"), (5, "h2 - s1 down"), (7, "h2 - s1 up")]
     assert all(isinstance(event, SetLink) for event in plan.timeline)
 
 
@@ -109,7 +109,7 @@ def test_a_partition_heals(tmp_path: Path) -> None:
         {"at": "20s", "partition": [["h1"], ["h3"]]},
         {"at": "30s", "action": "heal"},
     )
-    assert told(plan) == [
+    assert texts(plan) == [
         (10, "partition h1 h2 | h3"),
         (15, "partition heals"),
         (20, "partition h1 | h3"),
@@ -129,7 +129,7 @@ def test_nodes_die_pause_and_come_back(tmp_path: Path) -> None:
         {"at": "30s", "node": "h3", "action": "pause"},
         {"at": "31s", "node": "h3", "action": "kill"},
     )
-    assert told(plan) == [
+    assert texts(plan) == [
         (5, "h1 killed"),
         (5, "h2 killed"),
         (9, "h1 restarts afresh"),
@@ -191,7 +191,7 @@ def test_a_trace_of_several_links_is_read_from_a_file(tmp_path: Path) -> None:
 def test_a_trace_given_by_set_is_relative_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
-    """As every other file that --set names, and also where it gives a whole section."""
+    """Like every other file that --set names, and also if it gives a whole section."""
     here = tmp_path / "here"
     here.mkdir()
     (here / "cell.csv").write_text("time,bandwidth\n0,5mbit\n")

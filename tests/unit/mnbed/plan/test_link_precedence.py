@@ -1,4 +1,4 @@
-"""Which setting of a link wins: one order of precedence for every property, and who is a straggler as a result."""
+"""Which setting of a link wins: one order of precedence for every property, and which hosts become stragglers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mnbed.plan.model import Plan
 from tests.unit.mnbed.plan.test_make import plan_of, star
 from topologies.burst_loss import BurstLoss
 
-# Property of the plan -> (key, what each place says of it, what it is then), in the order of precedence.
-SAID: dict[str, tuple[str, list[Any], list[Any]]] = {
+# Property of the plan -> (key, its value in each place, the value that the plan then has), in the order of precedence.
+CASES: dict[str, tuple[str, list[Any], list[Any]]] = {
     "bandwidth_bps": ("bandwidth", ["10mbit", "20mbit", "30mbit", "50mbit"], [10e6, 20e6, 30e6, 50e6]),
     "delay_s": ("delay", ["11ms", "12ms", "13ms", "15ms"], [0.011, 0.012, 0.013, 0.015]),
     "jitter_s": ("jitter", ["1ms", "2ms", "3ms", "4ms"], [0.001, 0.002, 0.003, 0.004]),
@@ -32,9 +32,11 @@ SAID: dict[str, tuple[str, list[Any], list[Any]]] = {
 PLACES = ("link", "edge", "reverse", "links")
 
 
-def plan_with(key: str, said: list[Any], places: set[str]) -> Plan:
-    """A network of two hosts; what the places say of h1's link."""
-    given = {place: {key: value} for place, value in zip(PLACES, said, strict=True) if value is not None}
+def plan_with(key: str, values_given: list[Any], places: set[str]) -> Plan:
+    """A network of two hosts, with the values given for h1's link in these places."""
+    given = {
+        place: {key: value} for place, value in zip(PLACES, values_given, strict=True) if value is not None
+    }
     has = {place: given.get(place, {}) if place in places else {} for place in PLACES}
     links = [{"link": ["h1", "s1"], **has["edge"]}, {"link": ["h2", "s1"]}]
     topology = {"kind": "inline", "hosts": ["h1", "h2"], "switches": ["s1"], "links": links}
@@ -47,15 +49,15 @@ def plan_with(key: str, said: list[Any], places: set[str]) -> Plan:
     return plan_of(network=network)
 
 
-@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("highest", range(1, 5))
 def test_the_later_place_wins(name: str, highest: int) -> None:
-    key, said, meant = SAID[name]
+    key, values_given, meant = CASES[name]
     places = set(PLACES[:highest])
-    plan = plan_with(key, said, places)
+    plan = plan_with(key, values_given, places)
     of = {pair: getattr(one.asked, name) for pair, one in plan.directions.items()}
     last = [value for place, value in zip(PLACES, meant, strict=True) if place in places and value]
-    # Towards the host, `reverse` speaks; from it, all others do.
+    # `reverse` sets the direction towards the host; all other places set the one from it.
     forward = [
         value for place, value in zip(PLACES, meant, strict=True) if place in places - {"reverse"} and value
     ]

@@ -128,8 +128,8 @@ def test_from_yaml_to_the_kernel_and_back(row: Property, dilation: float) -> Non
     assert {name: getattr(direction.asked, name) for name in SAMPLES[row.key][1]} == SAMPLES[row.key][1]
     assert getattr(direction.wire, row.field) == row.dilated(getattr(direction.asked, row.field), dilation)
     asked = asked_shape(direction.wire, "netem")
-    said = kernel_says(tc_commands("x", direction.wire, "netem"))
-    found = parse_shapes(said, ["x"])["x"].shape
+    listing = kernel_says(tc_commands("x", direction.wire, "netem"))
+    found = parse_shapes(listing, ["x"])["x"].shape
     assert differences(asked, found) == []
     assert found is not None
     # environment.json keeps both.
@@ -138,8 +138,8 @@ def test_from_yaml_to_the_kernel_and_back(row: Property, dilation: float) -> Non
     assert row.field in (kept if row.read_back is not None else wanted)
     # And another value is noticed, or tc does not show it.
     other = replace(direction.asked, **asked_of(row, second)).dilated(dilation)
-    said = kernel_says(tc_commands("x", other, "netem"))
-    wrong = differences(asked, parse_shapes(said, ["x"])["x"].shape)
+    listing = kernel_says(tc_commands("x", other, "netem"))
+    wrong = differences(asked, parse_shapes(listing, ["x"])["x"].shape)
     assert bool(wrong) == (row.key != "distribution")
     if row.read_back is not None:
         assert wrong[0].startswith(f"{row.key} ")
@@ -232,18 +232,18 @@ def test_who_cannot_do_it_refuses_it(row: Property) -> None:
 
 @ROWS
 def test_without_netem_the_process_does_the_same(row: Property) -> None:
-    """What changes netem's words changes what the process is told, or its backend refuses it."""
+    """What changes netem's arguments also changes the delay process's effects, or its backend refuses it."""
     base, changed = plan_of({}), plan_of({row.key: values(row)[0]})
     (words, with_it) = (
         "".join(one.netem(plan.directions["h1", "s1"].wire) for one in PROPERTIES) for plan in (base, changed)
     )
     if "nfqueue" not in row.backends:
         return
-    told = [
-        Paths(plan).effects({ends: one.wire for ends, one in plan.directions.items()})
+    before, after = (
+        Paths(plan).effects({ends: direction.wire for ends, direction in plan.directions.items()})
         for plan in (base, changed)
-    ]
-    assert (told[0] != told[1]) == (words != with_it)
+    )
+    assert (before != after) == (words != with_it)
 
 
 @pytest.mark.parametrize("row", [row for row in PROPERTIES if row.edge], ids=lambda row: row.key)
@@ -279,7 +279,7 @@ def test_the_prompt_speaks_of_losses_in_percent() -> None:
     assert merged(after, parse_change(["burst_loss", "none"])).burst_loss == NO_BURSTS
 
 
-def test_bursts_go_with_no_other_losses() -> None:
+def test_bursts_cannot_be_combined_with_other_losses() -> None:
     with pytest.raises(
         InputError, match=r"link\.burst_loss: 0.1/0.5 on link h1 - s1, which also has loss 0.02"
     ):
@@ -288,7 +288,7 @@ def test_bursts_go_with_no_other_losses() -> None:
     assert plan_of({"burst_loss": "0.1/0.5"}, links=[link]).directions["h1", "s1"].asked.loss_share == 0
 
 
-def test_bursts_of_a_link_and_losses_of_a_path_behind_it_are_too_much() -> None:
+def test_bursts_of_a_link_and_losses_of_a_path_behind_it_are_refused() -> None:
     """They would meet in one netem."""
     graph = topologies.generate("regions", {"hosts_per_region": 1}, 1)
     inline = {"kind": "inline", **to_description(graph)}
@@ -302,12 +302,12 @@ def test_bursts_of_a_link_and_losses_of_a_path_behind_it_are_too_much() -> None:
 def test_a_burst_names_its_link_whatever_path_it_is_on() -> None:
     links = [{"link": ["h1", "s1"], "one_way": True, "burst_loss": "0.1/0.5"}]
     plan = plan_of({}, backend="nfqueue", topology={"kind": "star", "nodes": 3}, links=links)
-    told = Paths(plan).effects({ends: one.wire for ends, one in plan.directions.items()})
+    effects = Paths(plan).effects({ends: direction.wire for ends, direction in plan.directions.items()})
     first = plan.host("h1").address
-    (burst,) = told["h2"][first].bursts
-    assert told["h3"][first].bursts == (burst,)
+    (burst,) = effects["h2"][first].bursts
+    assert effects["h3"][first].bursts == (burst,)
     assert burst[1:] == (0.1, 0.5, 1.0, 0.0)
-    assert told["h2"][plan.host("h3").address].bursts == ()
+    assert effects["h2"][plan.host("h3").address].bursts == ()
     assert {one.host: one.lossy for one in host_paths(plan, Paths(plan))} == {
         "h1": False,
         "h2": True,

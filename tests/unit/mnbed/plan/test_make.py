@@ -270,7 +270,7 @@ def test_a_ring_of_two_has_one_peer_each() -> None:
     ]
 
 
-# --- what cannot be ---
+# --- impossible plans ---
 
 
 @pytest.mark.parametrize(

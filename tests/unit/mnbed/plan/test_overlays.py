@@ -1,4 +1,4 @@
-"""Who may talk to whom: every kind of overlay, files of edges, and impossible ones."""
+"""Which nodes exchange models: every kind of overlay, edge files, and impossible ones."""
 
 from __future__ import annotations
 

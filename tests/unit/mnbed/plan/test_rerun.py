@@ -1,4 +1,4 @@
-"""A run directory's experiment repeats the same run, whatever the machine would choose now."""
+"""The experiment in a run directory repeats the same run, whatever would be chosen on the machine now."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_kept_experiment_plans_the_same_run_on_a_machine_that_would_choose_o
 
 
 def test_this_machine_would_have_chosen_otherwise() -> None:
-    """What the test above stands on."""
+    """The test above relies on this."""
     experiment = parse({"compute": {"step_time": "measured"}})
     then, now = make_plan(experiment, THEN, STEP_THEN), make_plan(experiment, NOW, STEP_NOW)
     assert then.dilation != now.dilation or then.hosts[0].step_time_s != now.hosts[0].step_time_s
@@ -90,13 +90,13 @@ def test_choices_of_the_machine_are_written_out() -> None:
     assert left_to_machine(kept) == {}
 
 
-def test_a_large_network_keeps_no_ledger_the_second_time_either() -> None:
+def test_a_large_network_has_no_ledger_in_its_rerun_either() -> None:
     plan = make_plan(parse({"network": {"topology": {"kind": "star", "nodes": 65}}}), NOW, STEP_NOW)
     assert rerunnable(plan).agents.ledger is False
 
 
 @pytest.mark.parametrize("task", ["cifar10", "movielens"])
-def test_no_stand_in_takes_the_place_of_data_that_the_run_found(task: str) -> None:
+def test_no_stand_in_replaces_data_that_the_run_had(task: str) -> None:
     plan = make_plan(parse({"task": {"name": task, "on_missing": "synthetic"}}), NOW, STEP_NOW)
     kept = rerunnable(plan, real_data=True)
     assert kept.task.on_missing == "fail"  # type: ignore[attr-defined]

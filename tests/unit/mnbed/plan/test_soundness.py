@@ -152,11 +152,11 @@ def test_the_measured_model_is_what_an_algorithm_is_made_for(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", task_names())
 def test_what_only_the_data_can_show_is_listed(name: str) -> None:
     needs = {"image_folder": {"path": "/nowhere"}}.get(name, {})
-    said = unchecked(parse({"task": {"name": name, **needs}}), 8)
+    notes = unchecked(parse({"task": {"name": name, **needs}}), 8)
     if name in ("digits", "cifar10"):
-        assert said == []
+        assert notes == []
     else:
-        assert f"whether {name}'s data can be split over 8 nodes" in said[0]
+        assert f"whether {name}'s data can be split over 8 nodes" in notes[0]
 
 
 def test_a_stand_in_may_be_too_small() -> None:

@@ -41,7 +41,7 @@ class FakeLive:
 
 
 class FakeSide:
-    """The user's files: none can be written, and every log says the same."""
+    """The user's files: none can be written, and every log has the same text."""
 
     def open_new(self, path: Path) -> int:
         raise InputError(f"{path}: no such folder")
@@ -115,8 +115,8 @@ class FakeJob:
 
 
 @dataclass
-class Standing:
-    """A workbench, and what is behind it."""
+class Session:
+    """A workbench with the fakes behind it."""
 
     bench: Workbench
     stage: Stage
@@ -124,7 +124,7 @@ class Standing:
     job: FakeJob
 
     def training(self) -> None:
-        """A run on which both hosts train; processes that are killed end, and are told of."""
+        """A run in which both hosts train; processes that are killed end, and the supervisor hears of it."""
         for name in HOSTS:
             self.stage.training(name)
         kill = self.stage.launcher.send_signal
@@ -147,8 +147,8 @@ class Standing:
 
 
 @contextmanager
-def standing(folder: Path, monkeypatch: pytest.MonkeyPatch, *, ended: bool = False) -> Iterator[Standing]:
-    """ended: the prompt that a run opens when it is over."""
+def open_session(folder: Path, monkeypatch: pytest.MonkeyPatch, *, ended: bool = False) -> Iterator[Session]:
+    """A workbench on a fake network. `ended`: as the prompt that a run opens when it is over."""
     monkeypatch.setattr(workbench_module, "CounterReader", FakeReader)
     monkeypatch.setattr(workbench_module, "_RATE_S", 0.0)
     network: Any = FakeNetwork(plan_of(network=star(2, link={"bandwidth": "10mbit", "delay": "5ms"})))
@@ -158,7 +158,7 @@ def standing(folder: Path, monkeypatch: pytest.MonkeyPatch, *, ended: bool = Fal
         side: Any = FakeSide()
         bench = Workbench(network, live, side, folder, job if ended else None)  # type: ignore[arg-type]
         try:
-            yield Standing(bench, stage, live, job)
+            yield Session(bench, stage, live, job)
         finally:
             job.evaluated.set()
             bench.stop_run()

@@ -1,4 +1,4 @@
-"""The prompt's verbs and words, line by line; no line ends it but `exit`."""
+"""The prompt's verbs and arguments, line by line; no line but `exit` ends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mininet.cli import CLI
 from mnbed.prompt.prompt import Prompt, _state
 from mnbed.run.agent_state import AgentState, Phase
 from mnbed.run.job import Outcome
-from tests.unit.mnbed.prompt.bench import NO_LUCK, Standing, standing
+from tests.unit.mnbed.prompt.bench import NO_LUCK, Session, open_session
 
 
 class Driven(Prompt):
@@ -24,7 +24,7 @@ class Driven(Prompt):
 
 
 class Now:
-    """Standard output as it is at this moment: pytest has another for the test than for what prepares it."""
+    """Standard output at this moment: pytest's differs between a test and its fixtures."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(text)
@@ -34,16 +34,16 @@ class Now:
 
 
 @pytest.fixture
-def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standing]:
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     monkeypatch.setattr(CLI, "readlineInited", True)
-    with open("/dev/null") as nothing, standing(tmp_path, monkeypatch) as made:
+    with open("/dev/null") as nothing, open_session(tmp_path, monkeypatch) as made:
         monkeypatch.setattr("sys.stdin", nothing)
         yield made
 
 
 @pytest.fixture
-def prompt(found: Standing) -> Driven:
-    made = Driven(found.bench)
+def prompt(session: Session) -> Driven:
+    made = Driven(session.bench)
     made.stdout = made._console.file = Now()  # type: ignore[assignment]
     return made
 
@@ -74,65 +74,65 @@ def test_every_phase_has_a_word_that_users_know() -> None:
     }
 
 
-def test_a_run_from_start_to_results(found: Standing, say: Any) -> None:
+def test_a_run_from_start_to_results(session: Session, say: Any) -> None:
     assert say("agents") == "no run yet: 'start' starts one\n"
     assert "no run is going on" in say("stop")
-    found.training()
+    session.training()
     assert "*** a run is going on" in say("start")
     assert say("agents").count("training") == 2
-    said = say("stop h1")
-    assert "h1 is stopped, and the others go on; 'start h1' brings it back" in said
-    found.wait_for("h1", Phase.GONE)
+    output = say("stop h1")
+    assert "h1 is stopped, and the others go on; 'start h1' brings it back" in output
+    session.wait_for("h1", Phase.GONE)
     (row,) = [line for line in say("agents").splitlines() if line.startswith("h1")]
     assert row.split()[:4] == ["h1", "stopped", "3", "1"], "no process, and where it was"
     assert say("start h1 fresh") == "h1 is starting\n"
     assert say("agents").count("starting") == 1
     assert say("restart h2") == "h2 is starting again\n"
     assert "h2 says 20" in say("tail h2")
-    said = say("stop")
-    assert "ending the run" in said
-    assert f"run directory: {found.job.run.path}" in said
-    assert "run directory" not in say("agents"), "told once"
+    output = say("stop")
+    assert "ending the run" in output
+    assert f"run directory: {session.job.run.path}" in output
+    assert "run directory" not in say("agents"), "reported once"
 
 
-def test_a_run_is_started_beside_the_prompt(found: Standing, say: Any) -> None:
-    found.job.supervisor = None
+def test_a_run_starts_while_the_prompt_stays_usable(session: Session, say: Any) -> None:
+    session.job.supervisor = None
     assert (
-        f"starting; 'agents' shows how far they are, 'tail controller' the phases: {found.job.run.path}"
+        f"starting; 'agents' shows how far they are, 'tail controller' the phases: {session.job.run.path}"
         in (say("start"))
     )
     assert say("agents") == "the run is starting\n"
 
 
-def test_a_run_that_fails_by_itself_is_told_at_the_next_line(found: Standing, say: Any) -> None:
-    found.job.end = NO_LUCK
-    found.training()
-    found.job.stop()
-    assert found.bench._thread is not None
-    found.bench._thread.join(20)
+def test_a_run_that_fails_by_itself_is_reported_at_the_next_line(session: Session, say: Any) -> None:
+    session.job.end = NO_LUCK
+    session.training()
+    session.job.stop()
+    assert session.bench._thread is not None
+    session.bench._thread.join(20)
     assert "*** the run failed: no luck" in say("")
 
 
-def test_an_outcome_with_an_error_has_both(found: Standing, say: Any) -> None:
-    found.job.end = Outcome(run=found.job.run, summary=None, error=NO_LUCK, report=None)
-    found.training()
-    said = say("stop")
-    assert "*** the run ended: no luck" in said
-    assert "run directory" in said
+def test_an_outcome_with_an_error_has_both(session: Session, say: Any) -> None:
+    session.job.end = Outcome(run=session.job.run, summary=None, error=NO_LUCK, report=None)
+    session.training()
+    output = say("stop")
+    assert "*** the run ended: no luck" in output
+    assert "run directory" in output
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("restart", "usage: restart HOST [fresh]"),
-        ("restart h1 stale", "'stale': after the host only the word fresh may come"),
+        ("restart h1 stale", "'stale': only the word fresh may follow the host"),
         ("start h1", "no run is going on"),
         ("tail", "usage: tail HOST [LINES]"),
         ("tail h1 many", "usage: tail HOST [LINES]"),
         ("tail h1", "no agent has run yet"),
         ("shape h1 s1", "usage: shape A B"),
         ("shape h1 h2 bw 5", "h1 has links to: s1"),
-        ("shape h1 s1 width 5", "'width' is no property of a link"),
+        ("shape h1 s1 width 5", "'width' is not a link property"),
         ("shape h1 s1 bw", "usage: shape A B"),
         ("shape h1 s1 oneway bw", "a name and a value each"),
         ("linkstat h1", "usage: linkstat"),
@@ -149,7 +149,7 @@ def test_an_outcome_with_an_error_has_both(found: Standing, say: Any) -> None:
         ("py exit()", "'exit' leaves the prompt"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_words(say: Any, line: str, words: str) -> None:
+def test_impossible_requests_are_refused_with_a_message(say: Any, line: str, words: str) -> None:
     assert words in say(line)
 
 
@@ -160,17 +160,17 @@ def test_a_fault_in_a_verb_does_not_take_the_network_down(
     assert "*** agents failed: ZeroDivisionError" in say("agents")
 
 
-def test_links_are_shaped_and_shown(found: Standing, say: Any) -> None:
+def test_links_are_shaped_and_shown(session: Session, say: Any) -> None:
     assert "h1 -> s1: 5mbit, delay 20ms" in say("shape h1 s1 oneway bw 5 delay 20ms")
-    assert found.live.did == [("reshape", [("h1", "s1")])]
+    assert session.live.did == [("reshape", [("h1", "s1")])]
     (row,) = [line for line in say("linkstat h1 s1").splitlines() if line.startswith("h1 -> s1")]
     assert row.split()[3:] == ["5mbit", "20ms", "0.00%", "0bit", "0%", "2.00", "3", "1.5"]
     assert say("link h1 s1 down") == "h1 - s1 is down\n"
     assert say("linkstat").count("down") == 2
 
 
-def test_a_command_in_a_node_whose_shell_has_ended_is_refused(found: Standing, say: Any) -> None:
-    found.bench.network.mininet["h1"].shell.poll = lambda: 0
+def test_a_command_in_a_node_whose_shell_has_ended_is_refused(session: Session, say: Any) -> None:
+    session.bench.network.mininet["h1"].shell.poll = lambda: 0
     assert "the shell of h1 has ended" in say("h1 ls")
 
 
@@ -192,14 +192,14 @@ def test_words_are_completed(prompt: Driven) -> None:
     assert prompt.completedefault("h") == ["h1", "h2"]
 
 
-def test_whoever_leaves_ends_the_run_and_sees_its_results(
-    found: Standing, prompt: Driven, capfd: pytest.CaptureFixture[str]
+def test_leaving_ends_the_run_and_shows_its_results(
+    session: Session, prompt: Driven, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found.training()
+    session.training()
     prompt.leave()
-    assert not found.bench.running
-    said = capfd.readouterr().out
-    assert said.index("ending the run, and evaluating what there is") < said.index("run directory:")
+    assert not session.bench.running
+    output = capfd.readouterr().out
+    assert output.index("ending the run, and evaluating what was collected") < output.index("run directory:")
 
 
 def test_exit_leaves(prompt: Driven) -> None:

@@ -56,8 +56,8 @@ APPLIED = {
         {"applied": [APPLIED], "ledger": False},
     ],
 )
-def test_a_made_up_run_holds_what_the_types_say(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Every other test of results stands on such runs."""
+def test_a_made_up_run_fits_the_types(tmp_path: Path, options: dict[str, Any]) -> None:
+    """All other tests of results rely on such runs."""
     assert run_problems(RunBuilder(path=tmp_path / "run", **options).build()) == []
 
 
@@ -89,7 +89,7 @@ def damage_environment(text: str) -> str:
         ),
     ],
 )
-def test_whatever_fits_no_type_is_told(
+def test_what_does_not_fit_its_type_is_reported(
     tmp_path: Path, file: str, damage: Callable[[str], str], expected: str
 ) -> None:
     run = RunBuilder(path=tmp_path / "run", applied=[APPLIED]).build()
@@ -122,7 +122,7 @@ def test_a_class_that_is_written_whole_has_the_fields_of_its_type(typed: Any, wr
 
 
 def plain(hint: Any) -> str:
-    """As it stands in the source; which module a name comes from says nothing."""
+    """The type as its source writes it, without the modules that names come from."""
     return re.sub(r"\b\w+\.", "", getattr(hint, "__forward_arg__", str(hint))).replace("StepMoment", "Moment")
 
 
@@ -213,9 +213,9 @@ def test_the_type_checker_refuses_fields_that_there_are_not(tmp_path: Path) -> N
         text=True,
         check=False,
     )
-    told = {int(found) for found in re.findall(r"wrong\.py:(\d+): error", done.stdout)}
+    wrong_lines = {int(number) for number in re.findall(r"wrong\.py:(\d+): error", done.stdout)}
     first = 1 + WRONG.splitlines().index('    journal.write("peer_lost", peer="h1", raeson="none")')
-    assert told == {first, first + 1, first + 2, first + 3, first + 4, first + 6, first + 7}, done.stdout
+    assert wrong_lines == {first + offset for offset in (0, 1, 2, 3, 4, 6, 7)}, done.stdout
 
 
 # What results read by name: a typing error in `.get("...")` goes past the type checker.
@@ -251,7 +251,7 @@ OTHERS |= {"nodes", "waits", "mean_share"}
 
 
 @pytest.mark.parametrize("path", READERS, ids=lambda path: path.stem)
-def test_readers_ask_for_no_field_that_there_is_not(path: Path) -> None:
+def test_readers_use_only_fields_that_exist(path: Path) -> None:
     asked = {
         node.args[0].value
         for node in ast.walk(ast.parse(path.read_text()))
@@ -295,9 +295,7 @@ def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
         ('{"name": "s", "base": "b", "runs": [], "colour": "red"}', "colour: "),
     ],
 )
-def test_what_is_no_sweep_is_named_with_the_field_and_the_remedy(
-    tmp_path: Path, text: str, expected: str
-) -> None:
+def test_an_invalid_sweep_names_the_field_and_the_remedy(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(InputError) as error:
         read_sweep(tmp_path, "give another --out")
@@ -306,6 +304,6 @@ def test_what_is_no_sweep_is_named_with_the_field_and_the_remedy(
     assert error.value.remedy == "give another --out"
 
 
-def test_a_sweep_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_sweep_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_sweep(tmp_path)

@@ -36,7 +36,7 @@ class RunBuilder:
     path: Path
     num_nodes: int = 4
     num_stragglers: int = 1
-    """The first ones."""
+    """The first nodes are the stragglers."""
     duration_s: int = 6
     """One round and one instant each emulated second; a straggler does every other round."""
     ledger: bool = True
@@ -46,7 +46,7 @@ class RunBuilder:
     error: str | None = None
     delay_backend: str = "netem"
     late_packets: int | None = 0
-    """Of 1000 in the NFQUEUE delay, where that is the backend; None: it left no statistics."""
+    """Late packets of 1000 in the NFQUEUE delay, if that is the backend; None: it left no statistics."""
     targets: tuple[float, ...] = (0.3, 0.99)
     overruns_per_round: int = 0
     late_s_per_round: float = 0.0

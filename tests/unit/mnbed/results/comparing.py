@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from mnbed.cli import main
+from mnbed.records.outcome import COMPLETED, FAITHFUL
 from mnbed.records.sweep import SweepEntry, SweepRecord, write_sweep
-from mnbed.results.fidelity import FAITHFUL
 from mnbed.results.summary import (
-    COMPLETED,
     RoundsSummary,
     ScoreSummary,
     Summary,

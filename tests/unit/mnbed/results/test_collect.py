@@ -1,4 +1,4 @@
-"""From journals to events.jsonl, messages.csv and links.csv: in order, complete, whatever a crash left behind."""
+"""From journals to events.jsonl, messages.csv and links.csv: ordered and complete, whatever a crash left behind."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_missing_files_are_reported_and_the_rest_is_collected(tmp_path: Path) ->
     assert collected.links == []
 
 
-def test_a_node_that_left_no_journal_is_a_node_all_the_same(tmp_path: Path) -> None:
+def test_a_node_that_left_no_journal_is_still_listed(tmp_path: Path) -> None:
     run = RunBuilder(path=tmp_path / "run").build()
     run.node_journal("h3").unlink()
     collected = collect(run)

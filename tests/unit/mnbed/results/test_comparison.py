@@ -80,7 +80,7 @@ def test_loose_comparisons_do_not_overwrite_each_other(
     for runs, folder in (
         ((one, two), "compare"),
         ((one, three), "compare-2"),
-        ((two, one), "compare"),  # the same runs again: made anew
+        ((two, one), "compare"),  # the same runs again: overwritten
         ((one, two, three), "compare-3"),
     ):
         status, out, _ = shown(capsys, *runs)

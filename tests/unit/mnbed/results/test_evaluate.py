@@ -60,7 +60,7 @@ def test_every_snapshot_and_the_averaged_model_are_evaluated(tmp_path: Path) -> 
     damaged.write_bytes(damaged.read_bytes()[:-100])
     for name in builder.names:
         np.save(run.snapshots / name / "00002.npy", np.full_like(model.values, math.nan))
-    # What an earlier evaluation did is not done again; its torn last line is.
+    # What an earlier evaluation has done is not repeated, except for its torn last line.
     kept = {"node": "h2", "instant": 0, "t": 0.0, "accuracy": 0.123, "loss": 4.5}
     run.evaluation.write_text(json.dumps(kept) + '\n{"node": "h3", "ins')
 

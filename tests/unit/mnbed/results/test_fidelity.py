@@ -166,7 +166,7 @@ def test_each_reason_degrades_the_run(evidence: Evidence, reason: str) -> None:
         with_delay(packets=0, late_over_1ms=0),
     ],
 )
-def test_evidence_within_the_limits_is_no_reason(evidence: Evidence) -> None:
+def test_evidence_within_the_limits_is_not_a_reason(evidence: Evidence) -> None:
     assert judge(evidence).reasons == []
 
 
@@ -219,7 +219,7 @@ def test_what_the_delay_says_comes_from_the_controllers_journal(tmp_path: Path) 
 
 
 def test_a_delay_that_ended_without_a_word_is_noticed(tmp_path: Path) -> None:
-    """As the controller writes it where the process had to be killed."""
+    """As the controller writes it if the process had to be killed."""
     run = RunBuilder(path=tmp_path / "run", delay_backend="nfqueue", late_packets=None).build()
     (reason,) = judge(evidence_of(collect(run), "completed")).reasons
     assert reason.startswith("the NFQUEUE delay left no statistics")
@@ -243,7 +243,7 @@ def test_effects_of_events_are_not_reasons(tmp_path: Path) -> None:
     run = RunBuilder(
         path=tmp_path / "run", applied=events, late_s_per_round=0.3, overruns_per_round=1
     ).build()
-    # Frames torn by that death, and one that somebody else tore.
+    # Frames torn by that death, and one that another cause tore.
     with run.node_journal("h1").open("a") as file:
         for peer in ("h3", "h3", "h4"):
             file.write(

@@ -83,7 +83,7 @@ def test_runs_without_differences_are_compared_without_a_warning(run: Run) -> No
     assert [group.label for group in found.groups] == list(ARMS)
 
 
-def test_a_dilation_that_the_machine_chose_makes_no_groups(run: Run) -> None:
+def test_a_dilation_that_was_chosen_automatically_makes_no_groups(run: Run) -> None:
     """Nor does a rerun, whose experiment says what the machine chose the first time."""
     paths = [
         run("divshare", 1, dilation=2.0),
@@ -95,7 +95,7 @@ def test_a_dilation_that_the_machine_chose_makes_no_groups(run: Run) -> None:
     assert found.warnings == ("different dilations: dilation is 2 (all), 3.8 (all)",)
 
 
-def test_every_spelling_of_an_algorithm_is_one(
+def test_all_spellings_of_an_algorithm_are_the_same(
     run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     paths = [
@@ -237,8 +237,8 @@ def test_a_sweeps_own_cells_may_not_hide_other_durations(run: Run, sweep: Callab
     )
 
 
-def test_two_sweeps_do_not_run_into_each_other(run: Run, sweep: Callable[..., Path]) -> None:
-    """Both have a cell `divshare`: told apart by what differs."""
+def test_two_sweeps_with_equal_cells_stay_apart(run: Run, sweep: Callable[..., Path]) -> None:
+    """Both have a cell `divshare`: their labels are what differs."""
     first = sweep("a", [("divshare", run("divshare", stragglers=0), 1)])
     second = sweep("b", [("divshare", run("divshare", stragglers=4), 1)])
     found = read_runs([first, second])
@@ -247,7 +247,7 @@ def test_two_sweeps_do_not_run_into_each_other(run: Run, sweep: Callable[..., Pa
 
 
 def test_a_dilation_that_a_sweep_chose_makes_no_groups_either(run: Run, tmp_path: Path) -> None:
-    """Its runs were told a number, and another sweep of the same cells another one."""
+    """Its runs were given one number, and those of another sweep over the same cells another."""
     paths: list[Path] = []
     for name, dilation in (("a", 2.0), ("b", 3.0)):
         path = run("divshare", len(paths) + 1, dilation=dilation, left={})

@@ -71,7 +71,7 @@ def verdict(*nodes: NodeProgress, status: str = "completed", end_s: float = 100.
 EVERY_SECOND = [float(t) for t in range(1, 101)]
 
 
-def test_nodes_that_train_to_the_end_are_no_reason() -> None:
+def test_nodes_that_train_to_the_end_are_not_a_reason() -> None:
     assert verdict(progress(node("h1", EVERY_SECOND))) == []
 
 
@@ -107,7 +107,7 @@ def test_waiting_for_slow_links_is_not_a_fault() -> None:
     assert verdict(found) == []
 
 
-def test_a_first_model_still_in_transit_at_the_end_is_reported_but_no_reason() -> None:
+def test_a_first_model_still_in_transit_at_the_end_is_reported_but_not_a_reason() -> None:
     found = progress(node("h1", [1.0], waiting={"round": 0, "since": 1.0, "of": ["h9"]}))
     assert verdict(found) == []
     waits = _waits(with_stalls([found], 100.0))
@@ -131,7 +131,7 @@ def test_a_restarted_node_is_judged_from_its_return() -> None:
     found = progress(node("h1", back), events=events)
     assert found.present_s == pytest.approx(100 - (60.5 - 20.5))
     assert verdict(found) == []
-    # And where it never trains again, that is said.
+    # If it never trains again, that is reported.
     assert len(verdict(progress(node("h1", EVERY_SECOND[:20]), events=events))) == 1
 
 

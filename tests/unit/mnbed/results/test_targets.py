@@ -46,7 +46,7 @@ class PerplexDigits(Digits):
 def test_the_direction_is_the_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: str, reached: float | None
 ) -> None:
-    """Every accuracy is below 0.99 from the start: a target that is reached at once where less is better."""
+    """Every accuracy is below 0.99 from the start: if less were better, the target would be reached at once."""
     monkeypatch.setattr(
         exchange, "task_class", {"max": lambda _: Digits, "min": lambda _: PerplexDigits}[best]
     )

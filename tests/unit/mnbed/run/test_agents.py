@@ -1,4 +1,4 @@
-"""What agents are told, and that a real socket and the supervisor work together; no agent is started."""
+"""The settings that agents get, and a real socket together with the supervisor; no agent is started."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentGrou
     assert list(tmp_path.glob("run-*")) == [], "the socket is gone"
 
 
-def test_agents_are_told_what_the_plan_says(group: AgentGroup) -> None:
+def test_agents_get_the_settings_of_the_plan(group: AgentGroup) -> None:
     first, *others = group.settings
     assert [settings.name for settings in group.settings] == ["h1", "h2", "h3", "h4"]
     assert [peer.name for peer in first.peers] == ["h2", "h4"]
@@ -71,7 +71,7 @@ def test_agents_are_told_what_the_plan_says(group: AgentGroup) -> None:
     assert all(settings.run_directory == first.run_directory for settings in others)
 
 
-def test_on_a_complete_overlay_nobody_needs_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_complete_overlay_agents_get_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agents_module, "RUNTIME_DIRECTORY", tmp_path)
     made = plan(algorithm={"name": "divshare", "degree": 2})
     with AgentGroup.start(made, tmp_path / "run", FakeSide()) as started:  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def test_the_bound_on_rounds_is_above_what_any_node_reaches(group: AgentGroup) -
     assert settings.max_round > settings.duration_s / settings.step_time_s / int(settings.task["local_steps"])
 
 
-def test_a_restarted_agent_is_launched_with_where_it_goes_on(group: AgentGroup) -> None:
+def test_a_restarted_agent_is_launched_with_where_to_resume(group: AgentGroup) -> None:
     launched: list[AgentSettings] = []
     network: Any = SimpleNamespace()
     group.launcher = SimpleNamespace(launch=lambda _, settings: launched.extend(settings))  # type: ignore[assignment]
@@ -123,5 +123,5 @@ def test_over_a_real_socket_an_agent_joins_trains_fails_and_is_gone(
     until(Phase.FAILED)
     assert agent.pid is None
     assert supervisor.error is not None
-    assert supervisor.error.message == "h1's agent has gone"
+    assert supervisor.error.message == "h1's agent disappeared"
     journal.close()

@@ -1,4 +1,4 @@
-"""The timeline's thread: in time, in order, and never silently broken. What it is told to do is only noted here."""
+"""The timeline's thread: on time, in order, and never silently broken. Here its actions are only recorded."""
 
 from __future__ import annotations
 

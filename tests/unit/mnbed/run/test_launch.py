@@ -1,4 +1,4 @@
-"""What every launcher tells, the fake one included; and what a warm parent's words and end are made into.
+"""What every launcher reports, the fake one included; and how a warm parent's output and end are reported.
 
 The warm parent's real loop runs here, with agents that only wait; the other launcher starts programs that only wait.
 """
@@ -76,7 +76,7 @@ def settings(name: str) -> AgentSettings:
 
 @dataclass
 class Network:
-    """Hosts in which a program only waits, for as long as nobody kills it."""
+    """Hosts in which a program does nothing but wait to be killed."""
 
     programs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ class Network:
         return SimpleNamespace(nameToNode=dict.fromkeys(("h1", "h2"), SimpleNamespace(popen=self._popen)))
 
     def _popen(self, _: list[str], *, stdin: Any, **more: Any) -> subprocess.Popen[bytes]:
-        self.programs.append({"told": stdin.read(), **more})
+        self.programs.append({"stdin": stdin.read(), **more})
         return subprocess.Popen(
             [sys.executable, "-S", "-c", "import signal; signal.pause()"], stdin=subprocess.DEVNULL
         )
@@ -96,7 +96,7 @@ class Network:
 
 @dataclass
 class Bench:
-    """A launcher, with the events that it has told."""
+    """A launcher, with the events that it has reported."""
 
     selector: selectors.BaseSelector
     launcher: Any
@@ -128,18 +128,18 @@ def warm_parent(
         yield selector, launcher
 
 
-class TellingFake(FakeLauncher):
-    """The fake, with everything told at once."""
+class ReportingFake(FakeLauncher):
+    """The fake launcher, except that it reports everything at once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: set[object] = set()
+        self._reported: set[object] = set()
 
     def poll(self) -> list[Any]:
         events: list[Any] = [process.launched() for process in self.processes]
         events += [process.exited() for process in self.processes if process.status is not None]
-        new = [event for event in events if event not in self._told]
-        self._told.update(new)
+        new = [event for event in events if event not in self._reported]
+        self._reported.update(new)
         return new
 
 
@@ -156,12 +156,12 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
             direct = stack.enter_context(ExecLauncher.start(ORDERS))
             made = Bench(selector, direct, lambda name: direct.launch(network, [settings(name)]))
         else:
-            selector, fake = stack.enter_context(selectors.DefaultSelector()), TellingFake()
+            selector, fake = stack.enter_context(selectors.DefaultSelector()), ReportingFake()
             made = Bench(selector, fake, lambda name: (fake.launch(name), None)[1])
         yield made
 
 
-def test_every_launcher_tells_of_processes_and_of_their_ends(bench: Bench) -> None:
+def test_every_launcher_reports_processes_and_their_ends(bench: Bench) -> None:
     bench.start("h1")
     bench.start("h2")
     bench.until(lambda: len(bench.of(Launched)) == 2)
@@ -205,14 +205,14 @@ def test_leaving_ends_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         bench.until(lambda: bench.of(Launched))
     with ExecLauncher.start(ORDERS) as direct:
         direct.launch(network, [settings("h2")])
-        (told,) = direct.poll()
-    for event in (bench.of(Launched)[0], told):
+        (exec_event,) = direct.poll()
+    for event in (bench.of(Launched)[0], exec_event):
         assert isinstance(event, Launched)
         with pytest.raises(ProcessLookupError):
             os.kill(event.pid, 0)
 
 
-def test_what_the_data_are_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_are_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with warm_parent(tmp_path, PARENT, monkeypatch) as (selector, launcher):
         bench = Bench(selector, launcher, lambda _: None)
         bench.until(lambda: bench.events)
@@ -234,7 +234,7 @@ def test_an_error_of_the_warm_parent_is_raised_as_what_it_is(
     assert getattr(caught.value, "remedy") == "get some"  # noqa: B009
 
 
-def test_the_end_of_the_warm_parent_is_told_with_its_last_words(
+def test_the_end_of_the_warm_parent_is_reported_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "import sys; print('trying', file=sys.stderr); sys.exit('MemoryError')"
@@ -242,10 +242,10 @@ def test_the_end_of_the_warm_parent_is_told_with_its_last_words(
         bench = Bench(selector, launcher, lambda _: None)
         bench.until(lambda: bench.events)
         assert bench.events == [LauncherGone(message="the warm parent of the agents ended: MemoryError")]
-        launcher.send_signal(1, signal.SIGTERM)  # to nobody: passed over
+        launcher.send_signal(1, signal.SIGTERM)  # to nobody: ignored
 
 
-def test_a_warm_parent_that_stands_still_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_warm_parent_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 import sys
 sys.stdin.readline()
@@ -255,17 +255,17 @@ sys.stdin.readline()
 """
     with warm_parent(tmp_path, code, monkeypatch) as (selector, launcher):
         assert selector.select(60)
-        assert launcher.standstill() == "it waits: reading"
+        assert launcher.standstill() == "it is waiting: reading"
         assert launcher.activity() == launcher.activity()
 
 
-def test_an_agent_of_its_own_is_told_everything_and_has_one_thread() -> None:
+def test_an_agent_as_a_program_of_its_own_gets_everything_and_has_one_thread() -> None:
     network: Any = Network()
     with ExecLauncher.start(ORDERS) as launcher:
         launcher.launch(network, [settings("h1")])
     (program,) = network.programs
-    assert b'"data_root": "/nonexistent"' in program["told"]
-    assert b'"name": "h1"' in program["told"]
+    assert b'"data_root": "/nonexistent"' in program["stdin"]
+    assert b'"name": "h1"' in program["stdin"]
     assert program["env"]["OMP_NUM_THREADS"] == "1"
     assert program["env"].keys() == agent_environment().keys()
     assert launcher.standstill() == ""

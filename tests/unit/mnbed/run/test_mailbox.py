@@ -1,4 +1,4 @@
-"""Work for a loop from other threads: done, answered, refused; nobody waits for ever."""
+"""Requests to a loop from other threads: done, answered or refused; no caller waits forever."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_an_answer_is_waited_for_with_a_bound(selector: selectors.BaseSelector, 
 
 
 def test_work_that_has_begun_is_waited_for() -> None:
-    """It is done in any case, so whoever asked must not believe that it was not."""
+    """It is done in any case, so the caller must not believe that it was not."""
     impatient = threading.Event()
 
     class Spy(Future[str]):
@@ -147,7 +147,7 @@ def test_at_the_end_everybody_is_refused(selector: selectors.BaseSelector, mailb
     mailbox.refuse()
 
 
-def test_it_leaves_no_descriptor_and_blocks_nobody(selector: selectors.BaseSelector) -> None:
+def test_it_leaves_no_descriptor_open_and_no_caller_waiting(selector: selectors.BaseSelector) -> None:
     before = len(os.listdir("/proc/self/fd"))
     mailbox = Mailbox(selector)
     fcntl.fcntl(mailbox._wake_write, fcntl.F_SETPIPE_SZ, 4096)

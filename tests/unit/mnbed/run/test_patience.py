@@ -102,5 +102,5 @@ def test_the_children_of_a_session_count() -> None:
         assert activity(process.pid)[1] > 0
 
 
-def test_nobody_is_not_active() -> None:
+def test_no_processes_are_not_active() -> None:
     assert activity(2**22 + 1) == (0, 0)

@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on: that it is degrading is said while something can be done about it."""
+"""What the user sees during a run: a warning that it is degrading comes while something can be done about it."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def test_a_run_that_keeps_up_is_left_in_peace(states: dict[str, AgentState]) -> 
     assert "degrading" not in shown(states)
 
 
-def test_many_short_overruns_that_add_up_are_told_too() -> None:
+def test_many_short_overruns_that_add_up_are_reported_too() -> None:
     assert "degrading: 4% of the local steps" in shown(agents(500, overruns=20, late_s=0.8, late_max_s=0.1))

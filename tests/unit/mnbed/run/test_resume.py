@@ -1,4 +1,4 @@
-"""What a restarted node goes on from."""
+"""What a restarted node resumes from."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_fresh_node_keeps_its_rounds_and_loses_its_model(tmp_path: Path) -> No
     assert (found.life, found.round, found.snapshot) == (2, 9, None)
 
 
-def test_a_node_killed_before_it_did_anything_begins_anew(tmp_path: Path) -> None:
+def test_a_node_killed_before_it_did_anything_starts_afresh(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create()
     found = resume_settings(run, "h1", "last", 1, None)

@@ -62,7 +62,7 @@ def test_totals_count_from_the_start_and_peaks_are_rates(network: Any) -> None:
     assert totals["h1-eth0"] == LinkTotals(
         bytes_sent=126_000, drops=1, peak_bps=1_000_000, backlog_peak_bytes=700
     )
-    # An interface that went meanwhile has carried nothing that is known; others are none of ours.
+    # What an interface carried that has since gone is unknown; interfaces of others are not ours to count.
     assert totals["s1-eth1"] == LinkTotals(bytes_sent=0, drops=0, peak_bps=None, backlog_peak_bytes=0)
     assert set(totals) == {"h1-eth0", "s1-eth1"}
 
@@ -87,7 +87,7 @@ def test_a_process_that_has_ended_counts_as_nothing() -> None:
     assert sampler.sample(began + 3, [])["agents_cpu"] is None
 
 
-def test_the_delay_process_is_told_apart() -> None:
+def test_the_delay_process_is_counted_separately() -> None:
     sampler = MachineSampler(os.getpid())
     began = sampler._at
     sampler.sample(began + 1, [])

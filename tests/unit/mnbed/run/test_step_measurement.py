@@ -1,4 +1,4 @@
-"""Measured steps: really timed in a process of their own, remembered by machine and model, never in the way."""
+"""Measured steps: really timed in a process of their own, remembered by machine and model, never an obstacle."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def digits(**task: Any) -> Experiment:
 
 
 def test_a_step_is_timed_and_remembered(cache: Path) -> None:
-    said: list[str] = []
-    first = step_cost(digits(), ME, say=said.append)
+    printed: list[str] = []
+    first = step_cost(digits(), ME, say=printed.append)
     assert not first.remembered
     assert "measured now" in first.text()
     # 8x8 pixels, 64 hidden units, 10 classes.
     assert first.step.num_parameters == 64 * 64 + 64 + 640 + 10
     assert 1e-6 < first.step.cpu_s <= first.step.demand_s < 1
     assert first.step.wall_s >= first.step.cpu_s * 0.9
-    assert len(said) == 1
+    assert len(printed) == 1
     (path,) = cache.iterdir()
     assert path.suffix == ".json"
     moment = json.loads(path.read_text())["step"]["moment"]
@@ -72,13 +72,13 @@ def test_a_step_is_timed_and_remembered(cache: Path) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_a_cost_measured_on_a_quiet_machine_is_remembered(measured: list[Experiment]) -> None:
-    said: list[str] = []
-    first = step_cost(digits(), ME, say=said.append)
-    again = step_cost(digits(), ME, say=said.append)
+    printed: list[str] = []
+    first = step_cost(digits(), ME, say=printed.append)
+    again = step_cost(digits(), ME, say=printed.append)
     assert (again.step, again.remembered, len(measured)) == (first.step, True, 1)
     assert f"remembered from {first.at:%Y-%m-%d}" in again.text()
     assert "machine was busy" not in again.text()
-    assert len(said) == 1
+    assert len(printed) == 1
 
 
 BAD = {
@@ -101,27 +101,27 @@ def test_a_cost_measured_on_a_busy_machine_is_marked_and_measured_again(
             path.write_text(json.dumps(content))
         step = StepCost(wall_s=2e-3, cpu_s=1e-3, busy_cpu_s=busy_ms / 1e3, num_parameters=10, moment=moment)
         monkeypatch.setattr(step_measurement, "_measure", lambda *_: step)
-        said.clear()
-        return step_cost(digits(), ME, say=said.append)
+        printed.clear()
+        return step_cost(digits(), ME, say=printed.append)
 
-    said: list[str] = []
+    printed: list[str] = []
     first = timed(5, BAD[words])
     assert f"timed while the machine was busy: {words}" in first.text()
-    assert "once more" not in said[0]
+    assert "once more" not in printed[0]
     # Not immediately: the machine is likely to stay busy for a while.
     soon = timed(3, GOOD, later=timedelta(minutes=1))
-    assert (soon.remembered, soon.complaint, said) == (True, words, [])
-    # On a busy machine, only a lower cost is better than the known one.
+    assert (soon.remembered, soon.complaint, printed) == (True, words, [])
+    # On a busy machine, a new cost replaces the known one only if it is lower.
     assert timed(6, BAD[words]).step.busy_cpu_s == 5e-3
-    assert words in said[0]
-    # After a vain attempt, the next one has to wait.
+    assert words in printed[0]
+    # After a failed attempt, the next one has to wait.
     assert timed(3, GOOD, later=timedelta(minutes=1)).step.busy_cpu_s == 5e-3
     assert timed(4, BAD[words]).step.busy_cpu_s == 4e-3
-    assert len(said) == 1
+    assert len(printed) == 1
     # At a good moment what comes out counts, and is remembered.
     assert timed(4.5, GOOD).text().endswith("(measured now)")
     kept = timed(1, GOOD)
-    assert (kept.step.busy_cpu_s, kept.remembered, said) == (4.5e-3, True, [])
+    assert (kept.step.busy_cpu_s, kept.remembered, printed) == (4.5e-3, True, [])
     assert len(list(cache.iterdir())) == 1
 
 
@@ -131,7 +131,7 @@ def test_a_machine_that_others_keep_busy_is_noticed() -> None:
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
     try:
         before = CoreTimes.now()
-        # As long as it takes until the kernel has counted some ticks of theirs.
+        # For as long as the kernel takes to count some of their ticks.
         while (
             (after := CoreTimes.now()) is None or before is None or after.all_s < before.all_s + 0.5 * cores
         ):
@@ -147,7 +147,7 @@ def test_a_machine_that_others_keep_busy_is_noticed() -> None:
     assert found["spread"] == pytest.approx(0.1)
 
 
-def test_a_kernel_that_tells_nothing_leaves_the_figures_unknown(tmp_path: Path) -> None:
+def test_figures_that_the_kernel_does_not_provide_are_unknown(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text("intr 5\n")
     assert CoreTimes.now(tmp_path / "nothing") is None
     assert CoreTimes.now(tmp_path / "stat") is None
@@ -195,7 +195,9 @@ def test_again_means_again(cache: Path, measured: list[Experiment]) -> None:
         lambda text: text.replace('"at": "2', '"at": "x'),
     ],
 )
-def test_a_damaged_memory_is_measured_anew(cache: Path, measured: list[Experiment], damage: Any) -> None:
+def test_if_the_cache_is_damaged_steps_are_measured_again(
+    cache: Path, measured: list[Experiment], damage: Any
+) -> None:
     step_cost(digits(), ME)
     (path,) = cache.iterdir()
     path.write_text(damage(path.read_text()))
@@ -204,7 +206,7 @@ def test_a_damaged_memory_is_measured_anew(cache: Path, measured: list[Experimen
     assert json.loads(path.read_text())["step"]["wall_s"] == 2e-3
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(
+def test_a_cache_that_cannot_be_written_is_not_an_error(
     tmp_path: Path, measured: list[Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -215,7 +217,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 
 
 def in_child_of_user(check: Callable[[], bool]) -> bool:
-    """Whether that holds in a process that has dropped root, as the one that plans has."""
+    """Whether the condition holds in a process that has dropped root, as the planning process has."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -247,14 +249,14 @@ def test_under_sudo_the_memory_belongs_to_the_user(monkeypatch: pytest.MonkeyPat
         shutil.rmtree(home)
 
 
-def test_what_cannot_be_trained_is_said(cache: Path, tmp_path: Path) -> None:
+def test_a_task_that_cannot_be_trained_is_reported(cache: Path, tmp_path: Path) -> None:
     missing = parse({"task": {"name": "image_folder", "path": str(tmp_path / "nothing")}})
     with pytest.raises(MachineError, match=r"timing a local step failed: task\.path: .*does not exist"):
         step_cost(missing, ME)
     assert not cache.exists()
 
 
-def test_a_machine_without_torch_is_told_the_remedy(
+def test_without_torch_the_remedy_is_given(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")

@@ -72,7 +72,7 @@ def test_the_barrier_gives_up_on_those_who_do_not_come(pair: Stage, monkeypatch:
     pair.ready("h1")
     pair.script(lambda: None, lambda: None)
     with pytest.raises(
-        RunError, match=r"^h2 did not reach the start barrier in 0 s; the warm parent: it waits"
+        RunError, match=r"^h2 did not reach the start barrier in 0 s; the warm parent: it is waiting"
     ):
         pair.supervisor.wait_ready()
 
@@ -88,7 +88,7 @@ class Loader:
         return self.looks
 
     def standstill(self) -> str:
-        return "it waits"
+        return "it is waiting"
 
     poll = send_signal = None  # of no use here
 
@@ -104,7 +104,7 @@ def test_the_data_is_waited_for(stage: Stage) -> None:
 def test_loading_that_makes_no_progress_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "_LOAD_PATIENCE_S", 0.0)
     stage.script(*[lambda: None] * 9)
-    with pytest.raises(RunError, match="has not got on for 0 s: it waits") as caught:
+    with pytest.raises(RunError, match="has made no progress for 0 s: it is waiting") as caught:
         stage.supervisor.wait_loaded(Loader())  # type: ignore[arg-type]
     assert "/nodes/parent.log" in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Runs of a sweep that are compared share a dilation; what is done keeps its own."""
+"""Runs of a sweep that are compared share a dilation; finished runs keep theirs."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_what_is_compared_gets_the_largest_that_any_of_it_needs(sweep: Sweep) ->
     }
 
 
-def test_what_goes_on_keeps_what_was_chosen_first(sweep: Sweep) -> None:
-    """Timed anew, a step would give another dilation."""
+def test_a_continued_sweep_keeps_its_dilation(sweep: Sweep) -> None:
+    """Timed again, a step would give another dilation."""
     known = [2.7, 2.7, None, None, None, None, None, None]
     assert [run.label for run in sweep.runs[:2]] == ["count=0, divshare", "count=0, swift"]
     found = shown(sweep, shared_dilations(sweep, range(2, 8), known, needed))
@@ -63,7 +63,7 @@ def test_a_number_in_the_experiment_stays(tmp_path: Path) -> None:
     assert shared_dilations(given, range(8), [None] * 8, needed) == {}
 
 
-def test_a_run_that_cannot_be_planned_has_no_say(sweep: Sweep) -> None:
+def test_a_run_that_cannot_be_planned_does_not_count(sweep: Sweep) -> None:
     def fails(experiment: Experiment) -> float:
         if experiment.algorithm.name == "swift":
             raise InputError("no")
@@ -73,7 +73,7 @@ def test_a_run_that_cannot_be_planned_has_no_say(sweep: Sweep) -> None:
     assert found["count=0, swift", 1] == 1.5
 
 
-def test_where_none_can_be_planned_none_is_chosen(sweep: Sweep) -> None:
+def test_if_no_run_can_be_planned_no_dilation_is_chosen(sweep: Sweep) -> None:
     def fails(_: Experiment) -> float:
         raise InputError("no")
 

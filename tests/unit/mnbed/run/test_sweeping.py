@@ -1,4 +1,4 @@
-"""What a sweep's directory remembers of what has run; the runs themselves are tests/system's business."""
+"""What a sweep's directory records about its runs; the runs themselves are tested in tests/system."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 from mnbed.cli import main
 from mnbed.errors import Interrupted, MachineError
 from mnbed.experiment.sweep import load_sweep
+from mnbed.records.outcome import COMPLETED
 from mnbed.records.sweep import read_sweep
 from mnbed.results import make_results
-from mnbed.results.summary import COMPLETED, write_summary
+from mnbed.results.summary import write_summary
 from mnbed.run.run_starter import LocalStarter, StartedRun
 from mnbed.run.sweeping import SweepRunner
 from tests.unit.mnbed.results.builder import RunBuilder
@@ -37,7 +38,7 @@ def runner(file: Path, *overrides: str, redo_degraded: bool = False) -> SweepRun
 
 
 def done(found: SweepRunner, verdict: str = "faithful") -> None:
-    """As if all of it had run."""
+    """A sweep's directory as if all its runs had completed."""
     found.directory.mkdir(parents=True, exist_ok=True)
     found.entries = [
         replace(entry, status=COMPLETED, verdict=verdict, directory=f"{entry.label}-{entry.digest}")
@@ -96,7 +97,7 @@ def test_a_dry_run_says_which_runs_would_fail(file: Path, capsys: pytest.Capture
     ]
 
 
-def test_a_run_is_told_by_the_score_of_its_summary(file: Path) -> None:
+def test_a_run_is_described_by_the_score_in_its_summary(file: Path) -> None:
     found = runner(file)
     found.directory.mkdir(parents=True)
     run = RunBuilder(path=found.directory / "run").build()
@@ -109,12 +110,12 @@ def test_a_run_is_told_by_the_score_of_its_summary(file: Path) -> None:
     assert found._describe(replace(entry, status="failed", message="no")) == "failed: no"
 
 
-# --- runs, of which a fake starter decides how they end ---
+# --- runs whose ends a fake starter decides ---
 
 
 @dataclass
 class FakeRun:
-    """Ends as it is told to; `waits` is raised by as many waits first, as Ctrl-C would."""
+    """Ends with that status, after `waits` waits that Ctrl-C interrupts."""
 
     status: int
     waits: int = 0
@@ -159,22 +160,22 @@ GOOD = ComparedRun()
 INTERRUPTED = replace(GOOD, status="interrupted")
 
 
-def swept(file: Path, starter: FakeStarter, said: list[str]) -> SweepRunner:
-    return SweepRunner(load_sweep(file, ()), file.parent / "out", said.append, starter)
+def swept(file: Path, starter: FakeStarter, lines: list[str]) -> SweepRunner:
+    return SweepRunner(load_sweep(file, ()), file.parent / "out", lines.append, starter)
 
 
 def test_runs_follow_each_other_and_a_failure_stops_none(file: Path) -> None:
     failed = replace(GOOD, status="failed", verdict="degraded")
     starter = FakeStarter([FakeRun(1), FakeRun(0)], [failed, GOOD])
-    said: list[str] = []
+    lines: list[str] = []
     steps: list[Any] = []
-    sweep = swept(file, starter, said)
+    sweep = swept(file, starter, lines)
     (entry,) = sweep.execute(lambda *step: steps.append(step))
     assert (entry.label, entry.status, entry.message) == ("divshare", "failed", "mnbed: no luck")
     assert [done.status for done in sweep.entries] == ["failed", "completed"]
     assert [step[:2] for step in steps] == [(0, 2), (1, 2), (2, 2)]
-    assert "failed: mnbed: no luck" in said[0]
-    assert "faithful, accuracy 0.7000" in said[1]
+    assert "failed: mnbed: no luck" in lines[0]
+    assert "faithful, accuracy 0.7000" in lines[1]
     assert 'algorithm.name="divshare"' in " ".join(starter.commands[0])
     assert 'algorithm.name="swift"' in " ".join(starter.commands[1])
     again = FakeStarter([FakeRun(0)], [GOOD])
@@ -187,7 +188,7 @@ def test_runs_follow_each_other_and_a_failure_stops_none(file: Path) -> None:
     ("status", "summary", "expected"),
     [
         (0, GOOD, "completed"),
-        (0, None, "failed"),  # it said that all is well, and left nothing
+        (0, None, "failed"),  # it reported success, but left nothing
         (1, GOOD, "failed"),  # its results could not be written
         (1, None, "failed"),
         (130, INTERRUPTED, "interrupted"),
@@ -207,13 +208,13 @@ def test_a_run_that_was_interrupted_ends_the_sweep_and_keeps_what_is_done(file: 
     second = FakeRun(130, waits=2)
     starter = FakeStarter([FakeRun(0), second], [GOOD, INTERRUPTED])
     sweep = swept(file, starter, [])
-    with pytest.raises(Interrupted, match="goes on from here"):
+    with pytest.raises(Interrupted, match="continues from here"):
         sweep.execute(lambda *_: None)
     assert second.interrupted == 2, "each is passed on, and the run is waited for"
     assert [entry.status for entry in read_sweep(sweep.directory).runs] == ["completed", "interrupted"]
 
 
-def test_a_run_that_said_nothing_has_at_least_a_message(file: Path) -> None:
+def test_a_run_that_printed_nothing_still_gets_a_message(file: Path) -> None:
     starter = FakeStarter([FakeRun(1), FakeRun(1)], [None, None], printed="")
     entries = swept(file, starter, []).execute(lambda *_: None)
-    assert {entry.message for entry in entries} == {"it said nothing"}
+    assert {entry.message for entry in entries} == {"it printed nothing"}

@@ -1,4 +1,4 @@
-"""Who a run belongs to, and where data is looked for."""
+"""Which user a run belongs to, and where data is looked for."""
 
 from __future__ import annotations
 

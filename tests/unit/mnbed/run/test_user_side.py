@@ -1,4 +1,4 @@
-"""The process that has a user's files, as root uses it: what it does, and what it cannot do to root."""
+"""The process that handles a user's files, as root uses it: what it does, and what it cannot do to root."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_second_run_of_the_same_second_gets_another_name(side: UserSide, run: 
 
 
 @pytest.mark.parametrize("out", ["/proc/runs", "file/runs"])
-def test_where_no_run_can_be_made_the_remedy_is_another_folder(
+def test_if_no_run_directory_can_be_made_the_remedy_is_another_folder(
     side: UserSide, out: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -80,8 +80,8 @@ def test_an_experiment_comes_as_data(side: UserSide, tmp_path: Path) -> None:
         side.load(tmp_path / "x.yaml", ["sed=5"], SMALL)
 
 
-def test_what_is_no_file_is_not_written_to(side: UserSide, run: Path) -> None:
-    """A pipe in the place of a log would have root wait for its reader."""
+def test_only_regular_files_are_written_to(side: UserSide, run: Path) -> None:
+    """A pipe in place of a log would make root wait for its reader."""
     os.mkfifo(run / "nodes" / "parent.log")
     with pytest.raises(RunError, match="no file"):
         side.open_in_run("parent.log")
@@ -100,7 +100,7 @@ def test_its_end_is_an_error_not_a_wait(side: UserSide) -> None:
         side.revision()
 
 
-def test_a_bug_in_it_is_told_and_it_goes_on(side: UserSide) -> None:
+def test_a_bug_in_a_call_is_reported_and_the_process_survives(side: UserSide) -> None:
     with pytest.raises(RunError, match="there is no run yet"):
         side.write_environment("")
     with pytest.raises(RunError, match="TypeError"):
@@ -205,7 +205,7 @@ def test_long_messages_and_files_stay_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [b"no json\n", b"[1]\n", b"\xff\n"])
-def test_nonsense_is_no_message(line: bytes) -> None:
+def test_nonsense_is_rejected(line: bytes) -> None:
     ours, theirs = socket.socketpair()
     ours.sendall(line)
     channel = UserChannel(theirs)
@@ -237,7 +237,7 @@ def test_ctrl_c_ends_a_measurement_at_once(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.root
-def test_where_root_cannot_be_given_up_nothing_is_done() -> None:
+def test_if_root_cannot_be_given_up_nothing_is_done() -> None:
     """As in a container without CAP_SETPCAP: here, in a child that has lost it."""
     pid = os.fork()
     if pid == 0:
