@@ -359,7 +359,7 @@ class Stage:
 
 
 def end_of(process: FakeProcess) -> list[Any]:
-    """What is told of it, but for its words."""
+    """The events of its end, without the message it may have sent."""
     return [process.gone(), process.exited()] if process.connected else [process.exited()]
 
 

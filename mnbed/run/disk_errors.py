@@ -1,4 +1,4 @@
-"""What the user is told where a run's files cannot be written: which file, and where what was collected is.
+"""The error message for a run's files that cannot be written: which file, and where the data collected so far is.
 
 Both ends of a run meet such errors: the controller, which writes its journal, and the user's process, which writes
 everything else.

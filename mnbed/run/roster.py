@@ -38,7 +38,7 @@ class Roster:
         self.failed: list[AgentState] = []
         """Agents that failed, in the order in which that became known."""
         self.start_monotonic_s: float | None = None
-        """The common start, once it has been given; an agent that becomes ready later is told at once."""
+        """The common start, once it is set; an agent that becomes ready later receives it at once."""
         self._control = control
         self._launcher = launcher
         self._restarter = restarter

@@ -1,4 +1,4 @@
-"""The life of a run: what comes when, what ends when, what is told and what is kept, wherever it goes wrong."""
+"""The lifecycle of a run: the order of its steps and of its clean-up, its outcome and its files, whatever fails."""
 
 from __future__ import annotations
 
