@@ -48,6 +48,7 @@ def sweep(cli: Cli) -> Path:
     return folder / "all.yaml"
 
 
+@pytest.mark.slow
 def test_a_sweep_of_all_algorithms(cli: Cli, sweep: Path) -> None:
     cli.patience_s = 200
     done = cli("sweep", str(sweep), "--out", str(cli.out / "runs"), "--no-report")
