@@ -21,6 +21,7 @@ readonly DEV_PACKAGES=(user-mode-linux openvswitch-switch shellcheck)
 
 readonly SYSTEM_PYTHON=/usr/bin/python3 # the apt package of Mininet belongs to this one
 readonly COMMAND_LINK=/usr/local/bin/mnbed
+readonly SHARE=/usr/local/share
 HOME_FOLDER=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 readonly HOME_FOLDER
 readonly VENV=$HOME_FOLDER/.venv
@@ -28,16 +29,18 @@ readonly STAMP=$VENV/mnbed-installed
 
 dev=no
 force=no
+newest=no
 log=
 
 usage() {
     cat <<TEXT
-usage: sudo ./install.sh [--dev] [--force]
+usage: sudo ./install.sh [--dev] [--newest] [--force]
 
 Installs what mnbed needs: system packages through apt, a Python environment in .venv, the command mnbed.
 It may be run again at any time; when nothing changed that takes seconds.
 
   --dev     also the test tools and user-mode-linux, which the tests need
+  --newest  the newest Python packages that pyproject.toml allows, instead of those in requirements.lock
   --force   try on a system other than Debian 12/13 and Ubuntu 22.04/24.04
   --help    this text
 TEXT
@@ -67,6 +70,7 @@ read_arguments() {
         case $1 in
             --dev) dev=yes ;;
             --force) force=yes ;;
+            --newest) newest=yes ;;
             -h | --help)
                 usage
                 exit 0
@@ -166,7 +170,7 @@ install_packages() {
 environment_base() { printf '%s %s' "$VENV" "$("$SYSTEM_PYTHON" -c 'import sys; print(sys.version.split()[0])')"; }
 
 wanted_contents() {
-    (cd "$HOME_FOLDER" && sha256sum pyproject.toml install.sh | sha256sum | cut -c1-64)
+    (cd "$HOME_FOLDER" && sha256sum pyproject.toml setup.py install.sh ./*.lock | sha256sum | cut -c1-64)
 }
 
 stamp_line() { sed -n "$1p" "$STAMP" 2>/dev/null || true; }
@@ -175,7 +179,7 @@ install_environment() {
     local wanted extras=''
     # An environment once made with --dev keeps its test tools.
     [[ $dev == no && $(stamp_line 3) != "[dev]" ]] || extras='[dev]'
-    wanted=$(printf '%s\n' "$(environment_base)" "$(wanted_contents)" "$extras")
+    wanted=$(printf '%s\n' "$(environment_base)" "$(wanted_contents)" "$extras" "newest: $newest")
     if [[ -x $VENV/bin/python && -x $VENV/bin/mnbed && $(cat "$STAMP" 2>/dev/null) == "$wanted" ]]; then
         say "Python environment: up to date"
         return
@@ -189,23 +193,33 @@ install_environment() {
         fresh=(--ignore-installed)
     fi
     rm -f "$STAMP" # from here to the end it is unfinished
-    install_python_packages "$HOME_FOLDER$extras" ${fresh[@]+"${fresh[@]}"}
+    install_python_packages "$extras" ${fresh[@]+"${fresh[@]}"}
     printf '%s\n' "$wanted" >"$STAMP"
 }
 
-install_python_packages() { # our own package with its extras, options for pip...
-    local package=$1 index=()
+install_python_packages() { # our own extras, options for pip...
+    local extras=$1 index=() lock=requirements.lock
     shift
+    [[ -z $extras ]] || lock=requirements-dev.lock
     if timeout 5 "$SYSTEM_PYTHON" -c "import urllib.request as u; u.urlopen('$TORCH_CPU_INDEX/torch/')" 2>/dev/null; then
         index=(--extra-index-url "$TORCH_CPU_INDEX")
     else
         say "$TORCH_CPU_INDEX does not answer: taking torch from where pip is configured to look"
     fi
-    local pip=("$VENV/bin/python" -m pip install --no-input --disable-pip-version-check "$@" ${index[@]+"${index[@]}"})
-    step "installing torch $TORCH_VERSION, mnbed and what it needs (minutes)" \
-        "${pip[@]}" "torch==$TORCH_VERSION" --editable "$package"
+    local pip=("$VENV/bin/python" -m pip install --no-input --disable-pip-version-check)
+    if [[ $newest == yes ]]; then
+        step "installing torch $TORCH_VERSION, mnbed and the newest of what it needs (minutes)" "${pip[@]}" "$@" \
+            --upgrade --upgrade-strategy eager ${index[@]+"${index[@]}"} "torch==$TORCH_VERSION" --editable "$HOME_FOLDER$extras"
+    else
+        step "installing the Python packages of $lock" "${pip[@]}" "$@" --require-hashes --requirement "$HOME_FOLDER/$lock"
+        # The lock has what the CPU build needs; builds with CUDA bring more, each in the version that they name.
+        step "installing torch $TORCH_VERSION (minutes)" "${pip[@]}" ${index[@]+"${index[@]}"} "torch==$TORCH_VERSION"
+        # With the lock's setuptools rather than the newest of the day.
+        step "installing mnbed" "${pip[@]}" --no-deps --no-build-isolation --editable "$HOME_FOLDER$extras"
+    fi
     # Its requirement of torch names one exact build; the pair above is the right one whatever its build is called.
-    step "installing torchvision $TORCHVISION_VERSION" "${pip[@]}" --no-deps "torchvision==$TORCHVISION_VERSION"
+    step "installing torchvision $TORCHVISION_VERSION" \
+        "${pip[@]}" ${index[@]+"${index[@]}"} --no-deps "torchvision==$TORCHVISION_VERSION"
 }
 
 link_command() {
@@ -213,6 +227,23 @@ link_command() {
     mkdir -p "$(dirname "$COMMAND_LINK")"
     say "linking $COMMAND_LINK -> $VENV/bin/mnbed"
     ln -sfn "$VENV/bin/mnbed" "$COMMAND_LINK"
+}
+
+install_shell_files() { # the manual and what completes command lines, for all users
+    step "installing the manual and completion for bash, zsh and fish" write_shell_files
+}
+
+write_shell_files() {
+    share man/man1/mnbed.1 "$VENV/bin/python" "$HOME_FOLDER/docs/make_manual.py" &&
+        share bash-completion/completions/mnbed env _MNBED_COMPLETE=source_bash "$VENV/bin/mnbed" &&
+        share zsh/site-functions/_mnbed env _MNBED_COMPLETE=source_zsh "$VENV/bin/mnbed" &&
+        share fish/vendor_completions.d/mnbed.fish env _MNBED_COMPLETE=source_fish "$VENV/bin/mnbed"
+}
+
+share() { # a file below /usr/local/share, the command that prints its content
+    local file=$SHARE/$1 new
+    shift
+    new=$(mktemp) && "$@" >"$new" && install -D -m 644 "$new" "$file" && rm "$new"
 }
 
 check_result() {
@@ -244,6 +275,7 @@ main() {
     fi
     install_environment
     link_command
+    install_shell_files
     check_result
     if [[ $dev == yes ]]; then
         say "next: sudo .venv/bin/pytest"
