@@ -12,9 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.build_py import build_py
-from setuptools.command.install_data import install_data
 from setuptools.command.sdist import sdist
 
 SOURCE = Path(__file__).resolve().parent
@@ -50,6 +49,10 @@ class BuildPython(build_py):
                 dirs_exist_ok=True,
             )
             record_revision(folder)
+
+
+# setuptools has no module of its own for it.
+install_data = Distribution().get_command_class("install_data")
 
 
 class InstallData(install_data):
