@@ -234,14 +234,22 @@ install_shell_files() { # the manual and what completes command lines, for all u
 }
 
 write_shell_files() {
-    share man/man1/mnbed.1 "$VENV/bin/python" "$HOME_FOLDER/docs/make_manual.py" &&
-        share bash-completion/completions/mnbed env _MNBED_COMPLETE=source_bash "$VENV/bin/mnbed" &&
-        share zsh/site-functions/_mnbed env _MNBED_COMPLETE=source_zsh "$VENV/bin/mnbed" &&
-        share fish/vendor_completions.d/mnbed.fish env _MNBED_COMPLETE=source_fish "$VENV/bin/mnbed"
+    put_file "$SHARE/man/man1/mnbed.1" "$VENV/bin/python" "$HOME_FOLDER/docs/make_manual.py" &&
+        put_file "$SHARE/bash-completion/completions/mnbed" completion_script bash &&
+        put_file "$SHARE/zsh/site-functions/_mnbed" completion_script zsh &&
+        put_file /etc/fish/completions/mnbed.fish completion_script fish # below /usr/local fish looks in desktops only
 }
 
-share() { # a file below /usr/local/share, the command that prints its content
-    local file=$SHARE/$1 new
+completion_script() { # shell
+    # zsh wants its mark on the first line; and it loads the file on the first press of the key, so the function that is
+    # then defined must also answer.
+    # shellcheck disable=SC2016 # these are for zsh to expand
+    _MNBED_COMPLETE=source_$1 "$VENV/bin/mnbed" | sed -e '/./,$!d' \
+        -e 's/^compdef \(_[a-z_]*\) mnbed$/if [[ $zsh_eval_context[-1] == loadautofunc ]]; then \1 "$@"; else &; fi/'
+}
+
+put_file() { # path, the command that prints its content
+    local file=$1 new
     shift
     new=$(mktemp) && "$@" >"$new" && install -D -m 644 "$new" "$file" && rm "$new"
 }

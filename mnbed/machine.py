@@ -206,8 +206,16 @@ def require(facts: MachineFacts) -> None:
                 f"{check.name} is missing ({check.detail})" if check.detail else f"{check.name} is missing"
                 for check in missing
             ),
-            "; ".join(f"{check.name}: {check.remedy}" for check in missing),
+            "; ".join(f"{', '.join(names)}: {remedy}" for remedy, names in _by_remedy(missing).items()),
         )
+
+
+def _by_remedy(missing: list[Check]) -> dict[str, list[str]]:
+    """Remedy -> names of what it is for."""
+    names: dict[str, list[str]] = {}
+    for check in missing:
+        names.setdefault(check.remedy, []).append(check.name)
+    return names
 
 
 def unknown(facts: MachineFacts) -> list[str]:

@@ -62,7 +62,7 @@ ROOMS = {
         "mnbed.experiment": "mnbed.units mnbed.errors node_agent topologies",
         "mnbed.records": "mnbed.errors node_agent",
         "mnbed.run_directory": "mnbed.errors",
-        "mnbed.machine": "mnbed mnbed.container mnbed.errors",
+        "mnbed.machine": "mnbed.container mnbed.errors",
         "mnbed.container": "",
         "mnbed.units": "topologies",
         "mnbed.console": "",
