@@ -188,13 +188,18 @@ install_environment() {
     if [[ ! -x $VENV/bin/python || $(stamp_line 1) != "$(environment_base)" ]]; then
         [[ ! -e $VENV && ! -L $VENV ]] || say "replacing $VENV: it is unfinished, or made elsewhere or for another Python"
         rm -rf "$VENV"
-        step "making $VENV from $SYSTEM_PYTHON" "$SYSTEM_PYTHON" -m venv --system-site-packages "$VENV"
+        step "making $VENV from $SYSTEM_PYTHON" make_environment
         # Nothing but Mininet is to come from the system: compiled apt packages next to newer ones break.
         fresh=(--ignore-installed)
     fi
     rm -f "$STAMP" # from here to the end it is unfinished
     install_python_packages "$extras" ${fresh[@]+"${fresh[@]}"}
     printf '%s\n' "$wanted" >"$STAMP"
+}
+
+make_environment() {
+    # Some Pythons put their own setuptools there; what is installed next to it would leave traces of it.
+    "$SYSTEM_PYTHON" -m venv --system-site-packages "$VENV" && "$VENV/bin/python" -m pip uninstall --yes setuptools
 }
 
 install_python_packages() { # our own extras, options for pip...
