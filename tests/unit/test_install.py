@@ -130,7 +130,9 @@ def test_zsh_completes_on_the_first_press_of_the_key() -> None:
         pytest.skip(f"mnbed is not installed in {environment}")
     function = re.search(r"^completion_script\(\) .*?^}$", _INSTALL.read_text(), re.MULTILINE | re.DOTALL)
     assert function
-    script = _run("bash", "-c", f"{function[0]}\ncompletion_script zsh", VENV=str(environment)).stdout.rstrip()
+    script = _run(
+        "bash", "-c", f"{function[0]}\ncompletion_script zsh", VENV=str(environment)
+    ).stdout.rstrip()
     assert script.splitlines()[0] == "#compdef mnbed"
     last = script.splitlines()[-1]
     assert last.startswith("if [[ $zsh_eval_context[-1] == loadautofunc ]]; then _mnbed_completion ")
