@@ -21,6 +21,7 @@ readonly DEV_PACKAGES=(user-mode-linux openvswitch-switch shellcheck)
 
 readonly SYSTEM_PYTHON=/usr/bin/python3 # the apt package of Mininet belongs to this one
 readonly COMMAND_LINK=/usr/local/bin/mnbed
+readonly SHARE=/usr/local/share
 HOME_FOLDER=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 readonly HOME_FOLDER
 readonly VENV=$HOME_FOLDER/.venv
@@ -28,16 +29,18 @@ readonly STAMP=$VENV/mnbed-installed
 
 dev=no
 force=no
+newest=no
 log=
 
 usage() {
     cat <<TEXT
-usage: sudo ./install.sh [--dev] [--force]
+usage: sudo ./install.sh [--dev] [--newest] [--force]
 
 Installs what mnbed needs: system packages through apt, a Python environment in .venv, the command mnbed.
 It may be run again at any time; when nothing changed that takes seconds.
 
   --dev     also the test tools and user-mode-linux, which the tests need
+  --newest  the newest Python packages that pyproject.toml allows, instead of those in requirements.lock
   --force   try on a system other than Debian 12/13 and Ubuntu 22.04/24.04
   --help    this text
 TEXT
@@ -67,6 +70,7 @@ read_arguments() {
         case $1 in
             --dev) dev=yes ;;
             --force) force=yes ;;
+            --newest) newest=yes ;;
             -h | --help)
                 usage
                 exit 0
@@ -166,7 +170,7 @@ install_packages() {
 environment_base() { printf '%s %s' "$VENV" "$("$SYSTEM_PYTHON" -c 'import sys; print(sys.version.split()[0])')"; }
 
 wanted_contents() {
-    (cd "$HOME_FOLDER" && sha256sum pyproject.toml install.sh | sha256sum | cut -c1-64)
+    (cd "$HOME_FOLDER" && sha256sum pyproject.toml setup.py install.sh ./*.lock | sha256sum | cut -c1-64)
 }
 
 stamp_line() { sed -n "$1p" "$STAMP" 2>/dev/null || true; }
@@ -175,7 +179,7 @@ install_environment() {
     local wanted extras=''
     # An environment once made with --dev keeps its test tools.
     [[ $dev == no && $(stamp_line 3) != "[dev]" ]] || extras='[dev]'
-    wanted=$(printf '%s\n' "$(environment_base)" "$(wanted_contents)" "$extras")
+    wanted=$(printf '%s\n' "$(environment_base)" "$(wanted_contents)" "$extras" "newest: $newest")
     if [[ -x $VENV/bin/python && -x $VENV/bin/mnbed && $(cat "$STAMP" 2>/dev/null) == "$wanted" ]]; then
         say "Python environment: up to date"
         return
@@ -184,28 +188,43 @@ install_environment() {
     if [[ ! -x $VENV/bin/python || $(stamp_line 1) != "$(environment_base)" ]]; then
         [[ ! -e $VENV && ! -L $VENV ]] || say "replacing $VENV: it is unfinished, or made elsewhere or for another Python"
         rm -rf "$VENV"
-        step "making $VENV from $SYSTEM_PYTHON" "$SYSTEM_PYTHON" -m venv --system-site-packages "$VENV"
+        step "making $VENV from $SYSTEM_PYTHON" make_environment
         # Nothing but Mininet is to come from the system: compiled apt packages next to newer ones break.
         fresh=(--ignore-installed)
     fi
     rm -f "$STAMP" # from here to the end it is unfinished
-    install_python_packages "$HOME_FOLDER$extras" ${fresh[@]+"${fresh[@]}"}
+    install_python_packages "$extras" ${fresh[@]+"${fresh[@]}"}
     printf '%s\n' "$wanted" >"$STAMP"
 }
 
-install_python_packages() { # our own package with its extras, options for pip...
-    local package=$1 index=()
+make_environment() {
+    # Some Pythons put their own setuptools there; what is installed next to it would leave traces of it.
+    "$SYSTEM_PYTHON" -m venv --system-site-packages "$VENV" && "$VENV/bin/python" -m pip uninstall --yes setuptools
+}
+
+install_python_packages() { # our own extras, options for pip...
+    local extras=$1 index=() lock=requirements.lock
     shift
+    [[ -z $extras ]] || lock=requirements-dev.lock
     if timeout 5 "$SYSTEM_PYTHON" -c "import urllib.request as u; u.urlopen('$TORCH_CPU_INDEX/torch/')" 2>/dev/null; then
         index=(--extra-index-url "$TORCH_CPU_INDEX")
     else
         say "$TORCH_CPU_INDEX does not answer: taking torch from where pip is configured to look"
     fi
-    local pip=("$VENV/bin/python" -m pip install --no-input --disable-pip-version-check "$@" ${index[@]+"${index[@]}"})
-    step "installing torch $TORCH_VERSION, mnbed and what it needs (minutes)" \
-        "${pip[@]}" "torch==$TORCH_VERSION" --editable "$package"
+    local pip=("$VENV/bin/python" -m pip install --no-input --disable-pip-version-check)
+    if [[ $newest == yes ]]; then
+        step "installing torch $TORCH_VERSION, mnbed and the newest of what it needs (minutes)" "${pip[@]}" "$@" \
+            --upgrade --upgrade-strategy eager ${index[@]+"${index[@]}"} "torch==$TORCH_VERSION" --editable "$HOME_FOLDER$extras"
+    else
+        step "installing the Python packages of $lock" "${pip[@]}" "$@" --require-hashes --requirement "$HOME_FOLDER/$lock"
+        # The lock has what the CPU build needs; builds with CUDA bring more, each in the version that they name.
+        step "installing torch $TORCH_VERSION (minutes)" "${pip[@]}" ${index[@]+"${index[@]}"} "torch==$TORCH_VERSION"
+        # With the lock's setuptools rather than the newest of the day.
+        step "installing mnbed" "${pip[@]}" --no-deps --no-build-isolation --editable "$HOME_FOLDER$extras"
+    fi
     # Its requirement of torch names one exact build; the pair above is the right one whatever its build is called.
-    step "installing torchvision $TORCHVISION_VERSION" "${pip[@]}" --no-deps "torchvision==$TORCHVISION_VERSION"
+    step "installing torchvision $TORCHVISION_VERSION" \
+        "${pip[@]}" ${index[@]+"${index[@]}"} --no-deps "torchvision==$TORCHVISION_VERSION"
 }
 
 link_command() {
@@ -213,6 +232,31 @@ link_command() {
     mkdir -p "$(dirname "$COMMAND_LINK")"
     say "linking $COMMAND_LINK -> $VENV/bin/mnbed"
     ln -sfn "$VENV/bin/mnbed" "$COMMAND_LINK"
+}
+
+install_shell_files() { # the manual and what completes command lines, for all users
+    step "installing the manual and completion for bash, zsh and fish" write_shell_files
+}
+
+write_shell_files() {
+    put_file "$SHARE/man/man1/mnbed.1" "$VENV/bin/python" "$HOME_FOLDER/docs/make_manual.py" &&
+        put_file "$SHARE/bash-completion/completions/mnbed" completion_script bash &&
+        put_file "$SHARE/zsh/site-functions/_mnbed" completion_script zsh &&
+        put_file /etc/fish/completions/mnbed.fish completion_script fish # below /usr/local fish looks in desktops only
+}
+
+completion_script() { # shell
+    # zsh wants its mark on the first line; and it loads the file on the first press of the key, so the function that is
+    # then defined must also answer.
+    # shellcheck disable=SC2016 # these are for zsh to expand
+    _MNBED_COMPLETE=source_$1 "$VENV/bin/mnbed" | sed -e '/./,$!d' \
+        -e 's/^compdef \(_[a-z_]*\) mnbed$/if [[ $zsh_eval_context[-1] == loadautofunc ]]; then \1 "$@"; else &; fi/'
+}
+
+put_file() { # path, the command that prints its content
+    local file=$1 new
+    shift
+    new=$(mktemp) && "$@" >"$new" && install -D -m 644 "$new" "$file" && rm "$new"
 }
 
 check_result() {
@@ -244,6 +288,7 @@ main() {
     fi
     install_environment
     link_command
+    install_shell_files
     check_result
     if [[ $dev == yes ]]; then
         say "next: sudo .venv/bin/pytest"

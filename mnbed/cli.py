@@ -29,6 +29,8 @@ every host, collects, evaluates and reports.
 Exit status: 0 done; 1 the run failed; 2 the input is wrong; 3 this machine cannot do it; 130 interrupted."""
 _MAX_MESSAGE = 20_000
 _INTERRUPTED = 130
+# Set by the shell that wants to know how a command line may go on.
+_COMPLETION = "_MNBED_COMPLETE"
 # Verbs that need root, at least at first; all others drop it before they read any file.
 _PART_WITH_ROOT_THEMSELVES = ("run", "cli", "sweep", "plan", "doctor", "clean")
 
@@ -43,14 +45,23 @@ class _Options:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `mnbed ARGUMENTS`, by default the process's own. Always ends with SystemExit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    make_app()(args=_debug_first(given), prog_name="mnbed")
+    set_up = "--install-completion" in given
+    if set_up or _COMPLETION in os.environ:
+        _as_user(lambda: None)()  # what it reads and writes is in folders of the user
+    try:
+        make_app()(args=_debug_first(given), prog_name="mnbed")
+    except OSError as error:
+        if not set_up:
+            raise
+        _say(error, f"error: --install-completion: {error}", _Options(debug="--debug" in given))
+        raise SystemExit(MachineError.exit_status) from None
 
 
 def make_app() -> typer.Typer:
     """The application with every verb."""
     options = _Options()
     app = typer.Typer(
-        add_completion=False,
+        add_completion=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         no_args_is_help=True,
@@ -81,7 +92,10 @@ def _global_options(options: _Options) -> Callable[..., None]:
     def callback(
         debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
         version: Annotated[  # noqa: ARG001 - acted upon by its callback
-            bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+            bool,
+            typer.Option(
+                "--version", help="Print version and revision.", callback=_print_version, is_eager=True
+            ),
         ] = False,
     ) -> None:
         options.debug = debug
@@ -91,7 +105,9 @@ def _global_options(options: _Options) -> Callable[..., None]:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"mnbed {__version__}")
+        from mnbed.run.revision import git_revision, in_words
+
+        _as_user(lambda: typer.echo(f"mnbed {in_words(__version__, git_revision())}"))()
         raise typer.Exit
 
 

@@ -6,6 +6,7 @@ A fact that only root can determine is None, unknown, rather than False.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import re
@@ -17,10 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mnbed import container
 from mnbed.errors import MachineError
 
 # Tried in this order in one shell; each line is independent. Modules are loaded by the kernel on demand, as in a run.
 _TRIALS = {
+    # As mnexec does for every host and switch; it hides no interface from the trials below.
+    "namespaces": "mount -t sysfs mnbed /sys",
     "sysctl": "echo 1 > /proc/sys/net/ipv4/ip_forward",
     "veth": "ip link add mnbed-a type veth peer name mnbed-b",
     "bridge": "ip link add mnbed-br type bridge && bridge fdb show br mnbed-br",
@@ -61,6 +65,14 @@ class MachineFacts:
     """Path of Mininet's helper program."""
     mininet: str | None = None
     """Version of Mininet's Python module."""
+    torch: str | None = None
+    """Version of torch."""
+    container: str | None = None
+    """docker, podman, lxc, ...; None on a machine itself."""
+    missing_capabilities: tuple[str, ...] = field(default=())
+    """Those that a run needs and that root lacks here, as it may in a container."""
+    namespaces: bool | None = None
+    """Whether network and mount namespaces can be made, and sysfs mounted in them."""
     htb: bool | None = None
     netem: bool | None = None
     sysctl: bool | None = None
@@ -104,6 +116,9 @@ def probe() -> MachineFacts:
         kernel=platform.release(),
         mnexec=shutil.which("mnexec"),
         mininet=_mininet_version(),
+        torch=_torch_version(),
+        container=container.kind(),
+        missing_capabilities=container.missing_capabilities(),
         openvswitch=_openvswitch_version(),
         congestion_controls=_congestion_controls(),
         **trials,
@@ -114,6 +129,8 @@ def checks(facts: MachineFacts) -> list[Check]:
     """What a run needs, followed by what it can use, each with its state and remedy."""
     apt = "sudo apt-get install"
     modules = "linux-modules-extra-$(uname -r) (Ubuntu) or kernel-modules-extra (Fedora, RHEL)"
+    allow = container.remedy(facts.container)
+    lacking = facts.missing_capabilities
     delay = None if facts.netem is None and facts.nfqueue is None else bool(facts.netem or facts.nfqueue)
     datapath = None if facts.ovs_kernel is None else bool(facts.ovs_kernel or facts.ovs_userspace)
     return [
@@ -126,11 +143,19 @@ def checks(facts: MachineFacts) -> list[Check]:
             remedy="run install.sh: it creates a .venv that can import the system's mininet package",
         ),
         Check(
-            name="/proc/sys",
-            ok=facts.sysctl,
-            detail="settings of network namespaces",
-            remedy="run it on the machine itself, or in a container with --privileged",
+            name="torch",
+            ok=facts.torch is not None,
+            detail=facts.torch or f"not installed for {sys.executable}",
+            remedy="run install.sh; for an installed package: pip install 'mnbed[torch]'",
         ),
+        Check(
+            name="capabilities",
+            ok=None if not facts.root else not lacking,
+            detail=f"root lacks {container.uses(lacking)}" if lacking else "what root needs",
+            remedy=allow,
+        ),
+        Check(name="namespaces", ok=facts.namespaces, detail="hosts, switches", remedy=allow),
+        Check(name="/proc/sys", ok=facts.sysctl, detail="settings of network namespaces", remedy=allow),
         Check(name="tc htb", ok=facts.htb, detail="bandwidth", remedy=f"install {modules}"),
         Check(name="veth", ok=facts.veth, detail="links", remedy=f"install {modules}"),
         Check(
@@ -184,8 +209,16 @@ def require(facts: MachineFacts) -> None:
                 f"{check.name} is missing ({check.detail})" if check.detail else f"{check.name} is missing"
                 for check in missing
             ),
-            "; ".join(f"{check.name}: {check.remedy}" for check in missing),
+            "; ".join(f"{', '.join(names)}: {remedy}" for remedy, names in _by_remedy(missing).items()),
         )
+
+
+def _by_remedy(missing: list[Check]) -> dict[str, list[str]]:
+    """Remedy -> names of what it is for."""
+    names: dict[str, list[str]] = {}
+    for check in missing:
+        names.setdefault(check.remedy, []).append(check.name)
+    return names
 
 
 def unknown(facts: MachineFacts) -> list[str]:
@@ -216,7 +249,8 @@ def _datapath_detail(facts: MachineFacts) -> str:
 def _try_kernel() -> dict[str, bool | None]:
     """Which trials work. Without root they run in a user namespace, where a failure proves nothing."""
     root = os.geteuid() == 0
-    command = ["unshare", "--net"] if root else ["unshare", "--map-root-user", "--net"]
+    command = ["unshare", "--net", "--mount"]
+    command += [] if root else ["--map-root-user"]
     script = "\n".join(
         f"( {trial.format(python=sys.executable, bind=_BIND_QUEUE)} ) >/dev/null 2>&1; echo {name} $?"
         for name, trial in _TRIALS.items()
@@ -240,6 +274,8 @@ def _try_kernel() -> dict[str, bool | None]:
 def _read_trials(output: str, root: bool) -> dict[str, bool | None]:
     statuses: Mapping[str, str] = dict(line.split() for line in output.splitlines() if len(line.split()) == 2)
     failed = False if root else None
+    # Without an answer there was no namespace in which to try anything.
+    statuses = {"namespaces": "1", **statuses}
     return {name: None if name not in statuses else (statuses[name] == "0" or failed) for name in _TRIALS}
 
 
@@ -295,6 +331,14 @@ def _mininet_version() -> str | None:
         check=False,
     )
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _torch_version() -> str | None:
+    """Without importing it, which takes a second."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _openvswitch_version() -> str | None:

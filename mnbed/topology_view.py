@@ -15,6 +15,7 @@ import networkx as nx
 import topologies
 from mnbed.errors import InputError
 from mnbed.experiment.loading import load_experiment, naming
+from mnbed.experiment.ready_made import find
 from mnbed.experiment.sections import Experiment
 from mnbed.experiment.yaml_source import parse_value, parse_yaml
 from mnbed.plan import draws
@@ -44,7 +45,8 @@ class NetworkView:
 
 
 def view_of(name: str, overrides: Sequence[str], *, seed: int = 1, **options: Any) -> NetworkView:
-    """The network that `name` stands for: of an experiment file, a topology file, or a generator, in this order.
+    """The network that `name` stands for: of an experiment file, a topology file, a generator, or an experiment that
+    comes with mnbed, in this order.
 
     overrides: "key=value" for keys of an experiment or parameters of a generator. options: of `files.load`.
     Raises InputError.
@@ -56,6 +58,8 @@ def view_of(name: str, overrides: Sequence[str], *, seed: int = 1, **options: An
         return _of_file(path, overrides, options)
     if path.exists():
         raise InputError(f"{name}: unknown ending {brief(path.suffix)}; allowed: {files.endings()}")
+    if name.replace("-", "_") not in topologies.names() and (experiment := find(path)) != path:
+        return _of_experiment(experiment, overrides)
     given = _parameters(overrides)
     try:
         graph = topologies.generate(name, given, seed)

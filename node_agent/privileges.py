@@ -48,7 +48,8 @@ def drop_for_good(uid: int, gid: int, groups: Sequence[int]) -> None:
 
     Raises OSError if the kernel refuses any part of it, and RuntimeError if any of root's privileges is left.
     """
-    keep = _ROOT_KEEPS if uid == 0 else frozenset()
+    # A container's root may lack some of them; nobody can keep what they do not have.
+    keep = frozenset(one for one in _ROOT_KEEPS if uid == 0 and _permitted() >> one & 1)
     was_root = os.geteuid() == 0
     if was_root:
         _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
+from mnbed.commands._options import run_argument
+
 
 def main(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(help="Run directories, or directories of sweeps.", show_default=False),
-    ],
+    runs: Annotated[list[Path], run_argument("Run directories, or directories of sweeps.")],
     baseline: Annotated[
         list[str] | None,
         typer.Option(

@@ -24,6 +24,7 @@ def main(
     """Links have the properties that the experiment gives them, stragglers included. Raises InputError."""
     from mnbed.errors import InputError
     from mnbed.experiment.loading import load_experiment, naming
+    from mnbed.experiment.ready_made import find
     from mnbed.topology_view import resolved_network
     from topologies.formats import kollaps
 
@@ -36,7 +37,7 @@ def main(
         text = kollaps.write(graph)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from None
-    if output is not None and output.exists() and output.samefile(file):
+    if output is not None and output.exists() and output.samefile(find(file)):
         raise InputError(
             f"--output {output} is the experiment itself and would be overwritten: give another file"
         )

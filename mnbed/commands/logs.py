@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mnbed.commands._options import RunPath
+
 
 def main(
-    run: Annotated[
-        Path, typer.Argument(help="The run directory, e.g. runs/20261120-213000-cifar.", show_default=False)
-    ],
+    run: RunPath,
     node: Annotated[
         list[str] | None,
         typer.Option("--node", help="Only this node, e.g. h3 or controller; repeatable.", show_default=False),

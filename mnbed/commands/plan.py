@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mnbed.commands._options import SetKey
+from mnbed.commands._options import SetKey, experiment_argument
 
 if TYPE_CHECKING:
     from mnbed.experiment.sections import Experiment
@@ -23,9 +23,7 @@ _PATH_ROWS = 100
 
 
 def main(
-    file: Annotated[
-        Path | None, typer.Argument(help="The experiment, a YAML file.", show_default=False)
-    ] = None,
+    file: Annotated[Path | None, experiment_argument()] = None,
     set_: SetKey = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print every key an experiment may have and exit.")

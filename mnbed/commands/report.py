@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnbed.commands._options import RunPath
 from mnbed.errors import InputError, MnbedError
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def main(
-    run: Annotated[
-        Path, typer.Argument(help="The run directory, e.g. runs/20261120-213000-cifar.", show_default=False)
-    ],
+    run: RunPath,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard event files.")

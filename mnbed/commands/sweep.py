@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mnbed.commands import _completion
 from mnbed.commands._options import set_option
 
 if TYPE_CHECKING:
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def main(
-    file: Annotated[Path, typer.Argument(help="The sweep, a YAML file.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The sweep: a YAML file, or the name of one that comes with mnbed.",
+            show_default=False,
+            autocompletion=_completion.sweeps,
+        ),
+    ],
     set_: Annotated[
         list[str] | None, set_option("Override one key in every run, e.g. time.duration=30s.")
     ] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mnbed.commands import _completion
 from mnbed.commands._options import set_option
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 _Source = Annotated[
     str,
     typer.Argument(
-        metavar="WHAT", help="A generator's name, a topology file, or an experiment.", show_default=False
+        metavar="WHAT",
+        help="A generator's name, a topology file, or an experiment.",
+        show_default=False,
+        autocompletion=_completion.networks,
     ),
 ]
 _Set = Annotated[list[str] | None, set_option("A generator's parameter (nodes=16), or an experiment's key.")]

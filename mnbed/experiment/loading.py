@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from mnbed.errors import InputError
 from mnbed.experiment.error_text import Problem, problems_of
+from mnbed.experiment.ready_made import find, similar
 from mnbed.experiment.sections import Experiment, algorithm_keys, keys_of_kind, parse, resolved
 from mnbed.experiment.topology_files import read_edges, with_graph
 from mnbed.experiment.trace_files import with_points
@@ -36,12 +37,13 @@ _MAX_SHOWN_OVERRIDE = 200
 def load_experiment(
     path: Path | str, overrides: Sequence[str] = (), note: Callable[[str], None] | None = None
 ) -> Experiment:
-    """The experiment in that file, with `overrides` ("key.path=value", value in YAML) applied.
+    """The experiment in that file or of that name, with `overrides` ("key.path=value", value in YAML) applied.
 
     `note` gets a line for everything done that the user did not ask for explicitly, such as keys dropped because
     `--set` selects another task; by default these go to stderr. Raises InputError with every error, one per line.
     """
-    source = parse_yaml(read_experiment_text(Path(path)), str(path))
+    path = find(Path(path))
+    source = parse_yaml(read_experiment_text(path), str(path))
     if "base" in source.data:
         raise InputError(f"{path}: this is a sweep, not an experiment", f"`mnbed sweep {path}` runs it")
     note = note or _note_on_stderr
@@ -182,7 +184,7 @@ def read_experiment_text(path: Path) -> str:
     try:
         return read_text(path, MAX_FILE_BYTES)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file{_yaml_files_near(path)}") from None
+        raise InputError(f"{path}: no such file{_yaml_files_near(path)}", _ready_made_like(path)) from None
     except ValueError as error:
         raise InputError(f"{error}; this is not an experiment file, which is about a page of YAML") from None
 
@@ -191,6 +193,12 @@ def _yaml_files_near(path: Path) -> str:
     folder = path.parent
     names = sorted(str(file) for file in folder.glob("*.yaml")) if folder.is_dir() else []
     return f"; there are: {', '.join(names[:8])}" if names else ""
+
+
+def _ready_made_like(path: Path) -> str | None:
+    """The remedy for a misspelt name of an experiment that comes with mnbed."""
+    names = similar(path)
+    return f"of the experiments that come with mnbed: {', '.join(names)}" if names else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ from mnbed.experiment.labels import (
     value_label,
 )
 from mnbed.experiment.loading import dump_experiment, load_experiment, read_experiment_text
+from mnbed.experiment.ready_made import find
 from mnbed.experiment.sections import Experiment
 from mnbed.experiment.yaml_source import Source, parse_yaml
 from topologies.reading import brief
@@ -100,7 +101,11 @@ class Sweep:
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
-    """The sweep in that file, all its experiments checked; `overrides` apply to each. Raises InputError."""
+    """The sweep in that file or of that name, all its experiments checked; `overrides` apply to each.
+
+    Raises InputError.
+    """
+    path = find(path)
     source = _read(path)
     data = source.data
     for text in overrides:

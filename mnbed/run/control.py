@@ -63,8 +63,9 @@ class ControlServer:
         self._agents: dict[str, ControlChannel] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.path))
-        os.chown(self.path, user.uid, user.gid)
+        # In this order: what is somebody else's, root can only change with a right that a container may withhold.
         os.chmod(self.path, 0o600)
+        os.chown(self.path, user.uid, user.gid)
         os.chmod(directory, 0o711)
         self._listener.listen(1024)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)

@@ -92,7 +92,9 @@ class UserProcess:
         from mnbed.run.step_measurement import needs_step, step_cost
         from mnbed.run.user import invoking_user
 
-        machine = MachineFacts(**{**facts, "congestion_controls": tuple(facts["congestion_controls"])})
+        # JSON knows lists only.
+        tuples = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
+        machine = MachineFacts(**{**facts, **tuples})
         experiment = load_experiment(Path(file), overrides)
         with naming(file):
             plan = make_plan(experiment, machine, UNMEASURED)

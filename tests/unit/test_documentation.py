@@ -160,12 +160,16 @@ def commands(page: Path) -> Iterator[str]:
                 yield re.split(r" {3,}", words)[0]
 
 
+# The first is installed by whoever wants it; of the second there are builds for x86-64 and arm64 only.
+OPTIONAL_TOOLS = (".venv/bin/pre-commit", ".venv/bin/hadolint")
+
+
 def problems(command: str) -> Iterator[str]:
     program, *words = (word.rstrip(",;.") for word in command.split() if word not in "[]")
     words = [word.strip("[]") for word in words]
     if program == "mnbed":
         yield from problems_of_verb(words)
-    elif not (ROOT / program).exists() and program != ".venv/bin/pre-commit":
+    elif not (ROOT / program).exists() and program not in OPTIONAL_TOOLS:
         yield f"no program {program}"
     for word in words:
         if re.match(r"(experiments|bench|tests)/[\w/.]+$", word) and not (ROOT / word).exists():

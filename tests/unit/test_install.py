@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_scripts_a_user_starts_are_executable(script: Path) -> None:
 def test_help_names_every_option() -> None:
     shown = _run(_INSTALL, "--help")
     assert shown.returncode == 0
-    assert all(option in shown.stdout for option in ("--dev", "--force", "--help"))
+    assert all(option in shown.stdout for option in ("--dev", "--newest", "--force", "--help"))
 
 
 def test_unknown_option_is_refused() -> None:
@@ -120,6 +121,22 @@ def test_failing_step_shows_the_end_of_its_output(tmp_path: Path) -> None:
     assert "this step failed: installing: mininet" in failed.stderr or "cannot be had" in failed.stderr
     assert "/var/log/mnbed-install.log" in failed.stderr
     assert "apt-get update failed" in (tmp_path / "log" / "mnbed-install.log").read_text()
+
+
+def test_zsh_completes_on_the_first_press_of_the_key() -> None:
+    """It loads the file then: its mark must be on the first line, and what the file defines must answer at once."""
+    environment = Path(sys.executable).parents[1]
+    if not (environment / "bin" / "mnbed").exists():
+        pytest.skip(f"mnbed is not installed in {environment}")
+    function = re.search(r"^completion_script\(\) .*?^}$", _INSTALL.read_text(), re.MULTILINE | re.DOTALL)
+    assert function
+    script = _run(
+        "bash", "-c", f"{function[0]}\ncompletion_script zsh", VENV=str(environment)
+    ).stdout.rstrip()
+    assert script.splitlines()[0] == "#compdef mnbed"
+    last = script.splitlines()[-1]
+    assert last.startswith("if [[ $zsh_eval_context[-1] == loadautofunc ]]; then _mnbed_completion ")
+    assert last.endswith("else compdef _mnbed_completion mnbed; fi")
 
 
 def test_ci_runs_the_commands_readme_gives() -> None:

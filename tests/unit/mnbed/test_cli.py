@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_every_verb_has_a_help_that_fits_the_list() -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version") == 0
-    assert capsys.readouterr().out == f"mnbed {__version__}\n"
+    assert re.fullmatch(rf"mnbed {re.escape(__version__)} \(.+\)\n", capsys.readouterr().out)
 
 
 # --- exit statuses ---

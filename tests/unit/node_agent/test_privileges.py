@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,6 +111,24 @@ def test_root_itself_keeps_access_to_files_and_nothing_else() -> None:
     assert kept["NoNewPrivs"] == ["1"]
     for kind in ("CapPrm", "CapEff", "CapBnd"):
         assert int(kept[kind][0], 16) == 0b110, kind  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+
+
+@pytest.mark.root
+def test_root_without_all_of_its_rights_keeps_what_it_has() -> None:
+    """Containers' root has no CAP_DAC_READ_SEARCH, unless asked for."""
+    code = (
+        "from node_agent.privileges import drop_for_good\n"
+        "drop_for_good(0, 0, [0])\nprint(open('/proc/self/status').read())"
+    )
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-dac_read_search", "--inh-caps=-all", sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(fields(done.stdout)["CapPrm"][0], 16) == 0b010
 
 
 def test_who_is_not_root_stays_who_it_is() -> None:
