@@ -32,6 +32,8 @@ class ProbedDirection(TypedDict):
     asked_delay_s: float
     measured_delay_s: float | None
     """Null where no interface holds the delay, or where it could not be told."""
+    late_s: float | None
+    """How much longer than asked the slowest small frame took; null if delays are meant to vary."""
     limited_by_machine: bool
     """`measured_bps` says what this machine can do, and nothing of the link."""
 
