@@ -84,6 +84,9 @@ _CASES: dict[str, tuple[dict[str, str], str]] = {
     "named": ({"MNBED_BOX": "bento/debian-12"}, "virtualbox"),
     "a file": ({"MNBED_BOX_URL": "own.box"}, "libvirt"),
     "a named file": ({"MNBED_BOX_URL": "own.box", "MNBED_BOX": "mine"}, "libvirt"),
+    # A port at which nobody answers.
+    "no registry": ({"VAGRANT_SERVER_URL": "http://127.0.0.1:9", "FETCH": "1"}, "libvirt"),
+    "no box": ({"MNBED_BOX_URL": "http://127.0.0.1:9/far.box", "FETCH": "1"}, "libvirt"),
     "the web": ({"MNBED_BOX_URL": "https://example.org/boxes/far.box"}, "libvirt"),
     **{message: (settings, "virtualbox") for message, settings in _WRONG.items()},
 }
@@ -168,6 +171,15 @@ def test_a_box_may_be_named_or_come_from_a_file_or_from_the_web(answers: Answers
         "a named file": ("mine", file),
         "the web": ("far", ["https://example.org/boxes/far.box"]),
     }
+
+
+@pytest.mark.parametrize("case", ["no registry", "no box"])
+def test_where_no_box_can_be_had_the_error_names_the_command_that_makes_one(
+    case: str, answers: Answers
+) -> None:
+    message = answers[case]["fetched"]
+    assert "127.0.0.1" in message
+    assert "sudo vagrant/build-box.sh" in message
 
 
 @pytest.mark.slow
