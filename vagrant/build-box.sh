@@ -189,7 +189,8 @@ check_programs() {
     local program missing=() needed=(qemu-img)
     if [[ -z $disk ]]; then
         needed+=(mmdebstrap mke2fs sfdisk)
-        [[ $architecture == amd64 ]] || needed+=(arch-test mkfs.vfat mcopy mmd)
+        [[ $architecture == amd64 ]] || needed+=(mkfs.vfat mcopy mmd)
+        [[ $architecture == "$(own_architecture)" ]] || needed+=(arch-test)
     fi
     for program in "${needed[@]}"; do
         command -v "$program" >/dev/null || missing+=("$(package_of "$program")")
@@ -202,7 +203,7 @@ check_machine() {
     ((EUID == 0)) || give_up "making a file system with other users' files needs root" "sudo vagrant/build-box.sh"
     [[ -e $KEYRING ]] || give_up "$KEYRING, which Debian's packages are checked with, is not there" \
         "sudo apt-get install debian-archive-keyring"
-    [[ $architecture == "$(own_architecture)" ]] || arch-test -n "$architecture" >/dev/null 2>&1 ||
+    [[ $architecture == "$(own_architecture)" ]] || arch-test "$architecture" >/dev/null 2>&1 ||
         give_up "this machine cannot run programs for $architecture" \
             "sudo apt-get install qemu-user-static binfmt-support, or build on a machine of that kind"
 }
