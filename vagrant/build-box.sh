@@ -19,10 +19,9 @@ readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 # The label by which boot loader and kernel find the root file system, whatever the provider calls the disk.
 readonly LABEL=mnbed
 readonly USER_NAME=vagrant # what Vagrant expects
-# Vagrant's public keys, whose private halves everybody has: hashicorp/vagrant, keys/vagrant.pub. `vagrant up` replaces
-# them by a pair of its own the first time it gets in.
-readonly VAGRANT_KEYS='ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN1YdxBpNlzxDqfJyw/QKow1F+wvG9hXGoqiysfJOn5Y vagrant insecure public key
-ssh-rsa AAAAB3NzaC1yc2EAAAABIwAAAQEA6NF8iallvQVp22WDkTkyrtvp9eWW6A8YVr+kz4TjGYe7gHzIw+niNltGEFHzD8+v1I2YJ6oXevct1YeS0o9HZyN1Q9qgCgzUFtdOKLv6IedplqoPkcmF0aYet2PkEDo3MlTBckFXPITAMzF8dJSIFo9D8HfdOV0IAdx4O7PtixWKn5y2hMNG0zQPyUecp4pzC6kivAIhyfHilFR61RGL+GPXQ2MWZWFYbAGjyiYJnAmCP3NOTd0jMZEnDkbUvxhMmBYSdETk1rRgm+R4LOzFUGaHqHDLKLX+FIPKcF96hrucXzcWyLbIbEgE98OHlnVYCzRdK8jlqm8tehUc9c9WhQ== vagrant insecure public key'
+# Vagrant's public key, whose private half everybody has: hashicorp/vagrant, keys/vagrant.pub. `vagrant up` replaces it by
+# a pair of its own when it first gets in. Not the newer ed25519 one, too: Vagrant 2.3 would leave that where it is.
+readonly VAGRANT_KEY='ssh-rsa AAAAB3NzaC1yc2EAAAABIwAAAQEA6NF8iallvQVp22WDkTkyrtvp9eWW6A8YVr+kz4TjGYe7gHzIw+niNltGEFHzD8+v1I2YJ6oXevct1YeS0o9HZyN1Q9qgCgzUFtdOKLv6IedplqoPkcmF0aYet2PkEDo3MlTBckFXPITAMzF8dJSIFo9D8HfdOV0IAdx4O7PtixWKn5y2hMNG0zQPyUecp4pzC6kivAIhyfHilFR61RGL+GPXQ2MWZWFYbAGjyiYJnAmCP3NOTd0jMZEnDkbUvxhMmBYSdETk1rRgm+R4LOzFUGaHqHDLKLX+FIPKcF96hrucXzcWyLbIbEgE98OHlnVYCzRdK8jlqm8tehUc9c9WhQ== vagrant insecure public key'
 # An address of VirtualBox's range; Vagrant gives it to the first network card.
 readonly VIRTUALBOX_MAC=0800276D6E62
 
@@ -262,7 +261,7 @@ customize_tree() {
     # No password opens an account; keys do.
     inside usermod --password '*' "$USER_NAME"
     inside usermod --password '*' root
-    put "/home/$USER_NAME/.ssh/authorized_keys" 600 <<<"$VAGRANT_KEYS"
+    put "/home/$USER_NAME/.ssh/authorized_keys" 600 <<<"$VAGRANT_KEY"
     chmod 700 "$work/tree/home/$USER_NAME/.ssh"
     inside chown -R "$USER_NAME:$USER_NAME" "/home/$USER_NAME/.ssh"
     put "/etc/sudoers.d/$USER_NAME" 440 <<<"$USER_NAME ALL=(ALL) NOPASSWD: ALL"

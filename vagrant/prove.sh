@@ -231,11 +231,15 @@ inside() { # work, results, release, driver
     export HOME=$work/home VAGRANT_HOME=$work/vagrant VAGRANT_CWD=$HERE VAGRANT_DOTFILE_PATH=$work/machine
     export VAGRANT_DEFAULT_PROVIDER=libvirt VAGRANT_CHECKPOINT_DISABLE=1 MNBED_VM_DRIVER=$driver
     unset MNBED_BOX MNBED_BOX_URL
+    # By itself the Vagrantfile takes the box with bookworm if there are several.
+    [[ $release == bookworm ]] || export MNBED_BOX_URL=$HERE/boxes/mnbed-$release-amd64-libvirt.box
     mkdir -p "$HOME"
     # Gone whatever happens: its processes with the namespace, its disks with the work folder.
     timed up vagrant --no-tty up
     # shellcheck disable=SC2016 # for the shell in the machine
     timed system in_machine 'uname -srm; . /etc/os-release; echo "$PRETTY_NAME"; nproc; systemd-detect-virt; df -h / | tail -1'
+    # shellcheck disable=SC2016 # for the shell in the machine
+    timed keys in_machine '! grep insecure ~/.ssh/authorized_keys && ls /etc/ssh/ssh_host_*_key && ! sudo grep -E "^(root|vagrant):[^*!:]" /etc/shadow'
     timed doctor in_machine 'sudo mnbed doctor'
     timed quickstart in_machine "cd mnbed && sudo mnbed run $EXPERIMENT"
     timed provision-again vagrant --no-tty provision
