@@ -69,6 +69,7 @@ _WRONG = {
     "MNBED_MEMORY=512: at least 2048": {"MNBED_MEMORY": "512"},
     "MNBED_DATA=/nowhere is not a folder": {"MNBED_DATA": "/nowhere"},
     "MNBED_PIP_CONF=/no.conf is not a file": {"MNBED_PIP_CONF": "/no.conf"},
+    "MNBED_CA_FILE=/no.crt is not a file": {"MNBED_CA_FILE": "/no.crt"},
     "MNBED_VM_DRIVER=xen: kvm or qemu": {"MNBED_VM_DRIVER": "xen"},
     "MNBED_BOX_URL=/no.box: there is no file /no.box": {"MNBED_BOX_URL": "/no.box"},
     "MNBED_BOX_URL=file:///no.box: there is no file /no.box": {"MNBED_BOX_URL": "file:///no.box"},
