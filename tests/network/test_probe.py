@@ -97,7 +97,7 @@ def test_a_link_that_holds_some_frames_back_is_noticed(uneven: Network) -> None:
             live._run({"s2": f"tc {change.format('20mbit', 4542, 4542)}\n"}, "mending")
     late = {(probed.source, probed.target): probed.late_s for probed in probe.directions}
     (ends,) = (ends for ends in late if uneven.plan.directions[ends].interface == "s2-eth1")
-    # Five frames of 128 ms, and less where this machine is so busy that it sends them late; emulated time is half of that.
+    # Five frames of 128 ms, or less where a busy machine sends them late; emulated time is half of that.
     held_s = late.pop(ends)
     assert held_s is not None
     assert held_s > 0.05
