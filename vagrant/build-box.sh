@@ -30,6 +30,11 @@ readonly PACKAGES=(
     systemd-sysv systemd-resolved systemd-timesyncd dbus udev kmod initramfs-tools openssh-server sudo rsync
     ca-certificates iproute2 procps less
 )
+# Drivers of the disks that libvirt, QEMU, VirtualBox, VMware and Hyper-V offer. All others would be looked for in vain at
+# every start, and under emulation it takes half an hour to collect them.
+readonly START_MODULES=(
+    ext4 virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod ahci ata_piix nvme mptspi mptsas vmw_pvscsi hv_storvsc
+)
 # The first partition begins here, in sectors; the boot loader of a BIOS lies before it.
 readonly FIRST_SECTOR=2048
 readonly EFI_MB=64
@@ -47,6 +52,7 @@ disk=
 replace=no
 work=
 current= # what is being done, in words
+child=   # the process that does it, if it is to be ended with this one
 exec 8>&2 # the terminal, for messages from where standard error goes to a log
 
 usage() {
@@ -223,9 +229,17 @@ open_work_folder() {
     [[ -n $disk ]] || check_space "$output" "$OUTPUT_MB"
     work=$(mktemp -d "$folder/mnbed-box.XXXXXX") || give_up "cannot write to $folder" "set TMPDIR to another folder"
     trap close_work_folder EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
 }
 
-close_work_folder() { [[ -z $work ]] || rm -rf --one-file-system "$work"; }
+close_work_folder() {
+    if [[ -n $child ]]; then
+        kill -KILL "$child" 2>/dev/null || true
+        wait "$child" 2>/dev/null || true
+    fi
+    rm -rf --one-file-system "$work"
+}
 
 # --- the file system ---
 
@@ -242,10 +256,21 @@ make_tree() {
     [[ $architecture == amd64 ]] || boot_loader=grub-efi-arm64-bin
     include=$(IFS=, && echo "${PACKAGES[*]},linux-image-$architecture,grub-common,$boot_loader")
     sources >"$work/sources"
-    # In a mount namespace of its own: whatever mmdebstrap mounts is gone with it.
-    step "installing Debian $release for $architecture (minutes)" unshare --mount --propagation private \
+    printf '%s\n' "${START_MODULES[@]}" >"$work/start-modules"
+    # shellcheck disable=SC2016 # for the shells that mmdebstrap starts
+    local folders='mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"'
+    # shellcheck disable=SC2016
+    local list='echo MODULES=list >"$1/etc/initramfs-tools/conf.d/mnbed"'
+    # In namespaces of its own: what mmdebstrap mounts and starts ends with it, and it ends with this script.
+    unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
         mmdebstrap --mode=root --variant=minbase --architectures="$architecture" --include="$include" \
-        --aptopt='Acquire::Retries "3"' "" "$work/tree" "$work/sources"
+        --aptopt='Acquire::Retries "3"' \
+        --essential-hook="$folders" --essential-hook="$list" \
+        --essential-hook="copy-in '$work/start-modules' /usr/share/initramfs-tools/modules.d" \
+        "" "$work/tree" "$work/sources" &
+    child=$!
+    wait "$child"
+    child=
 }
 
 put() { # path in the machine, mode; the content is read from standard input
@@ -540,7 +565,7 @@ main() {
     if [[ -n $disk ]]; then
         ln -s "$(readlink -f "$disk")" "$work/disk"
     else
-        make_tree
+        step "installing Debian $release for $architecture (minutes)" make_tree
         step "the user $USER_NAME, its keys, the network" customize_tree
         step "the boot loader" write_boot_loader
         step "the disk, $size_gb GB" make_disk
