@@ -16,7 +16,8 @@ readonly RUN_PACKAGES=(
     mininet iproute2 bridge-utils iptables iperf3 iperf ethtool socat iputils-ping procps kmod
     python3 python3-venv sudo ca-certificates
 )
-# user-mode-linux: a guest kernel with netem and openvswitch, for the network tests where this kernel has none.
+# user-mode-linux: a guest kernel with netem and openvswitch, for the network tests where this kernel has none. Debian
+# has it for x86 only; elsewhere these tests are skipped.
 readonly DEV_PACKAGES=(user-mode-linux openvswitch-switch shellcheck)
 
 readonly SYSTEM_PYTHON=/usr/bin/python3 # the apt package of Mininet belongs to this one
@@ -134,6 +135,8 @@ kernel_has_netem() { # in a network namespace that is gone right after
 
 apt() { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -y "$@" 9>&-; }
 
+needs_uml() { ! kernel_has_netem && [[ $(dpkg --print-architecture) == amd64 ]]; }
+
 # One broken third-party source must not stop the rest: whether the packages can be had is seen right after.
 refresh_package_lists() { apt update || echo "apt-get update failed; going on with the lists that are there"; }
 
@@ -152,7 +155,7 @@ install_packages() {
     for package in "${missing[@]}"; do
         if grep -qx "$package" <<<"$available"; then
             wanted+=("$package")
-        elif [[ $package == shellcheck ]] || { [[ $package == user-mode-linux ]] && kernel_has_netem; }; then
+        elif [[ $package == shellcheck ]] || { [[ $package == user-mode-linux ]] && ! needs_uml; }; then
             say "not available here, and not needed on this machine: $package"
         else
             give_up "the package $package cannot be had" \

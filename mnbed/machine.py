@@ -90,6 +90,8 @@ class MachineFacts:
     """Whether tap devices and packet sockets work, which its userspace datapath needs."""
     congestion_controls: tuple[str, ...] = field(default=())
     """TCP congestion controls that the kernel offers; empty: unknown."""
+    virtualbox: bool = False
+    """Whether this is a virtual machine of VirtualBox."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,8 @@ class Check:
     remedy: str = ""
     needed: bool = True
     """False: runs work without it."""
+    doubtful: bool = False
+    """Runs work, but may not be faithful; the remedy says what to do."""
 
 
 def probe() -> MachineFacts:
@@ -121,6 +125,7 @@ def probe() -> MachineFacts:
         missing_capabilities=container.missing_capabilities(),
         openvswitch=_openvswitch_version(),
         congestion_controls=_congestion_controls(),
+        virtualbox=_text("/sys/class/dmi/id/product_name").strip() == "VirtualBox",
         **trials,
     )
 
@@ -168,6 +173,7 @@ def checks(facts: MachineFacts) -> list[Check]:
             remedy=f"for netem install {modules}; for nfqueue {apt} iptables",
         ),
         Check(name="cores", ok=True, detail=str(facts.cores)),
+        *_timers(facts),
         Check(name="memory", ok=True, detail=f"{facts.memory_bytes / 1e9:.1f} GB free"),
         Check(
             name="open files",
@@ -228,6 +234,22 @@ def unknown(facts: MachineFacts) -> list[str]:
 
 def _optional(name: str, ok: bool | None, detail: str, remedy: str) -> Check:
     return Check(name=name, ok=ok, detail=detail, remedy=remedy, needed=False)
+
+
+def _timers(facts: MachineFacts) -> list[Check]:
+    """VirtualBox holds packets back for up to hundreds of milliseconds: mininet/mininet issue 1138."""
+    if not facts.virtualbox or facts.cores == 1:
+        return []
+    return [
+        Check(
+            name="VirtualBox",
+            ok=True,
+            doubtful=True,
+            needed=False,
+            detail=f"with {facts.cores} processors; more than one spoil the links' delays there",
+            remedy="give the virtual machine one processor: MNBED_CPUS=1 vagrant reload",
+        )
+    ]
 
 
 def _delay_detail(facts: MachineFacts) -> str:

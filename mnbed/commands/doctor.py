@@ -12,7 +12,10 @@ def main() -> int:
         state = {True: "ok", False: "missing", None: "unknown"}[check.ok]
         if check.ok is False and not check.needed:
             state = "absent"
-        remedy = f"; remedy: {check.remedy}" if check.ok is False and check.remedy else ""
+        if check.doubtful:
+            state = "warning"
+        told = (check.ok is False or check.doubtful) and check.remedy
+        remedy = f"; remedy: {check.remedy}" if told else ""
         print(f"{state:8}{check.name:20}{check.detail}{remedy}")
     missing = [check.name for check in results if check.needed and check.ok is False]
     unknown = [check.name for check in results if check.needed and check.ok is None]
@@ -23,5 +26,8 @@ def main() -> int:
     if unknown:
         print(f"Runs may work here; could not be checked: {', '.join(unknown)}.")
         return 0
-    print("Runs work here.")
+    doubtful = [check.name for check in results if check.doubtful]
+    print(
+        f"Runs work here, but may not be faithful: {', '.join(doubtful)}." if doubtful else "Runs work here."
+    )
     return 0

@@ -33,6 +33,8 @@ class ProbedDirection(TypedDict):
     asked_delay_s: float
     measured_delay_s: float | None
     """Null if no interface holds the delay, or if it could not be measured."""
+    late_s: float | None
+    """How much longer than asked the slowest small frame took; null if delays are meant to vary."""
     limited_by_machine: bool
     """Whether `measured_bps` is what this machine can do, so that it says nothing about the link."""
 

@@ -62,6 +62,15 @@ class Probed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LateFrame:
+    """How much later than asked the slowest small frame of the probe came, over one direction of a link."""
+
+    where: str
+    late_s: float
+    """Emulated seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MachineEvidence:
     """The machine during training, sampled about once per wall second. None: unknown."""
 
@@ -101,6 +110,8 @@ class Evidence:
     """Bandwidth of directions of links, bit/s."""
     delays: Sequence[Probed] = ()
     """One-way delay of links or whole paths, seconds."""
+    late_frames: Sequence[LateFrame] = ()
+    """Of the probed directions whose delay is not meant to vary."""
     differences: Sequence[str] = ()
     """Where the kernel's shaping at the end was not as it should have been."""
     machine: MachineEvidence = field(default_factory=MachineEvidence)
@@ -131,6 +142,7 @@ def evidence_of(collected: Collected, status: str) -> Evidence:
         dilation=float(collected.environment.get("dilation") or 1.0),
         bandwidths=probed_bandwidths(collected.last("probe")),
         delays=probed_delays(collected.last("probe")),
+        late_frames=late_frames(collected.last("probe")),
         differences=[str(text) for text in (checked.get("differences") or () if checked else ())],
         machine=_machine_evidence(collected),
         applied=applied(collected),
@@ -302,6 +314,15 @@ def probed_delays(probe: records.Probe | None) -> list[Probed]:
         if (measured_s := row.get("measured_s")) is not None
     ]
     return links + paths
+
+
+def late_frames(probe: records.Probe | None) -> list[LateFrame]:
+    """How late frames of the probe were, by direction."""
+    return [
+        LateFrame(where=f"{row['source']} -> {row['target']}", late_s=late_s)
+        for row in (probe.get("directions") or () if probe else ())
+        if (late_s := row.get("late_s")) is not None
+    ]
 
 
 def _machine_evidence(collected: Collected) -> MachineEvidence:

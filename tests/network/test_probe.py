@@ -85,6 +85,25 @@ def test_a_single_wrong_direction_is_noticed(uneven: Network) -> None:
             live._run({"s2": f"tc {change.replace('16mbit', '20mbit')}\n"}, "mending")
 
 
+def test_a_link_that_holds_some_frames_back_is_noticed(uneven: Network) -> None:
+    """As machines with late timers do. Here each frame waits for those before it, and the first for none."""
+    change = "class change dev s2-eth1 parent 5: classid 5:1 htb rate {} burst {} cburst {} quantum 1514"
+    slow = change.format("4kbit", 64, 64)
+    run_in(uneven.pid("s2"), ["tc", *slow.split()], what="changing a rate")
+    try:
+        probe = probe_network(uneven)
+    finally:
+        with LiveNetwork.of(uneven) as live:
+            live._run({"s2": f"tc {change.format('20mbit', 4542, 4542)}\n"}, "mending")
+    late = {(probed.source, probed.target): probed.late_s for probed in probe.directions}
+    (ends,) = (ends for ends in late if uneven.plan.directions[ends].interface == "s2-eth1")
+    # Five frames of 128 ms, or less where a busy machine sends them late; emulated time is half of that.
+    held_s = late.pop(ends)
+    assert held_s is not None
+    assert held_s > 0.05
+    assert all(late_s is not None and late_s < held_s for late_s in late.values())
+
+
 def test_a_path_that_is_down_is_noticed(uneven: Network) -> None:
     with LiveNetwork.of(uneven) as live:
         live.set_link("s1", "s2", up=False)

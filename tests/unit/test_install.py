@@ -1,4 +1,4 @@
-"""install.sh, .ci/run and the Vagrantfile, as far as they can be tested without network and changes to this machine."""
+"""install.sh, .ci/run and other scripts, as far as that needs neither network nor a change of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 _CHECKOUT = Path(__file__).parents[2]
 _INSTALL = _CHECKOUT / "install.sh"
-_SCRIPTS = [_INSTALL, _CHECKOUT / ".ci" / "run", _CHECKOUT / "tests" / "guest" / "init.sh"]
+_STARTED = [_INSTALL, _CHECKOUT / ".ci" / "run", *sorted((_CHECKOUT / "vagrant").glob("*.sh"))]
+_SCRIPTS = [*_STARTED, _CHECKOUT / "tests" / "guest" / "init.sh"]
 
 
 def _run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +47,7 @@ def test_scripts_are_free_of_what_shellcheck_finds(script: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.parametrize("script", _SCRIPTS[:2], ids=lambda path: path.name)
+@pytest.mark.parametrize("script", _STARTED, ids=lambda path: path.name)
 def test_scripts_a_user_starts_are_executable(script: Path) -> None:
     assert os.access(script, os.X_OK)
 
@@ -139,43 +140,36 @@ def test_zsh_completes_on_the_first_press_of_the_key() -> None:
     assert last.endswith("else compdef _mnbed_completion mnbed; fi")
 
 
+@pytest.mark.root
+@pytest.mark.parametrize(("architecture", "goes_on"), [("arm64", True), ("amd64", False)])
+def test_user_mode_linux_is_demanded_only_where_debian_has_it(
+    architecture: str, goes_on: bool, tmp_path: Path
+) -> None:
+    """On a kernel without netem, with a source for every package but that one."""
+    commands = {
+        "dpkg": f"echo {architecture}",
+        "apt-cache": 'shift; for name; do echo "$name:"; [ "$name" = user-mode-linux ] || echo "  Candidate: 1"; done',
+        "tc": "exit 1",
+    }
+    prepare = "true"
+    for name, line in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+        prepare += f" && mount --bind '{tmp_path}/{name}' \"$(command -v {name})\""
+    for folder in ("bin", "log", "lock"):
+        (tmp_path / folder).mkdir()
+    prepare += (
+        f" && mount --bind /bin/false /usr/bin/dpkg-query && mount --bind '{tmp_path}/bin' /usr/local/bin"
+        f" && mount --bind '{tmp_path}/log' /var/log && mount --bind '{tmp_path}/lock' /run/lock"
+    )
+    refused = _install_where(prepare, "--force", "--dev")
+    assert refused.returncode == 3
+    assert ("not needed on this machine: user-mode-linux" in refused.stdout) is goes_on
+    assert ("user-mode-linux cannot be had" in refused.stderr) is not goes_on
+
+
 def test_ci_runs_the_commands_readme_gives() -> None:
     readme = (_CHECKOUT / "README.md").read_text()
     given = re.search(r"^ *sudo (\./install\.sh --dev) && (.*pytest.*?) *(?:#.*)?$", readme, re.MULTILINE)
     assert given, "README gives no line `sudo ./install.sh --dev && ...pytest`"
     assert set(given.groups()) <= set((_CHECKOUT / ".ci" / "run").read_text().splitlines())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"MNBED_CPUS": "4", "MNBED_DATA": "/tmp", "MNBED_DEV": "1"}])
-def test_vagrantfile_is_valid(settings: dict[str, str], tmp_path: Path) -> None:
-    _need_vagrant()
-    checked = _validate(tmp_path, settings)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("MNBED_CPUS", "two", "MNBED_CPUS=two is not a whole number"),
-        ("MNBED_MEMORY", "512", "MNBED_MEMORY=512: at least 2048"),
-        ("MNBED_DATA", "/nowhere", "MNBED_DATA=/nowhere is not a folder"),
-    ],
-)
-def test_vagrantfile_refuses_a_wrong_setting(name: str, value: str, message: str, tmp_path: Path) -> None:
-    _need_vagrant()
-    refused = _validate(tmp_path, {name: value})
-    assert refused.returncode != 0
-    assert message in refused.stderr
-
-
-def _need_vagrant() -> None:
-    if shutil.which("vagrant") is None:
-        pytest.skip("vagrant is not installed (apt-get install vagrant vagrant-libvirt)")
-
-
-def _validate(folder: Path, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Without a provider, so that none needs to be installed to check the file."""
-    places = {"VAGRANT_HOME": f"{folder}/home", "VAGRANT_DOTFILE_PATH": f"{folder}/machine"}
-    environment = places | {"VAGRANT_CWD": str(_CHECKOUT / "vagrant"), "VAGRANT_NO_PLUGINS": "1"} | settings
-    return _run("vagrant", "validate", "--ignore-provider", **environment)

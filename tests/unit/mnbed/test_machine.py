@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mnbed import machine
+from mnbed.commands import doctor
 from mnbed.errors import MachineError
 from mnbed.machine import MachineFacts, checks, probe, require, unknown
 
@@ -128,6 +129,26 @@ def test_every_missing_thing_has_a_remedy() -> None:
     ):
         if check.ok is False:
             assert check.remedy, check.name
+
+
+@pytest.mark.parametrize(
+    ("virtualbox", "cores", "warned"), [(True, 2, True), (True, 1, False), (False, 2, False)]
+)
+def test_virtualbox_with_several_processors_is_warned_of(
+    virtualbox: bool,
+    cores: int,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = replace(GOOD, virtualbox=virtualbox, cores=cores)
+    require(facts)
+    monkeypatch.setattr(machine, "probe", lambda: facts)
+    assert doctor.main() == 0
+    said = capsys.readouterr().out
+    assert ("warning VirtualBox" in said) is warned
+    assert ("MNBED_CPUS=1" in said) is warned
+    assert ("may not be faithful: VirtualBox" in said) is warned
 
 
 _RAISED = """

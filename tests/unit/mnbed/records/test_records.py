@@ -17,7 +17,7 @@ import pytest
 from typing_extensions import get_type_hints
 
 from mnbed.errors import InputError
-from mnbed.network import probe
+from mnbed.network import path_probe, probe
 from mnbed.network.nfqueue import delay_queue
 from mnbed.plan import step_cost
 from mnbed.records import controller, environment
@@ -106,7 +106,7 @@ def test_what_does_not_fit_its_type_is_reported(
         (CounterTotals, Counters),
         (controller.Probe, probe.Probe),
         (controller.ProbedDirection, probe.ProbedDirection),
-        (controller.ProbedPath, probe.ProbedPath),
+        (controller.ProbedPath, path_probe.ProbedPath),
         (controller.DelayStatistics, delay_queue.Statistics),
         (environment.Step, step_cost.StepCost),
         (environment.StepMoment, step_cost.StepMoment),

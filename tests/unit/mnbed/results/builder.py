@@ -281,6 +281,7 @@ class RunBuilder:
                 "measured_bps": self.bandwidth_bps(name) - 1e5,
                 "asked_delay_s": 0.001,
                 "measured_delay_s": None if self.delay_backend == "nfqueue" else 0.00102,
+                "late_s": 0.0002,
                 "limited_by_machine": False,
             }
             for name in self.names
