@@ -23,9 +23,10 @@ _SIDE = 3 / 8
 """Of a motif, compared with the image's shorter side."""
 _COLOUR = 0.6
 """How much colour counts in a motif, beside its texture: what a linear model can see of it."""
+# A motif's contrast lies between these.
+_FAINT, _STRONG = 0.4, 1.6
 # Standard deviations, in levels of 256: of a motif at contrast 1, of the background, of the noise.
 _MOTIF, _BACKGROUND, _NOISE = 45.0, 25.0, 18.0
-_CONTRAST = (0.4, 1.6)
 _CHUNK = 1000
 
 
@@ -83,8 +84,9 @@ def _backgrounds(count: int, shape: tuple[int, int, int], rng: np.random.Generat
     colour = rng.standard_normal((count, channels, len(waves)), dtype=np.float32)
     # The nine waves' squares add up to 4 on average, the mixture's to 1.25.
     strengths = (brightness + 0.5 * colour) * np.float32(_BACKGROUND / np.sqrt(4 * 1.25))
-    fields = strengths.reshape(-1, len(waves)) @ np.asarray(waves, np.float32)
-    return fields.reshape(count, *shape) + np.float32(128)
+    fields: NDArray[np.float32] = strengths.reshape(-1, len(waves)) @ np.asarray(waves, np.float32)
+    fields += np.float32(128)
+    return fields.reshape(count, *shape)
 
 
 def _drawn(owned: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -106,10 +108,8 @@ def _place(
     side = np.arange(motifs.shape[-1])
     top = rng.integers(height - len(side) + 1, size=count)
     left = rng.integers(width - len(side) + 1, size=count)
-    contrast = rng.uniform(*_CONTRAST, size=count).astype(np.float32)
+    contrast = rng.uniform(_FAINT, _STRONG, size=(count, 1, 1, 1)).astype(np.float32)
     image = np.arange(count)[:, None, None, None]
     channel = np.arange(channels)[:, None, None]
     rows, columns = top[:, None] + side, left[:, None] + side
-    scenes[image, channel, rows[:, None, :, None], columns[:, None, None, :]] += (
-        contrast[:, None, None, None] * motifs[chosen]
-    )
+    scenes[image, channel, rows[:, None, :, None], columns[:, None, None, :]] += contrast * motifs[chosen]
