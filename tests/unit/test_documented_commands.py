@@ -36,7 +36,7 @@ TYPED = [shown for shown in COMMANDS if not shown.is_mention]
 MNBED = [shown for shown in TYPED if shown.words[0] == "mnbed"]
 # What a reader puts in for a word in capitals, by verb where it matters.
 FILE, SWEEP, WHAT = "experiments/quickstart.yaml", "any_sweep.yaml", "star"
-RUN, RUNS = "runs/one", ("runs/compared-1", "runs/compared-2")
+RUN, RUNS, SWEPT = "runs/one", ("runs/compared-1", "runs/compared-2"), "runs/swept"
 RUN_HERE = ("plan", "doctor", "topo", "export", "logs", "compare", "report", "--help", "--version")
 # Their output depends on nothing but the files, so that a page's output is compared with what they print here.
 SAME_EVERYWHERE = ("topo", "export")
@@ -122,9 +122,26 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "any_sweep.yaml").write_text(f"name: any\nbase: {FILE}\nseeds: 2\n")
     run = RunBuilder(path=folder / "runs" / "one")
     run.evaluate(run.build())
-    for seed, algorithm in enumerate(("divshare", "ad-psgd"), start=1):
-        ComparedRun(algorithm=algorithm).write(folder / "runs" / f"compared-{seed}")
+    for path, algorithm in zip(RUNS, ("divshare", "ad-psgd"), strict=True):
+        ComparedRun(algorithm=algorithm).write(folder / path)
+    (folder / SWEPT).mkdir()
+    write_sweep(folder / SWEPT, SweepRecord(name="swept", base="base.yaml", runs=swept()))
     return folder
+
+
+def swept() -> tuple[SweepEntry, ...]:
+    """A sweep's finished runs, one of each algorithm."""
+    return tuple(
+        SweepEntry(
+            cell={"algorithm": algorithm},
+            label=algorithm,
+            seed=1,
+            digest="d",
+            status=COMPLETED,
+            directory=f"../{Path(path).name}",
+        )
+        for path, algorithm in zip(RUNS, ("divshare", "ad-psgd"), strict=True)
+    )
 
 
 # --- what is typed can be typed ---
@@ -146,6 +163,8 @@ def words_of(shown: Shown) -> list[str]:
             words += [run for run in RUNS if run not in words]
         elif word != "..." or words == ["run"]:
             word = re.sub(r"^(RUN|runs/<[^>]*>)(?=/|$)", RUN, word)
+            if verb == "compare" and word.startswith("runs/"):
+                word = SWEPT  # what the page's own sweep would have left
             words.append({"FILE": file, "...": file, "WHAT": WHAT}.get(word, word))
     return words
 
@@ -187,20 +206,24 @@ def test_the_experiment_and_its_keys_are_right(
 # --- what needs no network runs here ---
 
 
-@pytest.mark.parametrize("text", list(dict.fromkeys(shown.text for shown in MNBED if runs_here(shown))))
+@pytest.mark.parametrize(
+    "command", sorted({tuple(words_of(shown)) for shown in MNBED if runs_here(shown)}), ids=" ".join
+)
 def test_a_command_without_a_network_does_what_it_says(
-    text: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: tuple[str, ...],
+    sandbox: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(sandbox)
-    words = words_of(Shown("", text))
+    words = list(command)
     if words[0] == "plan" and not {"--schema", "--step-cpu", "--measure"} & set(words):
         words += ["--step-cpu", "7ms"]  # timing a step is not what is shown
-    if words[0] == "compare":
-        words = [made_up_sweep(sandbox, word) for word in words]
     with pytest.raises(SystemExit) as end:
         cli.main(words)
     captured = capsys.readouterr()
-    outputs = [shown.output for shown in MNBED if shown.text == text and shown.output is not None]
+    same = [shown for shown in MNBED if tuple(words_of(shown)) == command]
+    outputs = [shown.output for shown in same if shown.output is not None]
     refused = any(is_refusal(output) for output in outputs)
     assert (end.value.code or 0) == (2 if refused else 0), captured.err
     if refused or words[0] in SAME_EVERYWHERE:
@@ -210,26 +233,6 @@ def test_a_command_without_a_network_does_what_it_says(
 
 def is_refusal(output: Sequence[str]) -> bool:
     return bool(output) and output[0].startswith("mnbed: error")
-
-
-def made_up_sweep(sandbox: Path, word: str) -> str:
-    """A sweep's directory is made when it is first compared; it has finished runs of two algorithms."""
-    folder = sandbox / word
-    if word.startswith("runs/") and not folder.exists():
-        folder.mkdir()
-        runs = tuple(
-            SweepEntry(
-                cell={"algorithm": algorithm},
-                label=algorithm,
-                seed=1,
-                digest="d",
-                status=COMPLETED,
-                directory=f"../compared-{number}",
-            )
-            for number, algorithm in enumerate(("divshare", "ad-psgd"), start=1)
-        )
-        write_sweep(folder, SweepRecord(name=folder.name, base="base.yaml", runs=runs))
-    return word
 
 
 # --- what builds a network is shown elsewhere ---
