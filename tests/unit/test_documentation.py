@@ -21,7 +21,7 @@ from mnbed.experiment.yaml_source import parse_yaml
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "architecture.svg"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 MAIN_COMMAND = "sudo ./install.sh && sudo mnbed run experiments/cifar_stragglers.yaml"
 TEST_COMMAND = "sudo ./install.sh --dev && sudo .venv/bin/pytest"
 LONGEST_LINE = 140
