@@ -42,8 +42,10 @@ class Shown:
 
     @property
     def is_mention(self) -> bool:
-        """Names a verb or an option of it (`mnbed run --cli`) rather than something to type."""
+        """Names a verb or an option of it (`mnbed run --cli`), or is unfinished, rather than something to type."""
         verb = self.words[1:2] or ["run"]
+        if "<TAB>" in self.text:
+            return True
         bare = all(word.startswith("--") and word != "--schema" for word in self.words[2:])
         return self.words[0] == "mnbed" and bare and verb[0] in _NEED_ARGUMENTS
 

@@ -17,9 +17,10 @@ import typer
 
 from mnbed import cli
 from mnbed.experiment.loading import load_experiment
+from mnbed.experiment.ready_made import find
 from mnbed.experiment.sweep import load_sweep
+from mnbed.records.outcome import COMPLETED
 from mnbed.records.sweep import SweepEntry, SweepRecord, write_sweep
-from mnbed.results.summary import COMPLETED
 from tests.unit.mnbed.results.builder import RunBuilder
 from tests.unit.mnbed.results.comparing import ComparedRun
 from tests.unit.shown_commands import (
@@ -38,6 +39,8 @@ MNBED = [shown for shown in TYPED if shown.words[0] == "mnbed"]
 FILE, SWEEP, WHAT = "experiments/quickstart.yaml", "any_sweep.yaml", "star"
 RUN, RUNS, SWEPT = "runs/one", ("runs/compared-1", "runs/compared-2"), "runs/swept"
 RUN_HERE = ("plan", "doctor", "topo", "export", "logs", "compare", "report", "--help", "--version")
+# mnbed's own options, without a verb.
+OF_ITSELF = ("--help", "--version", "--install-completion", "--show-completion")
 # Their output depends on nothing but the files, so that a page's output is compared with what they print here.
 SAME_EVERYWHERE = ("topo", "export")
 # Commands without a transcript that cannot run here, as they build networks, time steps or need further packages -> the
@@ -74,19 +77,25 @@ SHOWN_BY = {
     "mnbed sweep experiments/reproduction/cifar_small_sweep.yaml": (
         "tests/system/test_sweep.py::test_a_sweep_of_all_algorithms"
     ),
+    "mnbed sweep reproduction/cifar_small_sweep": "tests/system/test_sweep.py::test_a_sweep_of_all_algorithms",
     "mnbed sweep my/divshare_sweep.yaml": "tests/system/test_sweep.py::test_a_sweep_of_all_algorithms",
     "mnbed plan FILE --measure": ("tests/unit/mnbed/run/test_step_measurement.py::test_again_means_again"),
     "mnbed report RUN --tensorboard": (
         "tests/unit/mnbed/results/test_exchange.py::test_tensorboard_files_hold_the_curves_or_the_remedy_is_named"
     ),
+    "mnbed --show-completion": "tests/unit/mnbed/test_completion.py::test_each_shell_gets_a_script",
+    "mnbed --install-completion": (
+        "tests/unit/mnbed/test_completion.py::test_under_sudo_root_sets_up_nothing_of_its_own"
+    ),
     "mnbed clean": (
-        "tests/system/test_leftovers.py::test_clean_ends_all_that_a_killed_run_left_and_nobody_else"
+        "tests/system/test_leftovers.py::test_clean_ends_all_that_a_killed_run_left_and_nothing_else"
     ),
 }
 # Other programs: what shows that the command is right, or why nothing can.
 OTHERS = {
     "./install.sh": "tests/unit/test_install.py",
     ".venv/bin/ruff": ".ci/run",
+    ".venv/bin/hadolint": ".ci/run",
     ".venv/bin/mypy": ".ci/run",
     ".venv/bin/pytest": ".ci/run",
     ".venv/bin/pre-commit": ".pre-commit-config.yaml",
@@ -147,7 +156,7 @@ def swept() -> tuple[SweepEntry, ...]:
 # --- what is typed can be typed ---
 
 
-@pytest.mark.parametrize("shown", [shown for shown in MNBED if shown.words[1] != "--help"], ids=name_of)
+@pytest.mark.parametrize("shown", [shown for shown in MNBED if shown.words[1] not in OF_ITSELF], ids=name_of)
 def test_a_shown_command_has_a_verb_and_options_that_exist(shown: Shown) -> None:
     parse(words_of(shown))
 
@@ -195,7 +204,7 @@ def test_the_experiment_and_its_keys_are_right(
     """Files are there, and what --set changes is a key that takes that value."""
     monkeypatch.chdir(sandbox)
     given = parse(words_of(shown))
-    file = Path(given["file"])
+    file = find(Path(given["file"]))
     if not file.exists():
         assert "<id>" in shown.text or "runs/" in shown.text, f"no file {file}"
         return

@@ -44,6 +44,8 @@ def session(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> subp
         capture_output=True,
         text=True,
         cwd=folder,
+        # Our conftest imports its neighbour.
+        env={**os.environ, "PYTHONPATH": str(_CHECKOUT)},
         timeout=60,
     )
 
