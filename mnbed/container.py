@@ -14,6 +14,7 @@ _NEEDED = {
     6: ("SETGID", "giving up root"),
     7: ("SETUID", "giving up root"),
     8: ("SETPCAP", "giving up root"),
+    10: ("NET_BIND_SERVICE", "probing paths"),
     12: ("NET_ADMIN", "links, addresses, queues"),
     13: ("NET_RAW", "probing links"),
     18: ("SYS_CHROOT", "entering hosts"),
