@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import json
 import os
 import shutil
@@ -60,7 +60,8 @@ class Package(NamedTuple):
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Package]:
     """Built from a copy of the source, without a network; what mnbed needs is this environment's own."""
     for needed in ("setuptools", "pip"):
-        if importlib.util.find_spec(needed) is None:
+        # Not by looking for the module: setuptools objects where distutils was imported before.
+        if not [*importlib.metadata.Distribution.discover(name=needed)]:
             pytest.skip(f"{needed} is not installed, and the network is not asked for it")
     folder = tmp_path_factory.mktemp("package")
     source = folder / "source"
