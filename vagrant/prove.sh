@@ -217,8 +217,9 @@ check_run() { # prints what the record needs; fails unless the run is complete
     python3 - "$results"/runs/*/summary.json <<'PYTHON'
 import json, sys
 summary = json.load(open(sys.argv[1]))
-for name in ("status", "verdict", "reasons", "final_accuracy"):
-    print(f"{name}: {summary.get(name)}")
+for name in ("status", "verdict", "reasons", "delay_backend", "dilation", "wall_s"):
+    print(f"{name}: {summary[name]}")
+print("final accuracy:", summary["accuracy"]["final_mean"])
 sys.exit(summary["status"] != "completed" or len(sys.argv) != 2)
 PYTHON
 }
