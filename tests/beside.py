@@ -3,7 +3,8 @@
 Tests of networks and of whole runs mostly wait, unit tests compute: together they fill two cores. So where a session
 of root has both, a second pytest runs the unit tests at the lowest priority, in namespaces of its own: neither sees the
 other's processes, interfaces and rules. The first session replays the second's reports, item by item; a test whose
-report never comes is run in the first session after all.
+report never comes is run in the first session after all. Tests with the marker `quiet`, whose runs must find the cores
+idle, come first: the second session begins after them.
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ def _waits(item: pytest.Item) -> bool:
     return item.get_closest_marker("root") is not None and not item.nodeid.startswith("tests/unit/")
 
 
+def _wants_quiet(item: pytest.Item) -> bool:
+    return item.get_closest_marker("quiet") is not None
+
+
 def _needs_no_root(item: pytest.Item) -> bool:
     return item.nodeid.startswith("tests/unit/") and item.get_closest_marker("root") is None
 
@@ -96,20 +101,24 @@ class FirstSession:
         """`when_ended` is called, in a thread, when the second session has run its tests."""
         self._config = config
         self._when_ended = when_ended
+        self._process: subprocess.Popen[bytes] | None = None
         self._over, self._stands_back = False, True
         self._tests = {item.nodeid for item in items if _needs_no_root(item)}
         self._reports: dict[str, list[pytest.TestReport]] = {}
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed in pytest_unconfigure
         self._arrived: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         """Reports as they came; None: there will be no more."""
+        items.sort(key=lambda item: not _wants_quiet(item))
+
+    def _begin(self) -> subprocess.Popen[bytes]:
         reading, writing = Pipe(duplex=False)
         # All the time: the second session must not wait until somebody wants its reports.
         threading.Thread(target=self._read, args=(reading,), daemon=True).start()
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", *_NAMESPACES, "sh", "-c", _INSIDE, "sh"]
         command += [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
-        self._process = subprocess.Popen(
-            [*command, *(str(argument) for argument in config.invocation_params.args)],
-            cwd=config.invocation_params.dir,
+        process = subprocess.Popen(
+            [*command, *(str(argument) for argument in self._config.invocation_params.args)],
+            cwd=self._config.invocation_params.dir,
             env={**os.environ, _DESCRIPTOR: str(writing.fileno())},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
@@ -118,7 +127,8 @@ class FirstSession:
             start_new_session=True,
         )
         writing.close()
-        self._set_niceness(19)
+        _set_niceness(process, 19)
+        return process
 
     def _read(self, pipe: Connection) -> None:
         with pipe, contextlib.suppress(EOFError, OSError):
@@ -131,6 +141,8 @@ class FirstSession:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> object:
         """None, so that pytest itself runs the test, if it is none of the second session's or that gave no report."""
+        if self._process is None and not _wants_quiet(item):
+            self._process = self._begin()
         if item.nodeid not in self._tests or not self._wait_for(item.nodeid):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -144,7 +156,8 @@ class FirstSession:
         if self._stands_back:
             # The first session has nothing else to do any more.
             self._stands_back = False
-            self._set_niceness(0)
+            assert self._process is not None
+            _set_niceness(self._process, 0)
         while not any(report.when == "teardown" for report in self._reports.get(test, ())):
             plain = self._arrived.get()
             if plain is None:
@@ -154,14 +167,10 @@ class FirstSession:
             self._reports.setdefault(report.nodeid, []).append(report)
         return True
 
-    def _set_niceness(self, niceness: int) -> None:
-        """Of its processes, and of the session itself: kernels that group processes by session compare the groups."""
-        with contextlib.suppress(OSError):  # it has ended, or the kernel groups nothing
-            os.setpriority(os.PRIO_PGRP, self._process.pid, niceness)
-            Path(f"/proc/{self._process.pid}/autogroup").write_text(str(niceness))
-
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """What it printed, where it ended otherwise than a session of tests does."""
+        if self._process is None:
+            return
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=10)
         if self._process.poll() not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -171,6 +180,14 @@ class FirstSession:
 
     def pytest_unconfigure(self) -> None:
         self._over = True
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
         self._output.close()
+
+
+def _set_niceness(process: subprocess.Popen[bytes], niceness: int) -> None:
+    """Of its processes, and of the session itself: kernels that group processes by session compare the groups."""
+    with contextlib.suppress(OSError):  # it has ended, or the kernel groups nothing
+        os.setpriority(os.PRIO_PGRP, process.pid, niceness)
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(niceness))

@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
     config.addinivalue_line("markers", "last: after all others")
+    config.addinivalue_line("markers", "quiet: before others are run beside it, as it needs idle cores")
     if beside.is_second_session():
         config.pluginmanager.register(beside.SecondSession(config))
     # The user who called sudo plays no part in here: tests that need such a user set it themselves.

@@ -37,6 +37,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b))
 
 
+@pytest.mark.quiet
 def test_every_kind_of_event_is_applied_in_time(cli: Cli) -> None:
     done = cli.run(
         *EASY,

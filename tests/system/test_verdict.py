@@ -23,7 +23,7 @@ from mnbed.results.summary import Summary
 from mnbed.run import job as job_module
 from tests.system.conftest import QUICKSTART, SHORT, Cli, agent_pid
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.quiet]
 
 # Little to do at a pace that any machine keeps.
 EASY = ("time.dilation=1", "compute.step_time=40ms")

@@ -22,6 +22,7 @@ beside._MIN_TESTS = 1
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "root: builds networks")
+    config.addinivalue_line("markers", "quiet: needs idle cores")
     if beside.is_second_session():
         config.pluginmanager.register(beside.SecondSession(config))
 
@@ -67,10 +68,21 @@ import os, pytest
 from tests import beside
 
 
+def second_session(request):
+    (first,) = (p for p in request.config.pluginmanager.get_plugins() if isinstance(p, beside.FirstSession))
+    return first._process
+
+
 @pytest.mark.root
-def test_that_builds_networks():
+def test_that_builds_networks(request):
     assert not beside.is_second_session()
-    print(os.getpid())
+    assert second_session(request).poll() is None
+
+
+@pytest.mark.root
+@pytest.mark.quiet
+def test_that_needs_idle_cores(request):
+    assert second_session(request) is None
 """
 
 
@@ -111,7 +123,7 @@ needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="o
 @needs_two_cores
 def test_what_the_second_session_found_is_told_by_the_first(project: Path) -> None:
     counts, output = run(project, "-rs")
-    assert counts == {"failed": 1, "passed": 23, "skipped": 1, "error": 1}
+    assert counts == {"failed": 1, "passed": 24, "skipped": 1, "error": 1}
     assert "assert 1 == 2" in output
     assert "no reason" in output
     assert "cannot be torn down" in output
@@ -126,7 +138,7 @@ def test_what_a_second_session_that_died_has_not_reported_runs_in_the_first(proj
         + "\n\ndef test_after_it():\n    assert not beside.is_second_session()\n"
     )
     counts, output = run(project)
-    assert counts == {"failed": 1, "passed": 25, "skipped": 1, "error": 1}
+    assert counts == {"failed": 1, "passed": 26, "skipped": 1, "error": 1}
     assert "the session beside ended with 7" in output
 
 
@@ -136,5 +148,7 @@ def test_one_session_is_enough_for_who_looks_at_single_tests(project: Path, opti
     file.write_text(
         _UNIT.replace("SECOND", "False").replace("assert 1 == 2", "pass").split("@pytest.fixture")[0]
     )
+    system = project / "tests" / "system" / "test_b.py"
+    system.write_text("import pytest\n\n\n@pytest.mark.root\ndef test_that_builds_networks(): pass\n")
     counts, _ = run(project, option)
     assert counts == {"passed": 23, "skipped": 1}
