@@ -1,10 +1,10 @@
-"""Runs the unit tests beside the others, in a session of their own, and tells their results in the usual place.
+"""Runs the unit tests and some more beside the others, in a session of their own, with one result.
 
 Tests of networks and of whole runs mostly wait, unit tests compute: together they fill two cores. So where a session
-of root has both, a second pytest runs the unit tests at the lowest priority, in namespaces of its own: neither sees the
-other's processes, interfaces and rules. The first session replays the second's reports, item by item; a test whose
-report never comes is run in the first session after all. Tests with the marker `quiet`, whose runs must find the cores
-idle, come first: the second session begins after them.
+of root has both, a second pytest runs the unit tests, and those with the marker `beside`, at the lowest priority and in
+namespaces of its own: neither sees the other's processes, interfaces and rules. The first session replays the second's
+reports, item by item; a test whose report never comes is run in the first session after all. Tests with the marker
+`quiet`, whose runs must find the cores idle, come first: the second session begins after them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def is_second_session() -> bool:
 
 def is_wanted(config: pytest.Config, items: list[pytest.Item]) -> bool:
     """Whether these tests are worth a second session, and this machine and command line allow one."""
-    beside = sum(_needs_no_root(item) for item in items)
+    beside = sum(_may_be_beside(item) for item in items)
     return (
         os.geteuid() == 0
         and len(os.sched_getaffinity(0)) >= 2
@@ -72,8 +72,9 @@ def _wants_quiet(item: pytest.Item) -> bool:
     return item.get_closest_marker("quiet") is not None
 
 
-def _needs_no_root(item: pytest.Item) -> bool:
-    return item.nodeid.startswith("tests/unit/") and item.get_closest_marker("root") is None
+def _may_be_beside(item: pytest.Item) -> bool:
+    unit = item.nodeid.startswith("tests/unit/") and item.get_closest_marker("root") is None
+    return unit or item.get_closest_marker("beside") is not None
 
 
 class SecondSession:
@@ -85,7 +86,7 @@ class SecondSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if _needs_no_root(item)]
+        items[:] = [item for item in items if _may_be_beside(item)]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         plain = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
@@ -103,12 +104,12 @@ class FirstSession:
         self._when_ended = when_ended
         self._process: subprocess.Popen[bytes] | None = None
         self._over, self._stands_back = False, True
-        self._tests = {item.nodeid for item in items if _needs_no_root(item)}
+        self._tests = {item.nodeid for item in items if _may_be_beside(item)}
         self._reports: dict[str, list[pytest.TestReport]] = {}
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed in pytest_unconfigure
         self._arrived: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         """Reports as they came; None: there will be no more."""
-        items.sort(key=lambda item: not _wants_quiet(item))
+        items.sort(key=lambda item: (not _wants_quiet(item), item.nodeid in self._tests))
 
     def _begin(self) -> subprocess.Popen[bytes]:
         reading, writing = Pipe(duplex=False)
@@ -144,6 +145,8 @@ class FirstSession:
         if self._process is None and not _wants_quiet(item):
             self._process = self._begin()
         if item.nodeid not in self._tests or not self._wait_for(item.nodeid):
+            # The test that ran last was torn down for the one that came next, and that may have been a replayed one.
+            item.session._setupstate.teardown_exact(item)
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in self._reports.pop(item.nodeid):

@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
     config.addinivalue_line("markers", "last: after all others")
+    config.addinivalue_line("markers", "beside: of root, and yet at ease beside others (tests/beside.py)")
     config.addinivalue_line("markers", "quiet: before others are run beside it, as it needs idle cores")
     if beside.is_second_session():
         config.pluginmanager.register(beside.SecondSession(config))
@@ -52,10 +53,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
     if not beside.is_second_session() and beside.is_wanted(config, items):
         # The guest takes over the core that the unit tests leave.
         config.pluginmanager.register(beside.FirstSession(config, items, lambda: begin_guest(session)))
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
     needing_root = [item for item in items if item.get_closest_marker("root")]
     reason = _why_no_networks() if needing_root else None
     if reason is not None:

@@ -21,7 +21,7 @@ from mnbed.network.processes import state_of
 from tests.network.plans import facts
 from tests.system.conftest import CHECKOUT, PATIENCE_S, QUICKSTART, Cli, marked_processes, sets
 
-pytestmark = [pytest.mark.root, pytest.mark.no_guest]
+pytestmark = [pytest.mark.root, pytest.mark.no_guest, pytest.mark.beside]
 
 needs_nfqueue = pytest.mark.skipif(not facts().nfqueue, reason="this kernel has no NFQUEUE")
 # How the controller's journal names them.

@@ -23,6 +23,8 @@ beside._MIN_TESTS = 1
 def pytest_configure(config):
     config.addinivalue_line("markers", "root: builds networks")
     config.addinivalue_line("markers", "quiet: needs idle cores")
+    config.addinivalue_line("markers", "beside: is at ease")
+    config.addinivalue_line("markers", "last: after all others")
     if beside.is_second_session():
         config.pluginmanager.register(beside.SecondSession(config))
 
@@ -30,6 +32,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     if not beside.is_second_session() and beside.is_wanted(config, items):
         config.pluginmanager.register(beside.FirstSession(config, items, lambda: None))
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 """
 _UNIT = """
 import os, socket, pytest
@@ -80,6 +83,18 @@ def test_that_builds_networks(request):
 
 
 @pytest.mark.root
+@pytest.mark.last
+def test_at_the_end(request):
+    assert second_session(request).wait(20) is not None
+
+
+@pytest.mark.root
+@pytest.mark.beside
+def test_that_is_at_ease():
+    assert beside.is_second_session()
+
+
+@pytest.mark.root
 @pytest.mark.quiet
 def test_that_needs_idle_cores(request):
     assert second_session(request) is None
@@ -123,7 +138,7 @@ needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="o
 @needs_two_cores
 def test_what_the_second_session_found_is_told_by_the_first(project: Path) -> None:
     counts, output = run(project, "-rs")
-    assert counts == {"failed": 1, "passed": 24, "skipped": 1, "error": 1}
+    assert counts == {"failed": 1, "passed": 26, "skipped": 1, "error": 1}
     assert "assert 1 == 2" in output
     assert "no reason" in output
     assert "cannot be torn down" in output
@@ -138,7 +153,7 @@ def test_what_a_second_session_that_died_has_not_reported_runs_in_the_first(proj
         + "\n\ndef test_after_it():\n    assert not beside.is_second_session()\n"
     )
     counts, output = run(project)
-    assert counts == {"failed": 1, "passed": 26, "skipped": 1, "error": 1}
+    assert counts == {"failed": 1, "passed": 28, "skipped": 1, "error": 1}
     assert "the session beside ended with 7" in output
 
 
