@@ -26,6 +26,8 @@ import pytest
 
 # In the second session alone: the descriptor that takes its reports.
 _DESCRIPTOR = "MNBED_TESTS_BESIDE"
+# Taken out of the environment: sessions that tests start are none of this kind.
+_descriptor = os.environ.pop(_DESCRIPTOR, None)
 # For fewer, a second session is not worth its start.
 _MIN_TESTS = 200
 # Options of someone who looks at single tests, or that name a file which two sessions would both write.
@@ -48,7 +50,7 @@ _NAMESPACES = ("--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--ip
 
 def is_second_session() -> bool:
     """Whether this session runs the unit tests for another one."""
-    return _DESCRIPTOR in os.environ
+    return _descriptor is not None
 
 
 def is_wanted(config: pytest.Config, items: list[pytest.Item]) -> bool:
@@ -82,7 +84,8 @@ class SecondSession:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._pipe = Connection(int(os.environ[_DESCRIPTOR]), readable=False)
+        assert _descriptor is not None
+        self._pipe = Connection(int(_descriptor), readable=False)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

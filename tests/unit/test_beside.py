@@ -35,13 +35,24 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 """
 _UNIT = """
-import os, socket, pytest
+import os, socket, subprocess, sys, pytest
+from pathlib import Path
 from tests import beside
+
+
+CONFTEST = (Path(__file__).parents[2] / "conftest.py").read_text()
 
 
 def test_that_passes():
     assert beside.is_second_session() is SECOND
     assert [name for _, name in socket.if_nameindex()] == ["lo"] or not SECOND
+
+
+def test_that_starts_a_session(tmp_path):
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_one.py").write_text("def test_one(): pass")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)]
+    assert subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_that_fails():
@@ -117,11 +128,9 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path, *arguments: str) -> tuple[dict[str, int], str]:
     """(How many passed, failed, ..., what was printed)"""
-    environment = {name: value for name, value in os.environ.items() if name != "MNBED_TESTS_BESIDE"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
         cwd=project,
-        env=environment,
         capture_output=True,
         text=True,
         timeout=100,
@@ -138,7 +147,7 @@ needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="o
 @needs_two_cores
 def test_what_the_second_session_found_is_told_by_the_first(project: Path) -> None:
     counts, output = run(project, "-rs")
-    assert counts == {"failed": 1, "passed": 26, "skipped": 1, "error": 1}
+    assert counts == {"failed": 1, "passed": 27, "skipped": 1, "error": 1}
     assert "assert 1 == 2" in output
     assert "no reason" in output
     assert "cannot be torn down" in output
@@ -153,7 +162,7 @@ def test_what_a_second_session_that_died_has_not_reported_runs_in_the_first(proj
         + "\n\ndef test_after_it():\n    assert not beside.is_second_session()\n"
     )
     counts, output = run(project)
-    assert counts == {"failed": 1, "passed": 28, "skipped": 1, "error": 1}
+    assert counts == {"failed": 1, "passed": 29, "skipped": 1, "error": 1}
     assert "the session beside ended with 7" in output
 
 
@@ -166,4 +175,4 @@ def test_one_session_is_enough_for_who_looks_at_single_tests(project: Path, opti
     system = project / "tests" / "system" / "test_b.py"
     system.write_text("import pytest\n\n\n@pytest.mark.root\ndef test_that_builds_networks(): pass\n")
     counts, _ = run(project, option)
-    assert counts == {"passed": 23, "skipped": 1}
+    assert counts == {"passed": 24, "skipped": 1}
