@@ -48,16 +48,21 @@ def kind(root: Path = Path("/")) -> str | None:
     return None
 
 
-def missing_capabilities() -> tuple[str, ...]:
-    """Those that a run needs and this process, which is root, does not have; empty where /proc does not tell."""
+def effective_capabilities() -> int | None:
+    """Of this process: bit n is the capability of number n (linux/capability.h); None where /proc does not tell."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
-        return ()
+        return None
     found = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
-    if found is None or os.geteuid() != 0:
+    return None if found is None else int(found[1], 16)
+
+
+def missing_capabilities() -> tuple[str, ...]:
+    """Those that a run needs and this process, which is root, does not have; empty where /proc does not tell."""
+    effective = effective_capabilities()
+    if effective is None or os.geteuid() != 0:
         return ()
-    effective = int(found[1], 16)
     return tuple(name for number, (name, _) in _NEEDED.items() if not effective >> number & 1)
 
 

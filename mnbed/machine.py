@@ -120,7 +120,7 @@ def probe() -> MachineFacts:
         kernel=platform.release(),
         mnexec=shutil.which("mnexec"),
         mininet=_mininet_version(),
-        torch=_torch_version(),
+        torch=torch_version(),
         container=container.kind(),
         missing_capabilities=container.missing_capabilities(),
         openvswitch=_openvswitch_version(),
@@ -340,8 +340,7 @@ def _open_files() -> int:
 
 def _may_raise_limits() -> bool:
     """Whether root has CAP_SYS_RESOURCE (bit 24), which containers often lack."""
-    match = re.search(r"^CapEff:\s*([0-9a-f]+)", _text("/proc/self/status"), re.MULTILINE)
-    return match is not None and bool(int(match[1], 16) >> 24 & 1)
+    return bool((container.effective_capabilities() or 0) >> 24 & 1)
 
 
 def _mininet_version() -> str | None:
@@ -355,8 +354,8 @@ def _mininet_version() -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _torch_version() -> str | None:
-    """Without importing it, which takes a second."""
+def torch_version() -> str | None:
+    """None if it is not installed. Without importing it, which takes a second."""
     try:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from typing import Any
 
 from mnbed.errors import MachineError, error_from
 from mnbed.experiment.sections import Experiment
+from mnbed.machine import torch_version
 from mnbed.plan.step_cost import StepCost, StepMoment
 from mnbed.programs import our_program
 from mnbed.run.launch import agent_environment
@@ -113,7 +113,7 @@ def _key(experiment: Experiment) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "torch": _torch_version(),
+        "torch": torch_version() or "none",
         "task": settings["name"],
         "settings": settings if names is None else {name: settings[name] for name in names},
     }
@@ -129,13 +129,6 @@ def processor_name() -> str:
             if name.strip() in ("model name", "Model", "cpu model") and value.strip():
                 return value.strip()
     return platform.machine()
-
-
-def _torch_version() -> str:
-    try:
-        return importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
 
 
 def _digest(key: dict[str, Any]) -> str:
