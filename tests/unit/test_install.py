@@ -11,21 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.scripts import run_script, run_where
+
 _CHECKOUT = Path(__file__).parents[2]
 _INSTALL = _CHECKOUT / "install.sh"
 _STARTED = [_INSTALL, _CHECKOUT / ".ci" / "run", *sorted((_CHECKOUT / "vagrant").glob("*.sh"))]
 _SCRIPTS = [*_STARTED, _CHECKOUT / "tests" / "guest" / "init.sh"]
-
-
-def _run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | environment,
-    )
 
 
 def _install_where(prepare: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -33,17 +24,14 @@ def _install_where(prepare: str, *options: str) -> subprocess.CompletedProcess[s
 
     `apt-get` does nothing there but fail: a check that is missed must not install anything.
     """
-    if _run("unshare", "--mount", "true").returncode != 0:
-        pytest.skip("no mount namespaces here (a chroot, or a container without privileges)")
-    line = f'mount --bind /bin/false "$(command -v apt-get)" && {prepare} && exec "$@"'
-    return _run("unshare", "--mount", "sh", "-c", line, "sh", _INSTALL, *options)
+    return run_where(f'mount --bind /bin/false "$(command -v apt-get)" && {prepare}', _INSTALL, *options)
 
 
 @pytest.mark.parametrize("script", _SCRIPTS, ids=lambda path: path.name)
 def test_scripts_are_free_of_what_shellcheck_finds(script: Path) -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed (install.sh --dev)")
-    checked = _run("shellcheck", script)
+    checked = run_script("shellcheck", script)
     assert checked.returncode == 0, checked.stdout
 
 
@@ -53,13 +41,13 @@ def test_scripts_a_user_starts_are_executable(script: Path) -> None:
 
 
 def test_help_names_every_option() -> None:
-    shown = _run(_INSTALL, "--help")
+    shown = run_script(_INSTALL, "--help")
     assert shown.returncode == 0
     assert all(option in shown.stdout for option in ("--dev", "--newest", "--force", "--help"))
 
 
 def test_unknown_option_is_refused() -> None:
-    refused = _run(_INSTALL, "--developer")
+    refused = run_script(_INSTALL, "--developer")
     assert refused.returncode == 2
     assert "unknown option --developer" in refused.stderr
 
@@ -131,7 +119,7 @@ def test_zsh_completes_on_the_first_press_of_the_key() -> None:
         pytest.skip(f"mnbed is not installed in {environment}")
     function = re.search(r"^completion_script\(\) .*?^}$", _INSTALL.read_text(), re.MULTILINE | re.DOTALL)
     assert function
-    script = _run(
+    script = run_script(
         "bash", "-c", f"{function[0]}\ncompletion_script zsh", VENV=str(environment)
     ).stdout.rstrip()
     assert script.splitlines()[0] == "#compdef mnbed"

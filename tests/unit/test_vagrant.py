@@ -16,22 +16,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.unit.scripts import run_script, run_where
+
 _CHECKOUT = Path(__file__).parents[2]
 _VAGRANT = _CHECKOUT / "vagrant"
 _BUILD, _PROVE = _VAGRANT / "build-box.sh", _VAGRANT / "prove.sh"
 _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "amd64")
 _MIB = 1 << 20
-
-
-def _run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | environment,
-    )
 
 
 # --- the Vagrantfile ---
@@ -190,7 +181,7 @@ def test_vagrant_accepts_the_file(tmp_path: Path) -> None:
     _need_vagrant()
     settings = {"VAGRANT_NO_PLUGINS": "1", "MNBED_CPUS": "4", "MNBED_DATA": "/tmp", "MNBED_DEV": "1"}
     environment = _vagrant_environment(_folder(tmp_path)) | settings
-    checked = _run("vagrant", "validate", "--ignore-provider", **environment)
+    checked = run_script("vagrant", "validate", "--ignore-provider", **environment)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
@@ -222,7 +213,7 @@ def test_the_checkout_is_copied_without_what_was_made_there() -> None:
     ],
 )
 def test_builder_refuses_wrong_options(options: Sequence[str], message: str) -> None:
-    refused = _run(_BUILD, *options)
+    refused = run_script(_BUILD, *options)
     assert refused.returncode == 2
     assert message in refused.stderr
     assert "usage:" in refused.stderr
@@ -230,7 +221,7 @@ def test_builder_refuses_wrong_options(options: Sequence[str], message: str) -> 
 
 @pytest.mark.parametrize("script", [_BUILD, _PROVE], ids=lambda path: path.name)
 def test_help_names_every_option(script: Path) -> None:
-    shown = _run(script, "--help")
+    shown = run_script(script, "--help")
     assert shown.returncode == 0
     taken = {word for line in script.read_text().splitlines() for word in _options_in(line)}
     assert taken
@@ -252,7 +243,7 @@ def test_an_existing_box_is_left_alone(tmp_path: Path) -> None:
     box = tmp_path / "mnbed-trixie-amd64-libvirt.box"
     box.write_text("somebody's own\n")
     options = ("--release", "trixie", "--arch", "amd64", "--for", "qemu,libvirt", "--output", tmp_path)
-    refused = _run(_BUILD, *options)
+    refused = run_script(_BUILD, *options)
     assert refused.returncode == 3
     assert f"{box} exists" in refused.stderr
     assert "--replace" in refused.stderr
@@ -297,12 +288,12 @@ def _need_qemu_img() -> None:
 def _box(disk: Path, provider: str, architecture: str = "amd64") -> Path:
     """The contents of the box that the builder makes of `disk`."""
     options = ("--disk", disk, "--for", provider, "--arch", architecture, "--output", disk.parent)
-    built = _run(_BUILD, *options)
+    built = run_script(_BUILD, *options)
     assert built.returncode == 0, built.stderr
     folder = disk.parent / provider
     folder.mkdir()
     file = disk.parent / f"mnbed-bookworm-{architecture}-{provider}.box"
-    assert _run("tar", "-C", folder, "-xzf", file).returncode == 0
+    assert run_script("tar", "-C", folder, "-xzf", file).returncode == 0
     return folder
 
 
@@ -313,8 +304,10 @@ def _metadata(folder: Path) -> dict[str, Any]:
 
 def _holds(image: Path, form: str, disk: Path) -> bool:
     """Whether an image is of this format and has the disk's content."""
-    described = json.loads(_run("qemu-img", "info", "--output=json", image).stdout)
-    return bool(described["format"] == form) and _run("qemu-img", "compare", disk, image).returncode == 0
+    described = json.loads(run_script("qemu-img", "info", "--output=json", image).stdout)
+    return (
+        bool(described["format"] == form) and run_script("qemu-img", "compare", disk, image).returncode == 0
+    )
 
 
 @pytest.mark.parametrize("provider", ["libvirt", "qemu"])
@@ -365,7 +358,7 @@ def test_a_box_is_replaced_if_asked_for_and_nothing_else_remains(disk: Path) -> 
     options = ("--disk", disk, "--for", "libvirt", "--output", disk.parent, "--replace")
     work = disk.parent / "work"
     work.mkdir()
-    assert _run(_BUILD, *options, TMPDIR=str(work)).returncode == 0
+    assert run_script(_BUILD, *options, TMPDIR=str(work)).returncode == 0
     assert tarfile.is_tarfile(box)
     assert sorted(path.name for path in disk.parent.iterdir()) == ["disk", box.name, "work"]
     assert list(work.iterdir()) == []
@@ -373,13 +366,10 @@ def test_a_box_is_replaced_if_asked_for_and_nothing_else_remains(disk: Path) -> 
 
 @pytest.mark.root
 def test_too_little_space_is_noticed_before_the_work(disk: Path) -> None:
-    if _run("unshare", "--mount", "true").returncode != 0:
-        pytest.skip("no mount namespaces here (a chroot, or a container without privileges)")
     work = disk.parent / "work"
     work.mkdir()
-    line = f'mount -t tmpfs -o size=1m tmpfs "{work}" && exec "$@"'
     options = ("--disk", disk, "--for", "libvirt", "--output", disk.parent)
-    refused = _run("unshare", "--mount", "sh", "-c", line, "sh", _BUILD, *options, TMPDIR=str(work))
+    refused = run_where(f'mount -t tmpfs -o size=1m tmpfs "{work}"', _BUILD, *options, TMPDIR=str(work))
     assert refused.returncode == 3
     assert f"{work} has 1 MB of free space" in refused.stderr
     assert list(disk.parent.glob("*.box*")) == []
@@ -398,7 +388,7 @@ def test_too_little_space_is_noticed_before_the_work(disk: Path) -> None:
     ],
 )
 def test_proof_refuses_wrong_options(options: Sequence[str], message: str) -> None:
-    refused = _run(_PROVE, *options)
+    refused = run_script(_PROVE, *options)
     assert refused.returncode == 2
     assert message in refused.stderr
 

@@ -13,23 +13,16 @@ from mnbed import machine
 from mnbed.commands import doctor
 from mnbed.errors import MachineError
 from mnbed.machine import MachineFacts, checks, probe, require, unknown
+from tests import machines
 
-GOOD = MachineFacts(
-    root=True,
+GOOD = replace(
+    machines.SMALL,
     cores=4,
     memory_bytes=8 * 10**9,
     open_files=10**6,
     kernel="6.1.0",
-    mnexec="/usr/bin/mnexec",
-    mininet="2.3.0",
-    torch="2.13.0",
-    namespaces=True,
-    htb=True,
-    netem=True,
     bfifo=True,
     sysctl=True,
-    veth=True,
-    bridge=True,
     nfqueue=True,
     congestion_controls=("cubic",),
 )
