@@ -57,8 +57,7 @@ def shown_commands() -> list[Shown]:
     """Every command, of every page and experiment, once for each place."""
     found: list[Shown] = []
     for page in PAGES:
-        if page.name != "CHANGELOG.md":  # history
-            found += _of_page(page.relative_to(ROOT).as_posix(), page.read_text())
+        found += _of_page(page.relative_to(ROOT).as_posix(), page.read_text())
     for experiment in sorted((ROOT / "experiments").rglob("*.yaml")):
         for line in experiment.read_text().splitlines():
             if line.startswith("#   "):
@@ -109,16 +108,14 @@ def _of_page(page: str, text: str) -> Iterator[Shown]:
             if fence == "console":
                 yield from (Shown(page, command, output) for command, output in _console(block))
             fence, block = (line[3:] if fence is None else None), []
-        elif fence is None:
-            if re.match(r" {4}\S", line):
-                yield from _on_line(page, line)
-            else:
-                for code in re.findall(r"`([^`\n]+)`", line):
-                    yield from _on_line(page, code)
-        elif fence in ("", "sh"):
+        elif fence in ("", "sh") or (fence is None and re.match(r" {4}\S", line)):
             yield from _on_line(page, line)
-        else:
+        elif fence == "console":
             block.append(line)
+        else:
+            # In the text, and in the comments of a file that the page shows.
+            for code in re.findall(r"`([^`\n]+)`", line):
+                yield from _on_line(page, code)
 
 
 def _console(lines: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -1,4 +1,4 @@
-"""The documentation against the tree: links, paths, commands, lengths, and the table of who may import whom."""
+"""The documentation against the tree: links, paths, messages, lengths, and the table of who may import whom."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 import yaml
 
-from mnbed import __version__, cli
+from mnbed import __version__
 from mnbed.experiment.sections import parse
 from mnbed.experiment.yaml_source import parse_yaml
+from tests.unit.shown_commands import PAGES, ROOT
 
-ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "architecture.svg"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 MAIN_COMMAND = "sudo ./install.sh && sudo mnbed run experiments/cifar_stragglers.yaml"
 TEST_COMMAND = "sudo ./install.sh --dev && sudo .venv/bin/pytest"
 LONGEST_LINE = 140
@@ -140,60 +137,7 @@ def test_the_experiment_that_a_page_shows_is_valid(page: str) -> None:
         parse(parse_yaml(block, page).data)
 
 
-# --- commands ---
-
-
-@each_page
-def test_commands_that_are_shown_exist(page: Path) -> None:
-    assert [f"{command}: {wrong}" for command in commands(page) for wrong in problems(command)] == []
-
-
-def commands(page: Path) -> Iterator[str]:
-    """What calls mnbed, install.sh or a tool of .venv: in indented and fenced lines, and as code in the text."""
-    text = page.read_text()
-    fenced = [line for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-    indented = re.findall(r"^ {4,}(.*)$", text, re.MULTILINE)
-    for line in [*fenced, *indented, *re.findall(r"`([^`\n]+)`", text)]:
-        for part in re.split(r" && | +# ", line):
-            words = part.strip().removeprefix("sudo ")
-            if re.match(r"(mnbed|\./install\.sh|\.venv/bin/[\w-]+)( |$)", words):
-                yield re.split(r" {3,}", words)[0]
-
-
-# The first is installed by whoever wants it; of the second there are builds for x86-64 and arm64 only.
-OPTIONAL_TOOLS = (".venv/bin/pre-commit", ".venv/bin/hadolint")
-
-
-def problems(command: str) -> Iterator[str]:
-    program, *words = (word.rstrip(",;.") for word in command.split() if word not in "[]")
-    words = [word.strip("[]") for word in words]
-    if program == "mnbed":
-        yield from problems_of_verb(words)
-    elif not (ROOT / program).exists() and program not in OPTIONAL_TOOLS:
-        yield f"no program {program}"
-    for word in words:
-        if re.match(r"(experiments|bench|tests)/[\w/.]+$", word) and not (ROOT / word).exists():
-            yield f"no file {word}"
-
-
-def problems_of_verb(words: list[str]) -> Iterator[str]:
-    verb: Any = typer.main.get_command(cli.make_app())
-    while hasattr(verb, "commands") and words and not words[0].startswith("-"):
-        name = words.pop(0)
-        if name not in verb.commands:
-            yield f"no command {name}"
-            return
-        verb = verb.commands[name]
-    options = {option for parameter in verb.params for option in parameter.opts} | {"--help", "--debug"}
-    yield from (f"no option {word}" for word in words if word.startswith("--") and word not in options)
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["mnbed runs x.yaml", "mnbed plan --schemas", "mnbed run experiments/none.yaml", "mnbed topo sho x"],
-)
-def test_a_wrong_command_would_be_found(command: str) -> None:
-    assert list(problems(command)) != []
+# --- messages ---
 
 
 def test_messages_that_troubleshooting_quotes_are_printed() -> None:

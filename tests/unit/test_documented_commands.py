@@ -32,7 +32,9 @@ from tests.unit.shown_commands import (
     transcripts,
 )
 
-COMMANDS = shown_commands()
+SHOWN = shown_commands()
+# What a change log names belongs to history: it need not work as it stands there.
+COMMANDS = [shown for shown in SHOWN if shown.page != "CHANGELOG.md"]
 TYPED = [shown for shown in COMMANDS if not shown.is_mention]
 MNBED = [shown for shown in TYPED if shown.words[0] == "mnbed"]
 # What a reader puts in for a word in capitals, by verb where it matters.
@@ -151,6 +153,50 @@ def swept() -> tuple[SweepEntry, ...]:
         )
         for path, algorithm in zip(RUNS, ("divshare", "ad-psgd"), strict=True)
     )
+
+
+# --- what is named exists ---
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=name_of)
+def test_what_a_command_names_exists(shown: Shown) -> None:
+    assert list(problems(shown.text)) == []
+
+
+# The first is installed by whoever wants it; of the second there are builds for x86-64 and arm64 only.
+OPTIONAL_TOOLS = (".venv/bin/pre-commit", ".venv/bin/hadolint")
+
+
+def problems(command: str) -> Iterator[str]:
+    program, *words = (word.rstrip(",;.") for word in command.split() if word not in "[]")
+    words = [word.strip("[]") for word in words]
+    if program == "mnbed":
+        yield from problems_of_verb(words)
+    elif "/" in program and not (ROOT / program).exists() and program not in OPTIONAL_TOOLS:
+        yield f"no program {program}"
+    for word in words:
+        if re.match(r"(experiments|bench|tests)/[\w/.]+$", word) and not (ROOT / word).exists():
+            yield f"no file {word}"
+
+
+def problems_of_verb(words: list[str]) -> Iterator[str]:
+    verb: Any = typer.main.get_command(cli.make_app())
+    while hasattr(verb, "commands") and words and not words[0].startswith("-"):
+        name = words.pop(0)
+        if name not in verb.commands:
+            yield f"no command {name}"
+            return
+        verb = verb.commands[name]
+    options = {option for parameter in verb.params for option in parameter.opts} | {"--help", "--debug"}
+    yield from (f"no option {word}" for word in words if word.startswith("--") and word not in options)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["mnbed runs x.yaml", "mnbed plan --schemas", "mnbed run experiments/none.yaml", "mnbed topo sho x"],
+)
+def test_a_wrong_command_would_be_found(command: str) -> None:
+    assert list(problems(command)) != []
 
 
 # --- what is typed can be typed ---
