@@ -67,16 +67,23 @@ def is_wanted(config: pytest.Config, items: list[pytest.Item]) -> bool:
 
 
 def _waits(item: pytest.Item) -> bool:
-    return item.get_closest_marker("root") is not None and not item.nodeid.startswith("tests/unit/")
+    return _has(item, "root") and not _is_unit_test(item)
 
 
 def _wants_quiet(item: pytest.Item) -> bool:
-    return item.get_closest_marker("quiet") is not None
+    return _has(item, "quiet")
 
 
 def _may_be_beside(item: pytest.Item) -> bool:
-    unit = item.nodeid.startswith("tests/unit/") and item.get_closest_marker("root") is None
-    return unit or item.get_closest_marker("beside") is not None
+    return _has(item, "beside") or (_is_unit_test(item) and not _has(item, "root"))
+
+
+def _is_unit_test(item: pytest.Item) -> bool:
+    return item.nodeid.startswith("tests/unit/")
+
+
+def _has(item: pytest.Item, marker: str) -> bool:
+    return item.get_closest_marker(marker) is not None
 
 
 class SecondSession:

@@ -123,12 +123,6 @@ def _what_is_measured_is_forgotten() -> Iterator[None]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def _guest_begins(request: pytest.FixtureRequest) -> None:
-    """Start the guest's tests early, beside the unit tests, if the test that needs their result is in this session."""
-    begin_guest(request.session)
-
-
 def begin_guest(session: pytest.Session) -> None:
     """Unless it has begun, or no test of this session wants its result."""
     wanting = [item for item in session.items if item.get_closest_marker("last")]

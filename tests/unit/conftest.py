@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import begin_guest
+
 
 @pytest.fixture(scope="session", autouse=True)
-def _guest_meanwhile(_guest_begins: None) -> None:
-    """See tests/conftest.py."""
+def _guest_meanwhile(request: pytest.FixtureRequest) -> None:
+    begin_guest(request.session)
